@@ -1,0 +1,59 @@
+"""Activation functions with their first and second derivatives, one table.
+
+`value(z)` is h = f(z). Both derivatives are written in terms of what the backward pass has at hand
+anyway: `slope(z, h)` is f'(z), `curvature(h, slope)` is f''(z), None where f'' = 0 almost
+everywhere. All are elementwise, keep the dtype of `z`, write to `out` where one is given, and choose
+a branch by the real part alone, so that complex-step derivatives pass through them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+
+
+class Activation(NamedTuple):
+    """f, f' and f'' of one activation."""
+
+    value: Callable[..., Array]  # (z, out=None) -> h = f(z)
+    slope: Callable[..., Array]  # (z, h, out=None) -> f'(z)
+    curvature: Callable[[Array, Array], Array] | None  # (h, f'(z)) -> f''(z)
+
+
+def _is_positive(z: Array, out: Array | None = None) -> Array:
+    """1 where z > 0, else 0 (f'(0) = 0), in z's dtype."""
+    out = np.empty_like(z) if out is None else out
+    return np.greater(z.real, 0, out=out, casting="unsafe")
+
+
+def _softplus(z: Array, out: Array | None = None) -> Array:
+    magnitude = np.where(z.real < 0, -z, z)  # not np.abs, which is not analytic
+    return np.add(np.maximum(z, 0), np.log1p(np.exp(-magnitude)), out=out)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation(
+        value=lambda z, out=None: np.maximum(z, 0, out=out),
+        slope=lambda z, h, out=None: _is_positive(z, out),
+        curvature=None,
+    ),
+    "tanh": Activation(
+        value=lambda z, out=None: np.tanh(z, out=out),
+        slope=lambda z, h, out=None: np.subtract(1, h * h, out=out),
+        curvature=lambda h, slope: -2 * h * slope,
+    ),
+    "softplus": Activation(
+        value=_softplus,
+        slope=lambda z, h, out=None: np.subtract(1, np.exp(-h), out=out),  # the logistic function of z
+        curvature=lambda h, slope: slope * (1 - slope),
+    ),
+    "sine": Activation(
+        value=lambda z, out=None: np.sin(z, out=out),
+        slope=lambda z, h, out=None: np.cos(z, out=out),
+        curvature=lambda h, slope: -h,
+    ),
+}

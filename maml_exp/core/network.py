@@ -1,0 +1,85 @@
+"""The multilayer perceptron: its layout in one flat vector, and how it is initialised.
+
+A network's parameters are one flat vector theta of P numbers: for each layer its weights W (n, m) in
+row-major order, then its bias b (m). `Network.matrices(theta)` gives, without copying, the stacked
+(n + 1, m) matrix [W; b] of every layer: the bias is the row that meets a constant input 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from maml_exp.core.activations import ACTIVATIONS, Activation
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Network:
+    """sizes = (inputs, hidden ..., outputs); one activation behind every layer but the last."""
+
+    sizes: tuple[int, ...]
+    activation_name: str = "relu"
+
+    @property
+    def activation(self) -> Activation:
+        """f, f', f'' of the hidden layers."""
+        return ACTIVATIONS[self.activation_name]
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(n, m) = (inputs, outputs) of every layer."""
+        return tuple(zip(self.sizes[:-1], self.sizes[1:], strict=True))
+
+    @property
+    def parameter_count(self) -> int:
+        """P, the length of the flat parameter vector."""
+        return sum((n + 1) * m for n, m in self.shapes)
+
+    def matrices(self, theta: Array) -> list[Array]:
+        """Views of theta (P,): [W; b] (n + 1, m) for every layer."""
+        views, start = [], 0
+        for n, m in self.shapes:
+            views.append(theta[start : start + (n + 1) * m].reshape(n + 1, m))
+            start += (n + 1) * m
+        return views
+
+    def predict(self, theta: Array, x: Array) -> Array:
+        """Outputs (..., m) for inputs x (..., n)."""
+        h = x
+        *hidden, last = self.matrices(theta)
+        for matrix in hidden:
+            h = self.activation.value(h @ matrix[:-1] + matrix[-1])
+        return h @ last[:-1] + last[-1]
+
+
+def uniform_fan_in(rng: np.random.Generator, n: int, m: int) -> Array:
+    """[W; b] (n + 1, m), all uniform in +-1/sqrt(n): PyTorch's default for a linear layer."""
+    bound = 1.0 / np.sqrt(n)
+    return rng.uniform(-bound, bound, size=(n + 1, m))
+
+
+def truncated_normal(rng: np.random.Generator, n: int, m: int, std: float = 0.01) -> Array:
+    """[W; b] (n + 1, m): W normal with `std`, redrawn beyond two std; b zero (Finn et al. 2017, their code)."""
+    weights = rng.standard_normal((n, m))
+    while (outside := np.abs(weights) > 2.0).any():
+        weights[outside] = rng.standard_normal(int(outside.sum()))
+    return np.vstack([std * weights, np.zeros((1, m))])
+
+
+INITIALIZERS: dict[str, Callable[[np.random.Generator, int, int], Array]] = {
+    "uniform_fan_in": uniform_fan_in,
+    "truncated_normal": truncated_normal,
+}
+
+
+def initial_parameters(
+    network: Network, initializer: str, rng: np.random.Generator, dtype: np.dtype | str | type = np.float32
+) -> Array:
+    """theta (P,), drawn in float64 and rounded, so that every dtype starts from the same network."""
+    drawn: Sequence[Array] = [INITIALIZERS[initializer](rng, n, m).ravel() for n, m in network.shapes]
+    return np.concatenate(drawn).astype(dtype)

@@ -1,0 +1,75 @@
+"""Optimizers of the outer loop, as pairs of functions on the flat parameter vector.
+
+`init(theta)` gives an optimizer's state; `update(gradient, state, theta, settings)` gives the new
+(theta, state). Nothing is changed in place: a state that was handed out stays what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from maml_exp.core.settings import OptimizerSettings
+
+Array = np.ndarray
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers."""
+
+    count: int  # updates made
+    moments: tuple[Array, ...]  # each (P,): adam's first and second moment; sgd's velocity
+
+
+class Optimizer(NamedTuple):
+    """An optimizer's two functions."""
+
+    init: Callable[[Array], OptimizerState]
+    update: Callable[[Array, OptimizerState, Array, OptimizerSettings], tuple[Array, OptimizerState]]
+
+
+def adam_init(theta: Array) -> OptimizerState:
+    """No update yet, both moments zero."""
+    return OptimizerState(0, (np.zeros_like(theta), np.zeros_like(theta)))
+
+
+def adam_update(
+    gradient: Array, state: OptimizerState, theta: Array, settings: OptimizerSettings
+) -> tuple[Array, OptimizerState]:
+    """Adam (Kingma and Ba 2015, algorithm 1)."""
+    beta1, beta2, count = settings.beta1, settings.beta2, state.count + 1
+    first, second = state.moments
+    first = beta1 * first + (1 - beta1) * gradient
+    second = beta2 * second + (1 - beta2) * gradient * gradient
+    # m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + epsilon, with the scalars gathered in front
+    correction = (1 - beta2**count) ** 0.5
+    rate = settings.lr * correction / (1 - beta1**count)
+    theta = theta - rate * first / (np.sqrt(second) + settings.epsilon * correction)
+    return theta, OptimizerState(count, (first, second))
+
+
+def sgd_init(theta: Array) -> OptimizerState:
+    """No update yet, velocity zero."""
+    return OptimizerState(0, (np.zeros_like(theta),))
+
+
+def sgd_update(
+    gradient: Array, state: OptimizerState, theta: Array, settings: OptimizerSettings
+) -> tuple[Array, OptimizerState]:
+    """Gradient descent with heavy-ball momentum: velocity <- momentum velocity + g, theta <- theta - lr velocity."""
+    velocity = settings.momentum * state.moments[0] + gradient
+    return theta - settings.lr * velocity, OptimizerState(state.count + 1, (velocity,))
+
+
+OPTIMIZERS: dict[str, Optimizer] = {
+    "adam": Optimizer(adam_init, adam_update),
+    "sgd": Optimizer(sgd_init, sgd_update),
+}
+
+
+def clipped(gradient: Array, norm: float, limit: float | None) -> Array:
+    """The gradient, scaled down to norm `limit` where its norm is larger."""
+    return gradient if limit is None or not norm > limit else gradient * (limit / norm)

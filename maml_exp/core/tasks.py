@@ -1,0 +1,68 @@
+"""Families of few-shot regression tasks, drawn in whole meta-batches from an explicit generator."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from maml_exp.core.settings import TaskSettings
+
+Array = np.ndarray
+
+
+class Batch(NamedTuple):
+    """A meta-batch: support points to adapt on and query points to judge by."""
+
+    x_support: Array  # (T, K, n)
+    y_support: Array  # (T, K, m)
+    x_query: Array  # (T, Q, n)
+    y_query: Array  # (T, Q, m)
+
+    def pooled(self) -> tuple[Array, Array]:
+        """x (T, K + Q, n) and y (T, K + Q, m): support and query together, for joint training."""
+        x = np.concatenate([self.x_support, self.x_query], axis=1)
+        return x, np.concatenate([self.y_support, self.y_query], axis=1)
+
+
+class Sinusoids:
+    """y = A sin(f x - phi), with A, phi, f and x uniform in the settings' ranges (Finn et al. 2017, section 5.1).
+
+    Everything is drawn and computed in float64 and then rounded, so that all dtypes see the same tasks.
+    """
+
+    inputs, outputs = 1, 1
+
+    def __init__(self, settings: TaskSettings):
+        self.settings = settings
+        low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
+        self._low, self._width = low, high - low
+
+    def parameters(self, uniform: Array) -> tuple[Array, Array, Array]:
+        """Amplitude, phase (radians) and frequency, (T, 1) each, from uniform numbers (T, 3) in [0, 1)."""
+        drawn = self._low[:3] + self._width[:3] * uniform
+        return drawn[:, 0:1], drawn[:, 1:2], drawn[:, 2:3]
+
+    def inputs_from(self, uniform: Array) -> Array:
+        """x in the x range from uniform numbers of the same shape in [0, 1)."""
+        return self._low[3] + self._width[3] * uniform
+
+    @staticmethod
+    def curve(parameters: tuple[Array, Array, Array], x: Array) -> Array:
+        """y = A sin(f x - phi) for x (T, K) or (K,)."""
+        amplitude, phase, frequency = parameters
+        return amplitude * np.sin(frequency * x - phase)
+
+    def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
+        """A meta-batch of `tasks` tasks with the settings' numbers of support and query points."""
+        shots, queries = self.settings.shots, self.settings.query
+        uniform = rng.random((tasks, 3 + shots + queries))
+        x = self.inputs_from(uniform[:, 3:])
+        y = self.curve(self.parameters(uniform[:, :3]), x)
+        x, y = x.astype(dtype)[..., None], y.astype(dtype)[..., None]
+        return Batch(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
+
+
+TASKS: dict[str, Callable[[TaskSettings], Sinusoids]] = {"sinusoid": Sinusoids}

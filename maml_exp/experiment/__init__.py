@@ -1,0 +1,1 @@
+"""The runner around the core: configuration, files, TensorBoard, figures, commands."""

@@ -1,0 +1,196 @@
+"""The whole configuration of a run as plain dataclasses, and the only module that knows OmegaConf's.
+
+Hydra composes a configuration from conf/ and the command line; `from_omegaconf` checks it against the
+schema and turns it into a `Config`. A saved configuration, which may be a stranger's, comes in through
+`load_saved`: data only, nothing in it is interpolated, instantiated or resolved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from maml_exp.core import errors as need
+from maml_exp.core.errors import SettingError
+from maml_exp.core.settings import (
+    AlgorithmSettings,
+    InnerSettings,
+    ModelSettings,
+    OptimizerSettings,
+    TaskSettings,
+)
+from maml_exp.core.training import Problem
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass
+class TrainingSettings:
+    """The outer loop, and how often what is written. Intervals count iterations; 0 means never."""
+
+    iterations: int = 10_000
+    meta_batch: int = 25  # T, tasks an iteration
+    log_every: int = 100  # a row of scalars
+    evaluate_every: int = 2500  # a small evaluation while training
+    checkpoint_every: int = 2500  # there is always one at the end
+    keep_checkpoints: int = 3  # the newest ones; 0 keeps all
+
+    def __post_init__(self):
+        for key in ("iterations", "meta_batch", "log_every"):
+            need.require_integer(f"training.{key}", getattr(self, key), 1, 10**9)
+        for key in ("evaluate_every", "checkpoint_every", "keep_checkpoints"):
+            need.require_integer(f"training.{key}", getattr(self, key), 0, 10**9)
+
+
+@dataclass
+class EvaluationSettings:
+    """How a run's weights are judged: on fixed tasks, the same for every run with the same seed here."""
+
+    seed: int = 1000
+    tasks: int = 600
+    tasks_in_training: int = 100  # for the small evaluations while training
+    shots: list[int] = field(default_factory=lambda: [5, 10, 20])  # support points to adapt on
+    steps: int = 10  # gradient steps
+    lr: float | None = None  # rate of these steps; null: inner.lr
+    grid: int = 100  # evenly spaced x on which the error is measured
+    plots: bool = True  # draw plots/ at the end
+
+    def __post_init__(self):
+        need.require_integer("evaluation.seed", self.seed, 0, 2**63 - 1)
+        need.require_integer("evaluation.tasks", self.tasks, 1, 10**7)
+        need.require_integer("evaluation.tasks_in_training", self.tasks_in_training, 1, 10**7)
+        ok = isinstance(self.shots, (list, tuple)) and len(self.shots) >= 1
+        ok = ok and all(need.is_integer(k, 1, 10**4) for k in self.shots) and len(set(self.shots)) == len(self.shots)
+        allowed = "a list of different integers from 1 to 10000, as in [5,10,20]"
+        need.require(ok, "evaluation.shots", self.shots, allowed)
+        need.require_integer("evaluation.steps", self.steps, 0, 1000)
+        need.require_integer("evaluation.grid", self.grid, 2, 10**5)
+        if self.lr is not None:
+            need.require_number("evaluation.lr", self.lr)
+
+
+@dataclass
+class Config:
+    """Everything that a run's result depends on."""
+
+    seed: int = 0
+    name: str | None = None  # in the run's folder name; null: the algorithm's name
+    dtype: str = "float32"
+    threads: int = 1  # BLAS threads; one is fastest for small networks
+    model: ModelSettings = field(default_factory=ModelSettings)
+    algorithm: AlgorithmSettings = field(default_factory=AlgorithmSettings)
+    inner: InnerSettings = field(default_factory=InnerSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+
+    def __post_init__(self):
+        need.require_integer("seed", self.seed, 0, 2**63 - 1)
+        ok = self.name is None or re.fullmatch(r"[\w.+-][\w .+=,-]{0,99}", self.name)
+        need.require(bool(ok), "name", self.name, "1 to 100 letters, digits or any of .+=,- and space")
+        need.require_name("dtype", self.dtype, DTYPES)
+        need.require_integer("threads", self.threads, 1, 1024)
+
+    @property
+    def problem(self) -> Problem:
+        """What the core needs to know."""
+        parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
+        return Problem(*parts, meta_batch=self.training.meta_batch, dtype=self.dtype)
+
+    @property
+    def evaluation_lr(self) -> float:
+        """The rate of the evaluation's gradient steps."""
+        return self.inner.lr if self.evaluation.lr is None else self.evaluation.lr
+
+    def to_dict(self) -> dict[str, Any]:
+        """Nested plain dictionaries and lists."""
+        return dataclasses.asdict(self)
+
+
+def from_omegaconf(composed: DictConfig) -> Config:
+    """The configuration that Hydra composed, resolved and checked; raises `SettingError`."""
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(explain(error)) from error
+    return from_dict(plain)
+
+
+def from_dict(plain: Any) -> Config:
+    """A `Config` from nested plain dictionaries, checked against the schema; raises `SettingError`."""
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise SettingError(explain(error)) from error
+    except (ValueError, TypeError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(f"not a configuration: {str(error).splitlines()[0]}") from error
+
+
+def to_yaml(config: Config) -> str:
+    """YAML that `from_dict` reads back to an equal configuration."""
+    return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
+
+
+def explain(error: OmegaConfBaseException) -> str:
+    """OmegaConf's complaint in one line: the key, the value and what is allowed."""
+    key = re.sub(r"\[\d+\]$", "", getattr(error, "full_key", None) or "")
+    reason = str(getattr(error, "msg", None) or error).splitlines()[0]
+    if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
+        return f"{key} is not a setting{suggestion(key)}"
+    expected = EXPECTED.get(_annotation(key))
+    if isinstance(error, ValidationError) and expected:
+        value = "" if error.value is None else f"={error.value!r}"
+        return f"{key}{value[:80]} is not usable: it must be {expected}"
+    return f"{key or 'the configuration'}: {reason[:200]}"
+
+
+EXPECTED = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "float | None": "a number or null",
+    "str | None": "a text or null",
+    "list[int]": "a list of integers, as in [40,40]",
+    "list[float]": "a list of two numbers, as in [0.1,5]",
+}
+
+
+def _annotation(key: str) -> str | None:
+    """The annotation of a setting's field, as it stands in the source."""
+    kind: Any = Config
+    for name in key.split("."):
+        fields = {f.name: f for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+        if name not in fields:
+            return None
+        default = fields[name].default_factory
+        kind = default if dataclasses.is_dataclass(default) else fields[name].type
+    return kind if isinstance(kind, str) else None
+
+
+def suggestion(key: str) -> str:
+    """'; did you mean ...?' with the closest setting, or where to look them up."""
+    from difflib import get_close_matches
+
+    known = list(setting_names())
+    close = get_close_matches(key, known, n=1, cutoff=0.7)
+    if not close:  # the right name in the wrong group, perhaps
+        close = [name for name in known if name.split(".")[-1] == key.split(".")[-1]]
+    return f"; did you mean {close[0]}?" if close else "; `maml-exp --cfg job` shows all of them"
+
+
+def setting_names() -> list[str]:
+    """All settings, dotted."""
+    names = []
+    for key, value in Config().to_dict().items():
+        names += [f"{key}.{inner}" for inner in value] if isinstance(value, dict) else [key]
+    return names

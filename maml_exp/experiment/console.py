@@ -1,0 +1,70 @@
+"""What a run says while it runs: a log file in its folder, and a progress bar or log lines on the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+log = logging.getLogger("maml_exp")
+SECONDS_BETWEEN_LINES = 5.0
+
+
+@contextlib.contextmanager
+def logging_to(path: Path) -> Iterator[None]:
+    """Log to `path` in full and to the terminal in short."""
+    file, terminal = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    terminal.setFormatter(_Short("%(message)s"))
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in (file, terminal):
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (file, terminal):
+            log.removeHandler(handler)
+            handler.close()
+
+
+class _Short(logging.Formatter):
+    """No traceback on the terminal: it is in the run's log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return prefix + record.getMessage()
+
+
+class Progress:
+    """A progress bar on a terminal; elsewhere a log line every few seconds."""
+
+    def __init__(self, start: int, total: int, name: str):
+        self._stack, self._total, self._step = contextlib.ExitStack(), total, start
+        self._last_line, self._first = time.monotonic(), True
+        self._bar = None
+        if sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=start, desc=name, unit="it", leave=False, dynamic_ncols=True)
+            self._stack.enter_context(logging_redirect_tqdm([log]))
+
+    def update(self, step: int, loss: float) -> None:
+        """Show that `step` iterations are made and the latest meta-loss."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"meta-loss {loss:.4g}", refresh=False)
+            self._bar.update(step - self._step)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES or step == self._total:
+            self._last_line = time.monotonic()
+            log.info("iteration %d of %d: meta-loss %.4g", step, self._total, loss)
+        self._step = step
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._bar is not None:
+            self._bar.close()
+        self._stack.close()

@@ -1,0 +1,91 @@
+"""Final evaluation of a run: its weights beside the random initialisation, on the same fixed tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maml_exp.core.evaluation import FixedTasks, Statistics, evaluate, fixed_tasks, statistics
+from maml_exp.core.tasks import TASKS
+from maml_exp.experiment.config import Config
+
+Array = np.ndarray
+SHOWN_STEPS = (0, 1, 5, 10)
+
+
+def evaluation_tasks(config: Config, tasks: int) -> FixedTasks:
+    """The first `tasks` of the fixed tasks, with as many support points as the largest number of shots."""
+    evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
+    return fixed_tasks(family, evaluation.seed, tasks, max(evaluation.shots), evaluation.grid)
+
+
+def task_errors(config: Config, theta: Array, tasks: FixedTasks) -> dict[int, Array]:
+    """Mean squared errors (N, steps + 1) for every number of shots."""
+    evaluation = config.evaluation
+    return evaluate(config.problem.network, theta, tasks, evaluation.shots, config.evaluation_lr, evaluation.steps)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Errors (N, steps + 1) of every task, by number of shots, with the trained weights and the initial ones."""
+
+    config: Config
+    trained: dict[int, Array]
+    random: dict[int, Array]
+
+    @property
+    def shots(self) -> int:
+        """The number of shots that the printed table is about: the training K where it was evaluated."""
+        shots = self.config.evaluation.shots
+        return self.config.task.shots if self.config.task.shots in shots else shots[0]
+
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds under "evaluation"."""
+        evaluation = self.config.evaluation
+        rows = {
+            str(k): {"trained": _as_dict(statistics(self.trained[k])), "random": _as_dict(statistics(self.random[k]))}
+            for k in evaluation.shots
+        }
+        settings = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
+        return {**settings, "lr": self.config.evaluation_lr, "steps": evaluation.steps, "shots": rows}
+
+    def objective(self) -> float:
+        """Mean error after `inner.steps` gradient steps at the training K: what a sweep minimises."""
+        step = min(max(self.config.inner.steps, 1), self.config.evaluation.steps)
+        return float(statistics(self.trained[self.shots]).mean[step])
+
+    def table(self) -> str:
+        """The table printed at the end of a run."""
+        evaluation, k = self.config.evaluation, self.shots
+        trained, random = statistics(self.trained[k]), statistics(self.random[k])
+        lines = [
+            f"Mean squared error on {evaluation.tasks} fixed tasks, {k} support points, "
+            f"gradient steps with rate {self.config.evaluation_lr:g}",
+            f"{'':>5}  {'this run (' + self.config.algorithm.name + ')':<26}{'random initialisation':<26}",
+            f"{'steps':>5}  {'mean ± 95% CI':<17}{'median':<9}{'mean ± 95% CI':<17}{'median':<9}gain",
+        ]
+        for step in (s for s in SHOWN_STEPS if s <= evaluation.steps):
+            gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
+            lines.append(f"{step:>5}  {_cells(trained, step)}{_cells(random, step)}{gain}")
+        for name, result in (("this run", trained), ("the random initialisation", random)):
+            if result.nonfinite.any():
+                lines.append(
+                    f"{int(result.nonfinite.max())} of {evaluation.tasks} tasks diverged with {name}: see medians"
+                )
+        return "\n".join(lines)
+
+
+def judge(config: Config, theta: Array, theta_random: Array) -> Verdict:
+    """Evaluate both sets of weights on all evaluation tasks."""
+    tasks = evaluation_tasks(config, config.evaluation.tasks)
+    return Verdict(config, task_errors(config, theta, tasks), task_errors(config, theta_random, tasks))
+
+
+def _as_dict(result: Statistics) -> dict[str, Array]:
+    return result._asdict()
+
+
+def _cells(result: Statistics, step: int) -> str:
+    return f"{result.mean[step]:.3g} ± {result.ci95[step]:.2g}".ljust(17) + f"{result.median[step]:.3g}".ljust(9)

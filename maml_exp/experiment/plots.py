@@ -1,0 +1,120 @@
+"""Figures of one run. The only module that imports matplotlib, and only when a figure is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.core.evaluation import FixedTasks, adapt_and_predict
+from maml_exp.experiment.config import Config
+from maml_exp.experiment.judge import evaluation_tasks
+
+Array = np.ndarray
+# Okabe and Ito's colours, told apart by readers with colour vision deficiency
+BLACK, GREY, ORANGE, BLUE, GREEN, RED = "#000000", "#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00"
+STYLE = {
+    "figure.dpi": 120,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
+FINETUNE_TASKS, FINETUNE_POINTS = 4, 50
+
+
+@contextmanager
+def figure(path: Path, rows: int, columns: int, size: tuple[float, float], **options) -> Iterator[Any]:
+    """Subplots that are saved to `path` and closed, whatever happens."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+        try:
+            yield fig, axes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # no date or version in the file: the same run gives the same picture
+            metadata = {"Software": None} if path.suffix == ".png" else None
+            fig.savefig(path, metadata=metadata)
+        finally:
+            plt.close(fig)
+
+
+def draw_all(
+    config: Config, theta: Array, random: Array, evaluation: dict[str, Any], folder: Path, suffix: str = "png"
+) -> list[Path]:
+    """Draw both figures of a run into `folder`; returns their paths."""
+    paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
+    draw_finetune(config, theta, random, paths[0])
+    draw_adaptation(config, evaluation, paths[1])
+    return paths
+
+
+def draw_finetune(config: Config, theta: Array, random: Array, path: Path) -> None:
+    """Predictions on a few fixed tasks, before and after 1 and 10 steps; the random initialisation below."""
+    tasks = evaluation_tasks(config, FINETUNE_TASKS)
+    x = np.linspace(*config.task.x_range, FINETUNE_POINTS)[:, None]
+    shots = config.task.shots if config.task.shots in config.evaluation.shots else config.evaluation.shots[0]
+    size = (2.6 * FINETUNE_TASKS, 5.2)
+    with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
+        rows = ((f"this run ({config.algorithm.name})", theta), ("random initialisation", random))
+        for row, (label, weights) in zip(axes, rows, strict=True):
+            _finetune_row(config, row, tasks, shots, weights, x)
+            row[0].set_ylabel(f"{label}\ny")
+        for number, axis in enumerate(axes[0], start=1):
+            axis.set_title(f"task {number}")
+        for axis in axes[1]:
+            axis.set_xlabel("x")
+        fig.suptitle(f"Fine-tuning on {shots} points, gradient steps with rate {config.evaluation_lr:g}")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+
+
+def _finetune_row(config: Config, row: Array, tasks: FixedTasks, shots: int, weights: Array, x: Array) -> None:
+    x_support, y_support = tasks.x_support[:, :shots], tasks.y_support[:, :shots]
+    network, steps = config.problem.network, config.evaluation.steps
+    with np.errstate(over="ignore", invalid="ignore"):
+        predictions = adapt_and_predict(network, weights, x_support, y_support, x, config.evaluation_lr, steps)
+    shown = [(0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-")]
+    for task, axis in enumerate(row):
+        axis.plot(tasks.x_grid, tasks.y_grid[task], color=BLACK, lw=1, label="true curve")
+        for step, colour, style in [entry for entry in shown if entry[0] <= steps]:
+            label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
+            axis.plot(x, predictions[step][task], color=colour, ls=style, lw=1.6, label=label)
+        axis.plot(x_support[task], y_support[task], "o", color=RED, ms=4, label="support points", zorder=3)
+        reach = 1.6 * np.abs(tasks.y_grid[task]).max() + 0.1
+        axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
+
+
+def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> None:
+    """Error against gradient steps for every number of shots: mean with its 95% band, and median."""
+    shots = evaluation["shots"]
+    steps = np.arange(evaluation["steps"] + 1)
+    with figure(path, 1, len(shots), (3.2 * len(shots) + 0.6, 3.6), sharey=True) as (fig, axes):
+        for axis, (k, results) in zip(axes[0], shots.items(), strict=True):
+            for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
+                curve = {name: np.array(values, dtype=float) for name, values in results[key].items()}
+                axis.plot(steps, curve["mean"], color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
+                low = np.maximum(curve["mean"] - curve["ci95"], 1e-12)
+                axis.fill_between(steps, low, curve["mean"] + curve["ci95"], color=colour, alpha=0.25, lw=0)
+                axis.plot(steps, curve["median"], color=colour, ls="--", lw=1, label=f"{label}, median")
+                _say_diverged(axis, curve["nonfinite"], evaluation["tasks"], label, colour)
+            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
+        axes[0, 0].set_ylabel("mean squared error")
+        title = f"{config.algorithm.name}: {evaluation['tasks']} tasks, gradient steps with rate {evaluation['lr']:g}"
+        fig.suptitle(title)
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def _say_diverged(axis: Any, nonfinite: Array, tasks: int, label: str, colour: str) -> None:
+    if nonfinite.any():
+        text = f"{int(nonfinite.max())} of {tasks} tasks diverge\n({label})"
+        height = 0.98 if colour == BLUE else 0.86
+        axis.text(0.98, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
