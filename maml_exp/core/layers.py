@@ -109,6 +109,7 @@ class PairedLayer(Layer):
         return transpose(self._grams[kind, r, s])
 
     def forward(self, r: int, out: Array | None = None) -> Array:
+        """h_r W_r + b_r (T, K, m)."""
         z = self._shared_forward(self.inputs[r], out)
         for s in range(r):
             z += self._gram("h", r, s, self.inputs[r], self.inputs[s]) @ self.errors[s]
@@ -127,6 +128,7 @@ class PairedLayer(Layer):
         """Make step r: nothing to do, the pair is the step."""
 
     def backward(self, r: int, out: Array | None = None) -> Array:
+        """u_r W_r^T (T, K, n)."""
         e = shared_product(self.errors[r], self.weight.T, out)
         for s in range(r):
             e += self._gram("u", r, s, self.errors[r], self.errors[s]) @ self.inputs[s]
@@ -139,6 +141,7 @@ class PairedLayer(Layer):
         """Add step s's two pairs to v: they are there."""
 
     def r_forward(self, s: int) -> Array:
+        """R{h_s} W_s + h_s V + c (T, K, m)."""
         last = self.steps
         rz = self._kept("h", last, s) @ self.r_errors[last]
         for r in range(s + 1, last):
@@ -152,6 +155,7 @@ class PairedLayer(Layer):
         return rz
 
     def r_backward(self, s: int) -> Array:
+        """R{u_s} W_s^T + u_s V^T (T, K, n)."""
         last = self.steps
         re = shared_product(self.r_errors[s], self.weight.T)
         re += self._kept("u", last, s) @ self.inputs[last]
@@ -194,6 +198,7 @@ class MultipliedOutLayer(Layer):
         return self._steps[r - 1] if r else self.matrix[None]
 
     def forward(self, r: int, out: Array | None = None) -> Array:
+        """h_r W_r + b_r (T, K, m)."""
         return self._product(self.inputs[r], self._weights(r), out) if r else self._shared_forward(self.inputs[r], out)
 
     def predict(self, h: Array, r: int) -> Array:
@@ -206,6 +211,7 @@ class MultipliedOutLayer(Layer):
         step += self._weights(r)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
+        """u_r W_r^T (T, K, n)."""
         if r or self.m == 1:
             return self._product_transposed(self.errors[r], self._weights(r), out)
         return shared_product(self.errors[r], self.weight.T, out)
@@ -223,6 +229,7 @@ class MultipliedOutLayer(Layer):
             self._v[:, :-1] += transpose(self.r_inputs[s]) @ self.errors[s]
 
     def r_forward(self, s: int) -> Array:
+        """R{h_s} W_s + h_s V + c (T, K, m)."""
         rz = self._product(self.inputs[s], self._v)
         if not self.ones:
             weight = self._weights(s)[:, : self.n]
@@ -230,6 +237,7 @@ class MultipliedOutLayer(Layer):
         return rz
 
     def r_backward(self, s: int) -> Array:
+        """R{u_s} W_s^T + u_s V^T (T, K, n)."""
         re = self._product_transposed(self.errors[s], self._v)
         re += self._product_transposed(self.r_errors[s], self._weights(s))
         return re

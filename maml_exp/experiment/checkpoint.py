@@ -12,6 +12,7 @@ import io
 import json
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from maml_exp.core.training import TrainState
 from maml_exp.experiment.folder import write_atomically
 
 FORMAT = 1
+UNREADABLE = (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, MemoryError)
+UNREADABLE += (zipfile.BadZipFile, zlib.error, NotImplementedError, OverflowError)  # what damage makes numpy raise
 LARGEST = 8 * 2**30  # bytes; refuse to read more than that of a stranger's file
 
 

@@ -54,7 +54,7 @@ class EvaluationSettings:
     seed: int = 1000
     tasks: int = 600
     tasks_in_training: int = 100  # for the small evaluations while training
-    shots: list[int] = field(default_factory=lambda: [5, 10, 20])  # support points to adapt on
+    shots: Any = field(default_factory=lambda: [5, 10, 20])  # support points to adapt on; one number or a list
     steps: int = 10  # gradient steps
     lr: float | None = None  # rate of these steps; null: inner.lr
     grid: int = 100  # evenly spaced x on which the error is measured
@@ -64,7 +64,9 @@ class EvaluationSettings:
         need.require_integer("evaluation.seed", self.seed, 0, 2**63 - 1)
         need.require_integer("evaluation.tasks", self.tasks, 1, 10**7)
         need.require_integer("evaluation.tasks_in_training", self.tasks_in_training, 1, 10**7)
-        ok = isinstance(self.shots, (list, tuple)) and len(self.shots) >= 1
+        if isinstance(self.shots, int):
+            self.shots = [self.shots]
+        ok = isinstance(self.shots, list) and len(self.shots) >= 1
         ok = ok and all(need.is_integer(k, 1, 10**4) for k in self.shots) and len(set(self.shots)) == len(self.shots)
         allowed = "a list of different integers from 1 to 10000, as in [5,10,20]"
         need.require(ok, "evaluation.shots", self.shots, allowed)

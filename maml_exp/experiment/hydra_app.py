@@ -24,7 +24,7 @@ from maml_exp.experiment.folder import create_folder
 from maml_exp.experiment.runner import Outcome, execute
 
 
-class RunFailed(Exception):
+class RunFailedError(Exception):
     """A single run that did not finish; its outcome says how."""
 
     def __init__(self, outcome: Outcome):
@@ -51,6 +51,7 @@ class Guard(Callback):
     """Checks the configuration and claims the folder before anything is written."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a single run."""
         try:
             schema.from_omegaconf(without_hydra(config))
             chosen = any(item.startswith("hydra.run.dir=") for item in config.hydra.overrides.hydra)
@@ -71,14 +72,14 @@ def job(composed: DictConfig) -> float:
     config = schema.from_omegaconf(composed)
     outcome = execute(config, Path(HydraConfig.get().runtime.output_dir))
     if outcome.verdict is None:
-        raise RunFailed(outcome)
+        raise RunFailedError(outcome)
     print(outcome.verdict.table())
     print(f"\n{outcome.folder}")
     return outcome.verdict.objective()
 
 
 def launch(arguments: Sequence[str]) -> None:
-    """Run Hydra's command line; raises `SettingError` or `RunFailed`."""
+    """Run Hydra's command line; raises `SettingError` or `RunFailedError`."""
     register()
     with arguments_of("maml-exp", arguments), friendly_errors():
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
@@ -117,7 +118,7 @@ def friendly_errors() -> Iterator[None]:
         yield
     except Refused as refused:
         raise SettingError(refused.message) from refused
-    except (RunFailed, SettingError):
+    except (RunFailedError, SettingError):
         raise
     except Exception as error:  # Hydra raises plain ValueErrors too for what a user typed
         if before == "1":

@@ -22,7 +22,7 @@ from maml_exp.experiment.folder import RunFolder
 from maml_exp.experiment.judge import Verdict, evaluation_tasks, judge, task_errors
 
 
-class Diverged(Exception):
+class DivergedError(Exception):
     """The meta-loss is no longer finite."""
 
 
@@ -56,7 +56,7 @@ def execute(config: Config, path: Path) -> Outcome:
         run = Run(config, folder)
         try:
             return run.to_the_end()
-        except Diverged as error:
+        except DivergedError as error:
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except Exception as error:  # a sweep goes on with its other jobs
@@ -129,7 +129,7 @@ class Run:
         """Add an iteration's metrics to the sums since the last row."""
         loss = values["meta/loss"]
         if not math.isfinite(loss):
-            raise Diverged(
+            raise DivergedError(
                 f"the meta-loss is {loss} at iteration {self.step}; "
                 "try a smaller optimizer.lr or inner.lr, or optimizer.clip_norm=10"
             )
