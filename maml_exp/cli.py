@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 
 from maml_exp.core.errors import SettingError
 
-
-def gradcheck(arguments: Sequence[str]) -> int:
-    """maml-exp gradcheck [overrides]: prove the gradients for the configured network."""
-    from maml_exp.experiment.proof import run_gradcheck
-
-    return run_gradcheck(arguments)
-
-
-def plot(arguments: Sequence[str]) -> int:
-    """maml-exp plot RUN [--format pdf]: draw a run's figures again."""
-    from maml_exp.experiment.replot import run_plot
-
-    return run_plot(arguments)
-
-
-VERBS: dict[str, Callable[[Sequence[str]], int]] = {"gradcheck": gradcheck, "plot": plot}
+# verb: (module of maml_exp.experiment, function); imported only when it is called
+VERBS = {
+    "gradcheck": ("proof", "run_gradcheck"),
+    "plot": ("replot", "run_plot"),
+    "resume": ("resume", "run_resume"),
+    "rerun": ("rerun", "run_rerun"),
+    "diff": ("differences", "run_diff"),
+}
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -51,11 +44,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(help_text())
             return 0
         if arguments and arguments[0] in VERBS:
-            return VERBS[arguments[0]](arguments[1:])
+            module, function = VERBS[arguments[0]]
+            return getattr(import_module(f"maml_exp.experiment.{module}"), function)(arguments[1:])
         return train(arguments)
     except SettingError as error:
         print(f"maml-exp: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # before or after a run; within one it is the run's to handle
+        print("maml-exp: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read our output has gone, as `head` does
+        sys.stdout = None
+        return 0
 
 
 if __name__ == "__main__":

@@ -62,11 +62,16 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         "config": checkpoint.config,
     }
     record["sha256"] = digest(arrays, record)
-    buffer = io.BytesIO()
-    np.savez(buffer, record=np.array(json.dumps(record)), **arrays)
     path = folder / file_name(state.step)
-    write_atomically(path, buffer.getvalue())
+    save_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
     return path
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to an npz file, whole or not at all; raises OSError naming the file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> Checkpoint:

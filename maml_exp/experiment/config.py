@@ -106,6 +106,11 @@ class Config:
         return Problem(*parts, meta_batch=self.training.meta_batch, dtype=self.dtype)
 
     @property
+    def label(self) -> str:
+        """The name in the run's folder."""
+        return self.name or self.algorithm.name
+
+    @property
     def evaluation_lr(self) -> float:
         """The rate of the evaluation's gradient steps."""
         return self.inner.lr if self.evaluation.lr is None else self.evaluation.lr

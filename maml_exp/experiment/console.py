@@ -19,7 +19,7 @@ SECONDS_BETWEEN_LINES = 5.0
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""
-    file, terminal = logging.FileHandler(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    file, terminal = _File(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
     log.setLevel(logging.INFO)
@@ -32,6 +32,13 @@ def logging_to(path: Path) -> Iterator[None]:
         for handler in (file, terminal):
             log.removeHandler(handler)
             handler.close()
+
+
+class _File(logging.FileHandler):
+    """A log file that a full disk cuts short, without a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
+        """Let the line go: the error that filled the disk is on the terminal."""
 
 
 class _Short(logging.Formatter):

@@ -7,10 +7,17 @@ import math
 import os
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from maml_exp.core.errors import SettingError
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked there
+    fcntl = None
 
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
 
@@ -72,19 +79,43 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run's folder; raises `SettingError` if another live process does.
+
+    The system drops the lock with the process that holds it, however that ends.
+    """
+    with open(path / ".lock", "a") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingError(f"{path} is being written by another process (see its status.json)") from error
+        yield
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that, killed at any moment, either the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
+        with naming(path):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
         temporary.unlink(missing_ok=True)
-        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

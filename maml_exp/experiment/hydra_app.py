@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import config as schema
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import create_folder
+from maml_exp.experiment.folder import INTERRUPTED, create_folder
 from maml_exp.experiment.runner import Outcome, execute
 
 
@@ -53,9 +53,10 @@ class Guard(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before a single run."""
         try:
-            schema.from_omegaconf(without_hydra(config))
+            checked = schema.from_omegaconf(without_hydra(config))
             chosen = any(item.startswith("hydra.run.dir=") for item in config.hydra.overrides.hydra)
-            folder = create_folder(Path(config.hydra.run.dir), exact=chosen)
+            path = Path(config.hydra.run.dir)
+            folder = create_folder(path if chosen else path.with_name(f"{path.name}-{checked.label}"), exact=chosen)
         except SettingError as error:
             raise Refused(str(error)) from error
         with read_write(config.hydra.run):
@@ -71,6 +72,8 @@ def job(composed: DictConfig) -> float:
     """Hydra's task function: one run; returns the number that sweepers minimise."""
     config = schema.from_omegaconf(composed)
     outcome = execute(config, Path(HydraConfig.get().runtime.output_dir))
+    if outcome.state == INTERRUPTED:
+        raise SystemExit(outcome.exit_status)  # a sweep must not go on with its next job
     if outcome.verdict is None:
         raise RunFailedError(outcome)
     print(outcome.verdict.table())
@@ -93,9 +96,8 @@ def compose(overrides: Sequence[str]) -> Config:
 
 
 def register() -> None:
-    """Make the schema, and the resolver for folder names, known to Hydra."""
+    """Make the schema known to Hydra."""
     ConfigStore.instance().store("config_schema", Config)
-    OmegaConf.register_new_resolver("maml_exp.label", lambda *names: next(filter(None, names)), replace=True)
 
 
 @contextmanager

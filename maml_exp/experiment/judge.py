@@ -9,10 +9,10 @@ import numpy as np
 
 from maml_exp.core.evaluation import FixedTasks, Statistics, evaluate, fixed_tasks, statistics
 from maml_exp.core.tasks import TASKS
+from maml_exp.experiment import metrics
 from maml_exp.experiment.config import Config
 
 Array = np.ndarray
-SHOWN_STEPS = (0, 1, 5, 10)
 
 
 def evaluation_tasks(config: Config, tasks: int) -> FixedTasks:
@@ -56,6 +56,22 @@ class Verdict:
         step = min(max(self.config.inner.steps, 1), self.config.evaluation.steps)
         return float(statistics(self.trained[self.shots]).mean[step])
 
+    def final_metrics(self) -> metrics.Row:
+        """What is logged of it: the objective, and mean errors by number of shots and gradient steps."""
+        row = {metrics.OBJECTIVE_TAG: self.objective()}
+        for k, errors in self.trained.items():
+            mean = statistics(errors).mean
+            steps = [step for step in metrics.FINAL_STEPS if step < len(mean)]
+            row |= {metrics.final_tag(k, step): float(mean[step]) for step in steps}
+        return row
+
+    def arrays(self) -> dict[str, Array]:
+        """What evaluation.npz holds: float32 errors (N, steps + 1)."""
+        named = {f"trained_K{k}": errors for k, errors in self.trained.items()}
+        named |= {f"random_K{k}": errors for k, errors in self.random.items()}
+        with np.errstate(over="ignore"):  # beyond float32: infinite
+            return {name: errors.astype(np.float32) for name, errors in named.items()}
+
     def table(self) -> str:
         """The table printed at the end of a run."""
         evaluation, k = self.config.evaluation, self.shots
@@ -66,7 +82,7 @@ class Verdict:
             f"{'':>5}  {'this run (' + self.config.algorithm.name + ')':<26}{'random initialisation':<26}",
             f"{'steps':>5}  {'mean ± 95% CI':<17}{'median':<9}{'mean ± 95% CI':<17}{'median':<9}gain",
         ]
-        for step in (s for s in SHOWN_STEPS if s <= evaluation.steps):
+        for step in (s for s in metrics.FINAL_STEPS if s <= evaluation.steps):
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
             lines.append(f"{step:>5}  {_cells(trained, step)}{_cells(random, step)}{gain}")
         for name, result in (("this run", trained), ("the random initialisation", random)):

@@ -1,23 +1,29 @@
 """Logged numbers: one row a logged step, in metrics.csv and, the same, in TensorBoard.
 
-The only module that imports tensorboardX. metrics.csv is the record; the event file can be written anew from it.
+metrics.csv is the record; a resumed run writes the event file anew from it, so that TensorBoard shows
+every point once.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from maml_exp.experiment.folder import write_atomically
+from maml_exp.experiment.board import Board
+from maml_exp.experiment.folder import RunFolder, naming, write_atomically
 
 if TYPE_CHECKING:
     from maml_exp.experiment.config import Config
 
+Row = dict[str, float]  # the step, and values by tag
 TRAINING_TAGS = ("meta/loss", "meta/support_loss", "meta/grad_norm")
-CLOCK_TAGS = ("time/iterations_per_second", "time/seconds", "time/unix")  # the columns that no rerun repeats
-PLOTTED_CLOCK_TAGS = CLOCK_TAGS[:1]  # of these, what TensorBoard shows
+SPEED_TAG = "time/iterations_per_second"
+CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rerun repeats
+OBJECTIVE_TAG = "final/objective"
+FINAL_STEPS = (0, 1, 5, 10)  # gradient steps whose errors are a run's final metrics
 
 
 def evaluation_tag(shots: int, statistic: str, step: int) -> str:
@@ -25,71 +31,79 @@ def evaluation_tag(shots: int, statistic: str, step: int) -> str:
     return f"evaluation_K{shots}/{statistic}_step_{step:02d}"
 
 
+def final_tag(shots: int, step: int) -> str:
+    """Tag of the final evaluation's mean error."""
+    return f"final/mean_K{shots}_step_{step:02d}"
+
+
+def final_tags(config: Config) -> list[str]:
+    """Tags of the final evaluation, the metrics of the HParams tab."""
+    steps = [step for step in FINAL_STEPS if step <= config.evaluation.steps]
+    return [OBJECTIVE_TAG, *(final_tag(shots, step) for shots in config.evaluation.shots for step in steps)]
+
+
 def columns(config: Config) -> list[str]:
     """All columns of metrics.csv, known before the first row."""
-    evaluation = config.evaluation
-    tags = []
+    evaluation, small = config.evaluation, []
     if config.training.evaluate_every:
-        for shots in evaluation.shots:
-            for statistic in ("mean", "median"):
-                tags += [evaluation_tag(shots, statistic, step) for step in range(evaluation.steps + 1)]
-    return ["step", *TRAINING_TAGS, *CLOCK_TAGS, *tags]
+        steps = range(evaluation.steps + 1)
+        statistics = ("mean", "median")
+        small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
+    return ["step", *TRAINING_TAGS, *CLOCK_TAGS, *small, *final_tags(config)]
 
 
 class MetricsLog:
-    """Writes rows to metrics.csv and TensorBoard; every row is handed to the system before `write` returns."""
+    """Writes rows to metrics.csv and TensorBoard; each is with the system before `write` returns."""
 
-    def __init__(self, folder: Path, csv_path: Path, names: list[str], rows: list[dict[str, float]] | None = None):
-        """Start a log; with `rows`, go on with one that holds exactly these rows."""
-        self._names = names
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
-        from tensorboardX import SummaryWriter
-
-        # a suffix of our own: names have one-second resolution, and a second writer would truncate the first
-        self._board = SummaryWriter(str(folder), flush_secs=2, filename_suffix=f".{time.time_ns()}")
-        lines = [_line(names), *(_line(self._cells(row)) for row in rows or [])]
-        write_atomically(csv_path, "".join(lines).encode())
-        self._file = open(csv_path, "a", newline="", encoding="utf-8")  # noqa: SIM115  closed in close()
-        for row in rows or []:
+    def __init__(self, folder: RunFolder, config: Config, rows: list[Row]):
+        """Start a log that already holds `rows`."""
+        self._names, self._path = columns(config), folder.metrics
+        self.board = Board(folder.path)
+        self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
+        self.board.session_start(hparams(config), final_tags(config))
+        lines = [_line(self._names), *(_line(self._cells(row)) for row in rows)]
+        write_atomically(folder.metrics, "".join(lines).encode())
+        self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
+        for row in rows:
             self._show(row)
 
-    def write(self, row: dict[str, float]) -> None:
+    def write(self, row: Row) -> None:
         """Log one row: `step` and any of the columns."""
         row = {**row, "time/unix": time.time()}
-        self._file.write(_line(self._cells(row)))
-        self._file.flush()
+        with naming(self._path):
+            self._file.write(_line(self._cells(row)))
+            self._file.flush()
         self._show(row)
 
     def sync(self) -> None:
         """Have the rows on the disk: no checkpoint is ahead of the rows before it."""
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            os.fsync(self._file.fileno())
 
-    def _cells(self, row: dict[str, float]) -> list[str]:
+    def _cells(self, row: Row) -> list[str]:
         return [_text(row[name]) if name in row else "" for name in self._names]
 
-    def _show(self, row: dict[str, float]) -> None:
-        for tag, value in row.items():
-            if tag != "step" and (tag not in CLOCK_TAGS or tag in PLOTTED_CLOCK_TAGS):
-                self._board.add_scalar(tag, float(value), int(row["step"]), walltime=row["time/unix"])
+    def _show(self, row: Row) -> None:
+        shown = {tag: float(value) for tag, value in row.items() if tag != "step" and tag not in CLOCK_TAGS[1:]}
+        self.board.scalars(shown, int(row["step"]), row["time/unix"])
 
-    def text(self, tag: str, markdown: str) -> None:
-        """Show a text in TensorBoard."""
-        self._board.add_text(tag, markdown)
+    def close(self, success: bool) -> None:
+        """End the run's session in TensorBoard and close both files; a full disk has been reported before."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            self.board.session_end(success)
+        self.board.close()
 
-    def image(self, tag: str, png: Path, step: int) -> None:
-        """Show a PNG file in TensorBoard."""
-        import numpy as np
-        from PIL import Image
 
-        with Image.open(png) as image:
-            pixels = np.asarray(image.convert("RGB"))
-        self._board.add_image(tag, pixels, step, dataformats="HWC")
-
-    def close(self) -> None:
-        """Write out what is pending and close both files."""
-        self._file.close()
-        self._board.close()
+def hparams(config: Config) -> dict[str, Any]:
+    """Every setting, dotted, as the HParams tab takes them: numbers, booleans and texts."""
+    flat: dict[str, Any] = {}
+    for key, value in config.to_dict().items():
+        inner = {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
+        flat |= inner
+    plain = (bool, int, float, str)
+    return {key: value if isinstance(value, plain) else str(value) for key, value in flat.items()}
 
 
 def _text(value: float) -> str:
@@ -102,7 +116,7 @@ def _line(cells: list[str]) -> str:
     return ",".join(cells) + "\n"
 
 
-def read_rows(path: Path, last_step: int | None = None) -> list[dict[str, float]]:
+def read_rows(path: Path, last_step: int | None = None) -> list[Row]:
     """Rows of a metrics.csv, those up to `last_step`; a line torn by a crash is left out."""
     if not path.exists():
         return []
@@ -112,10 +126,10 @@ def read_rows(path: Path, last_step: int | None = None) -> list[dict[str, float]
     return [row for row in rows if row and (last_step is None or row["step"] <= last_step)]
 
 
-def _row(names: str, line: str) -> dict[str, float] | None:
+def _row(names: str, line: str) -> Row | None:
     """One line's numbers by column, or None for a line that is not a row."""
     try:
-        cells = zip(names.strip().split(","), line.strip().split(","), strict=True)
+        cells = zip(names.strip().split(","), line.strip("\n").split(","), strict=True)
         row = {name: float(cell) for name, cell in cells if cell}
         return {**row, "step": int(row["step"])}
     except (ValueError, KeyError, OverflowError):

@@ -15,23 +15,43 @@ from typing import Any
 
 import maml_exp
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import timestamp
+from maml_exp.experiment.folder import RunFolder, read_json, timestamp, write_atomically, write_json
 
 PACKAGES = ("maml-exp", "numpy", "hydra-core", "omegaconf", "tensorboardX", "matplotlib", "tqdm", "threadpoolctl")
 LARGEST_DIFF = 1_000_000  # bytes
 
 
-def collect(config: Config) -> tuple[dict[str, Any], str | None]:
-    """What provenance.json holds, and the uncommitted changes to our code as a diff, if any and not large."""
+def record_start(folder: RunFolder, config: Config) -> None:
+    """Write provenance.json, and uncommitted changes to our code beside it, if there are any and not too many."""
     code, diff = _code()
-    return {
+    record = {
         "command": sys.argv,
         "started": timestamp(),
         "config_sha256": config_sha256(config),
         "seed": config.seed,
         "code": code,
         "environment": environment(),
-    }, diff
+    }
+    write_json(folder.provenance, record)
+    if diff:
+        write_atomically(folder.path / "provenance.diff", diff.encode())
+
+
+def record_resume(folder: RunFolder, config: Config, step: int) -> None:
+    """Add a resume to provenance.json: when, from which step, with which code and environment."""
+    record = read_record(folder) or {"config_sha256": config_sha256(config), "seed": config.seed}
+    resumes = record.get("resumes") if isinstance(record.get("resumes"), list) else []
+    now = {"started": timestamp(), "step": step, "code": _code()[0], "environment": environment()}
+    write_json(folder.provenance, {**record, "resumes": [*resumes, now]})
+
+
+def read_record(folder: RunFolder) -> dict[str, Any]:
+    """What provenance.json holds, or nothing where it cannot be read."""
+    try:
+        record = read_json(folder.provenance)
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def config_sha256(config: Config) -> str:

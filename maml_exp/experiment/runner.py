@@ -1,4 +1,4 @@
-"""One run, from a checked configuration to a finished folder."""
+"""One run, from a checked configuration to a finished folder, in one go or resumed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from maml_exp.core.evaluation import statistics
-from maml_exp.core.training import Trainer, TrainState
+from maml_exp.core.training import Trainer
 from maml_exp.experiment import checkpoint as checkpoints
 from maml_exp.experiment import folder as states
 from maml_exp.experiment import metrics, provenance
@@ -20,6 +18,8 @@ from maml_exp.experiment.config import Config, to_yaml
 from maml_exp.experiment.console import Progress, log, logging_to
 from maml_exp.experiment.folder import RunFolder
 from maml_exp.experiment.judge import Verdict, evaluation_tasks, judge, task_errors
+from maml_exp.experiment.saved import newest_checkpoint
+from maml_exp.experiment.signals import InterruptedRunError, Signals, caught_signals
 
 
 class DivergedError(Exception):
@@ -33,95 +33,111 @@ class Outcome:
     state: str
     folder: Path
     message: str = ""
-    verdict: Verdict | None = None
-    summary: dict[str, Any] | None = None
-
-    @property
-    def exit_status(self) -> int:
-        """0 for a finished run, 1 for another."""
-        return 0 if self.state == states.FINISHED else 1
+    exit_status: int = 1
+    verdict: Verdict | None = None  # of a finished run
 
 
-def every(interval: int, step: int, last: int) -> bool:
-    """Whether something done each `interval` steps (0: never) and at the last one is due."""
-    return bool(interval) and (step % interval == 0 or step == last)
+def execute(config: Config, path: Path, resume: bool = False) -> Outcome:
+    """Run a configuration in its folder; whatever happens is logged there and said in status.json.
 
-
-def execute(config: Config, path: Path) -> Outcome:
-    """Run a configuration in its new, empty folder; whatever happens is logged there and said in status.json."""
+    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint.
+    Raises `SettingError` if another process is writing the folder.
+    """
     from threadpoolctl import threadpool_limits
 
     folder = RunFolder(path)
-    with logging_to(folder.log), threadpool_limits(config.threads):
-        run = Run(config, folder)
+    with states.locked(path), logging_to(folder.log), threadpool_limits(config.threads), caught_signals() as signals:
+        run = Run(config, folder, signals)
+        status = 1
         try:
-            return run.to_the_end()
+            return run.to_the_end(resume)
+        except InterruptedRunError as error:
+            state, message, status = states.INTERRUPTED, f"{error} after iteration {run.step}", error.exit_status
+            log.warning("%s; to go on: maml-exp resume %s", message, path)
         except DivergedError as error:
             state, message = states.DIVERGED, str(error)
             log.error(message)
-        except Exception as error:  # a sweep goes on with its other jobs
+        except OSError as error:
+            state, message = states.FAILED, f"cannot write {error.filename}: {error.strerror}"
+            log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
+        except Exception as error:  # logged here, with its traceback, so that a sweep goes on with its other jobs
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
-            log.exception("%s", message)
-        folder.write_status(state, run.step, config.training.iterations, message)
-        return Outcome(state, path, message)
+            log.exception("%s (the traceback is in %s)", message, folder.log)
+        try:
+            folder.write_status(state, run.step, config.training.iterations, message)
+        except OSError as error:
+            log.error("cannot write %s: %s", error.filename, error.strerror)
+        return Outcome(state, path, message, status)
 
 
 class Run:
-    """The state of one run while it runs."""
+    """One run while it runs: training state, running sums, log."""
 
-    def __init__(self, config: Config, folder: RunFolder):
-        self.config, self.folder = config, folder
+    def __init__(self, config: Config, folder: RunFolder, signals: Signals):
+        self.config, self.folder, self._signals = config, folder, signals
         self._trainer = Trainer(config.problem)
-        self._sums: dict[str, float] = {}
+        self._initial = self._state = self._trainer.init(config.seed)
+        self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
-        self._state: TrainState = self._trainer.init(config.seed)
-        self._log: metrics.MetricsLog | None = None
 
     @property
     def step(self) -> int:
         """Iterations made."""
         return self._state.step
 
-    def to_the_end(self) -> Outcome:
+    def to_the_end(self, resume: bool) -> Outcome:
         """Train, evaluate, plot."""
-        self._open()
+        finished = False
+        with self._signals.deferred():
+            self._open(resume)
         try:
-            self._train()
-            return self._finish()
+            with self._signals.deferred():
+                self._train()
+            outcome = self._finish()
+            finished = True
+            return outcome
         finally:
-            self._log.close()
+            self._log.close(success=finished)
 
-    def _open(self) -> None:
-        """Write what is known before the first step."""
-        states.write_atomically(self.folder.config, to_yaml(self.config).encode())
+    def _open(self, resume: bool) -> None:
+        """Write what is known before the first step, or take up what an earlier process left."""
+        rows: list[metrics.Row] = []
+        point = newest_checkpoint(self.folder, self.config) if resume else None
+        if point is not None:
+            self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
+            rows = [
+                row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
+            ]
+        if resume:
+            provenance.record_resume(self.folder, self.config, self.step)
+            log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
+        else:
+            states.write_atomically(self.folder.config, to_yaml(self.config).encode())
+            provenance.record_start(self.folder, self.config)
         self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
-        self.folder.checkpoints.mkdir(exist_ok=True)
-        record, diff = provenance.collect(self.config)
-        states.write_json(self.folder.provenance, record)
-        if diff:
-            states.write_atomically(self.folder.path / "provenance.diff", diff.encode())
-        self._log = metrics.MetricsLog(self.folder.path, self.folder.metrics, metrics.columns(self.config))
-        self._log.text("config", "```yaml\n" + to_yaml(self.config) + "```")
+        self._log = metrics.MetricsLog(self.folder, self.config, rows)
         log.info("%s in %s", describe(self.config), self.folder.path)
 
     def _train(self) -> None:
         training = self.config.training
-        progress = Progress(self.step, training.iterations, self.config.algorithm.name)
+        last, progress = training.iterations, Progress(self.step, training.iterations, self.config.algorithm.name)
         started, logged = time.perf_counter(), self.step
         try:
-            while self.step < training.iterations:
+            while self.step < last:
                 self._state, values = self._trainer.train_step(self._state)
                 self._add(values)
-                if every(training.log_every, self.step, training.iterations):
-                    elapsed = time.perf_counter() - started
-                    row = self._row(elapsed, self.step - logged)
-                    self._log.write(row)
-                    progress.update(self.step, row["meta/loss"])
+                if every(training.log_every, self.step, last):
+                    self._log_row(time.perf_counter() - started, self.step - logged)
                     started, logged = time.perf_counter(), self.step
-                if every(training.checkpoint_every, self.step, training.iterations) or self.step == training.iterations:
+                if every(training.checkpoint_every, self.step, last) or self.step == last:
                     paused = time.perf_counter()
                     self._save()
                     started += time.perf_counter() - paused
+                if self.step % 16 == 0 or self.step == last:
+                    progress.update(self.step, values["meta/loss"])
+                if self._signals.received:
+                    self._save()
+                    self._signals.check()
         finally:
             progress.close()
 
@@ -137,22 +153,20 @@ class Run:
             self._sums[tag] = self._sums.get(tag, 0.0) + value
         self._sums["count"] = self._sums.get("count", 0.0) + 1
 
-    def _row(self, elapsed: float, iterations: int) -> dict[str, float]:
-        """A row: means since the last one, speed, and now and then a small evaluation."""
+    def _log_row(self, elapsed: float, iterations: int) -> None:
+        """Log means since the last row, the speed, and now and then a small evaluation."""
         self._seconds += elapsed
         count = self._sums.pop("count")
         row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
         self._sums = {}
-        row["time/iterations_per_second"] = iterations / elapsed
-        row["time/seconds"] = self._seconds
         training = self.config.training
         if every(training.evaluate_every, self.step, training.iterations):
             row |= self._small_evaluation()
-        return row
+        self._log.write(row)
 
-    def _small_evaluation(self) -> dict[str, float]:
-        tasks = evaluation_tasks(self.config, self.config.evaluation.tasks_in_training)
-        row = {}
+    def _small_evaluation(self) -> metrics.Row:
+        tasks, row = evaluation_tasks(self.config, self.config.evaluation.tasks_in_training), {}
         for shots, errors in task_errors(self.config, self._state.theta, tasks).items():
             result = statistics(errors)
             for step in range(errors.shape[1]):
@@ -168,43 +182,44 @@ class Run:
         self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
 
     def _finish(self) -> Outcome:
-        verdict = judge(self.config, self._state.theta, self._trainer.init(self.config.seed).theta)
-        summary = {
+        """Evaluate and plot; everything here can be done again from the last checkpoint."""
+        self._signals.check()
+        verdict = judge(self.config, self._state.theta, self._initial.theta)
+        summary = self._summary(verdict)
+        if self.config.evaluation.plots:
+            self._plot(summary)
+        with self._signals.deferred():
+            self._log.write({"step": self.step, **verdict.final_metrics()})
+            checkpoints.save_arrays(self.folder.evaluation, verdict.arrays())
+            states.write_json(self.folder.summary, summary)
+            self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
+        return Outcome(states.FINISHED, self.folder.path, exit_status=0, verdict=verdict)
+
+    def _summary(self, verdict: Verdict) -> dict[str, Any]:
+        return {
             "step": self.step,
             "parameters_sha256": checkpoints.parameters_sha256(self._state.theta),
             "objective": verdict.objective(),
             "evaluation": verdict.summary(),
             "time": {"training_seconds": self._seconds},
         }
-        errors = {f"trained_K{k}": e.astype(np.float32) for k, e in verdict.trained.items()}
-        errors |= {f"random_K{k}": e.astype(np.float32) for k, e in verdict.random.items()}
-        save_arrays(self.folder.evaluation, errors)
-        states.write_json(self.folder.summary, summary)
-        if self.config.evaluation.plots:
-            self._plot(summary)
-        self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
-        return Outcome(states.FINISHED, self.folder.path, verdict=verdict, summary=summary)
 
     def _plot(self, summary: dict[str, Any]) -> None:
         from maml_exp.experiment import plots
 
-        random = self._trainer.init(self.config.seed).theta
-        for png in plots.draw_all(self.config, self._state.theta, random, summary["evaluation"], self.folder.plots):
-            self._log.image(png.stem, png, self.step)
+        theta, random = self._state.theta, self._initial.theta
+        for png in plots.draw_all(self.config, theta, random, summary["evaluation"], self.folder.plots):
+            self._log.board.image(png.stem, png, self.step)
 
 
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays to an npz file, whole or not at all."""
-    import io
-
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    states.write_atomically(path, buffer.getvalue())
+def every(interval: int, step: int, last: int) -> bool:
+    """Whether something done each `interval` steps (0: never), and at the last one, is due."""
+    return bool(interval) and (step % interval == 0 or step == last)
 
 
 def describe(config: Config) -> str:
     """A run in a line: algorithm, network, inner loop, iterations."""
     network = "-".join(map(str, config.problem.network.sizes))
-    inner = f"{config.inner.steps} inner step{'s' * (config.inner.steps != 1)} of rate {config.inner.lr:g}"
-    how = "" if config.algorithm.name == "joint" else f", {inner}"
+    inner = f", {config.inner.steps} inner step{'s' * (config.inner.steps != 1)} of rate {config.inner.lr:g}"
+    how = "" if config.algorithm.name == "joint" else inner
     return f"{config.algorithm.name}, {network} {config.model.activation}{how}, {config.training.iterations} iterations"

@@ -1,0 +1,76 @@
+"""TensorBoard event files. The only module that imports tensorboardX.
+
+Events are written in the caller's thread and handed to the system at every `flush`: what was logged
+survives a kill, and a full disk is an OSError here rather than a dead writer thread.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.api_pb2 import Status
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
+from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+
+from maml_exp.experiment.folder import naming
+
+
+class Board:
+    """One event file in a run's folder; older ones there are replaced."""
+
+    def __init__(self, folder: Path):
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._folder = folder
+        # a suffix of our own: names have one-second resolution
+        with naming(folder):
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+
+    def _write(self, value: Summary, step: int = 0, walltime: float | None = None) -> None:
+        """Append an event and hand it to the system."""
+        event = Event(wall_time=time.time() if walltime is None else walltime, step=step, summary=value)
+        with naming(self._folder):
+            self._writer.write_event(event)
+            self._writer.flush()
+
+    def scalars(self, values: dict[str, float], step: int, walltime: float) -> None:
+        """A point of each of several curves."""
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._write(Summary(value=points), step, walltime)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """A text, shown under Text."""
+        self._write(summary.text(tag, markdown))
+
+    def image(self, tag: str, png: Path, step: int) -> None:
+        """A PNG file, shown under Images just as it is."""
+        content = png.read_bytes()
+        width, height = struct.unpack(">II", content[16:24])  # PNG's first chunk
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content)
+        self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def session_start(self, hparams: dict[str, Any], metric_tags: list[str]) -> None:
+        """This run's row in the HParams tab: its settings, and the scalars that are its metrics."""
+        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(metric_tags, 0.0))
+        self._write(experiment)
+        self._write(start)
+
+    def session_end(self, success: bool) -> None:
+        """The status of this run's row in the HParams tab."""
+        status = Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
+        data = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()), version=0)
+        plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
+        metadata = SummaryMetadata(plugin_data=plugin)
+        self._write(Summary(value=[Summary.Value(tag="_hparams_/session_end_info", metadata=metadata)]))
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._writer.close()
