@@ -24,14 +24,9 @@ def train(arguments: Sequence[str]) -> int:
     if first and "=" not in first and not first.startswith(("-", "~")):
         raise SettingError(f"{first} is neither a verb ({', '.join(VERBS)}) nor a setting such as inner.lr=0.02")
 
-    from maml_exp.experiment.hydra_app import RunFailedError, launch
+    from maml_exp.experiment.hydra_app import launch
 
-    try:
-        launch(arguments)
-    except RunFailedError as failed:
-        print(f"maml-exp: the run in {failed.outcome.folder} {failed.outcome.state}", file=sys.stderr)
-        return failed.outcome.exit_status
-    return 0
+    return launch(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -37,16 +37,21 @@ class Outcome:
     verdict: Verdict | None = None  # of a finished run
 
 
-def execute(config: Config, path: Path, resume: bool = False) -> Outcome:
+def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
     """Run a configuration in its folder; whatever happens is logged there and said in status.json.
 
-    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint.
-    Raises `SettingError` if another process is writing the folder.
+    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint. A file
+    `stop` that appears has the effect of SIGINT. Raises `SettingError` if another process is writing the folder.
     """
     from threadpoolctl import threadpool_limits
 
     folder = RunFolder(path)
-    with states.locked(path), logging_to(folder.log), threadpool_limits(config.threads), caught_signals() as signals:
+    with (
+        states.locked(path),
+        logging_to(folder.log),
+        threadpool_limits(config.threads),
+        caught_signals(stop) as signals,
+    ):
         run = Run(config, folder, signals)
         status = 1
         try:
@@ -60,7 +65,7 @@ def execute(config: Config, path: Path, resume: bool = False) -> Outcome:
         except OSError as error:
             state, message = states.FAILED, f"cannot write {error.filename}: {error.strerror}"
             log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
-        except Exception as error:  # logged here, with its traceback, so that a sweep goes on with its other jobs
+        except (Exception, SystemExit) as error:  # logged with its traceback; a sweep goes on with its other jobs
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
             log.exception("%s (the traceback is in %s)", message, folder.log)
         try:

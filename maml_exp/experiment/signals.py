@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 CAUGHT = (signal.SIGTERM, signal.SIGINT)
+SECONDS_BETWEEN_LOOKS = 0.3  # at the file that stops a sweep
 
 
 class InterruptedRunError(Exception):
@@ -21,9 +24,10 @@ class InterruptedRunError(Exception):
 class Signals:
     """What has arrived. Between `atomic` parts of the work a signal raises; within, it waits for `check`."""
 
-    def __init__(self) -> None:
+    def __init__(self, stop: Path | None = None) -> None:
         self._received: int | None = None
         self._waiting = 0
+        self._stop, self._looked = stop, 0.0
 
     def _handle(self, number: int, frame: object) -> None:
         for caught in CAUGHT:  # whoever signals twice means it
@@ -34,12 +38,17 @@ class Signals:
 
     @property
     def received(self) -> bool:
-        """Whether a signal has arrived."""
+        """Whether a signal has arrived, or the file that stands for one."""
+        now = time.monotonic()
+        if self._stop is not None and now - self._looked > SECONDS_BETWEEN_LOOKS:
+            self._looked = now
+            if self._stop.exists():
+                self._received = signal.SIGINT
         return self._received is not None
 
     def check(self) -> None:
         """Raise `InterruptedRunError` if a signal has arrived."""
-        if self._received is not None:
+        if self.received:
             raise InterruptedRunError(self._received)
 
     @contextmanager
@@ -53,9 +62,9 @@ class Signals:
 
 
 @contextmanager
-def caught_signals() -> Iterator[Signals]:
-    """Catch SIGTERM and SIGINT while inside; in a thread other than the main one nothing can be caught."""
-    signals = Signals()
+def caught_signals(stop: Path | None = None) -> Iterator[Signals]:
+    """Catch SIGTERM and SIGINT while inside, and look for a file `stop`; only the main thread can catch signals."""
+    signals = Signals(stop)
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return

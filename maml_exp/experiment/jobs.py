@@ -1,0 +1,183 @@
+"""What Hydra calls: the task function, and the callbacks around single runs and sweeps.
+
+A job never raises for a run that failed: its outcome is in its folder, and a sweep goes on with its
+other jobs under every launcher. A sweep is asked to stop by a file in its folder, which jobs on any
+machine that shares the folder see.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from maml_exp.core.errors import SettingError
+from maml_exp.experiment import config as schema
+from maml_exp.experiment import folder as states
+from maml_exp.experiment.folder import RunFolder, create_folder
+from maml_exp.experiment.runner import Outcome, execute
+from maml_exp.experiment.signals import CAUGHT
+from maml_exp.experiment.sweeps import STOP_FILE, Sweep, describe_outcome
+
+LONGEST_NAME = 120  # characters of a job's folder; file systems allow 255 bytes
+
+
+class RefusedError(SystemExit):
+    """A mistake found inside one of Hydra's callbacks, which swallow every Exception."""
+
+    def __init__(self, message: str):
+        super().__init__(1)
+        self.message = message
+
+
+class Session:
+    """What one call of Hydra's command line has come to, in this process."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None  # of a single run
+        self.sweep: Sweep | None = None
+        self.received: int | None = None  # a signal that stopped the sweep
+
+    def stop(self, number: int, frame: object = None) -> None:
+        """Ask a sweep to stop: running jobs save and end, the others do not start. A second signal ends at once."""
+        for caught in CAUGHT:
+            signal.signal(caught, signal.SIG_DFL)
+        self.received = number
+        if self.sweep is None:
+            raise KeyboardInterrupt
+        self.sweep.stop()
+        print("maml-exp: stopping; running jobs save a checkpoint first (again: end at once)", file=sys.stderr)
+
+    def report(self) -> int:
+        """Print how it ended; returns the exit status."""
+        if self.sweep is not None:
+            failed = self.sweep.report()
+            return 128 + self.received if self.received else int(failed)
+        return 0 if self.outcome is None else self.outcome.exit_status
+
+
+SESSION: Session | None = None  # the one Hydra's callbacks in this process belong to
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """Catch signals and collect outcomes around Hydra's main."""
+    global SESSION
+    SESSION = current = Session()
+    before = {number: signal.signal(number, current.stop) for number in CAUGHT}
+    try:
+        yield current
+    except SystemExit as error:
+        if current.received is None or isinstance(error, RefusedError):
+            raise
+    finally:
+        SESSION = None
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Guard(Callback):
+    """Checks the configuration and claims the folder before anything is written."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a single run."""
+        with refusing():
+            checked = schema.from_omegaconf(without_hydra(config))
+            path, chosen = Path(config.hydra.run.dir), _chosen(config, "hydra.run.dir")
+            folder = create_folder(path if chosen else path.with_name(f"{path.name}-{checked.label}"), exact=chosen)
+        with read_write(config.hydra.run):
+            config.hydra.run.dir = str(folder)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Before a sweep: what its jobs have in common is checked, its folder made, its plan written there."""
+        with refusing():
+            schema.from_omegaconf(without_hydra(config))
+            overrides = list(config.hydra.overrides.task)
+            folder = create_folder(Path(config.hydra.sweep.dir), exact=_chosen(config, "hydra.sweep.dir"))
+            sweep = Sweep.plan(folder.resolve(), overrides)
+            _hand_to_jobs(config, sweep)
+        if SESSION is not None:
+            SESSION.sweep = sweep
+
+
+def _hand_to_jobs(config: DictConfig, sweep: Sweep) -> None:
+    """Have jobs see the sweep's folder, and only swept keys in their own folders' names.
+
+    Hydra composes each job anew, from the overrides: they are what a job sees of a change made here.
+    """
+    excluded = "[" + ",".join(map(quoted, sweep.constant)) + "]"
+    settings = [
+        f"hydra.sweep.dir={quoted(str(sweep.folder))}",
+        f"hydra.job.config.override_dirname.exclude_keys={excluded}",
+    ]
+    with read_write(config.hydra):
+        config.hydra.overrides.hydra.extend(settings)
+        config.hydra.sweep.dir = str(sweep.folder)
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Carry an error past Hydra, which turns Exceptions in callbacks into warnings and goes on."""
+    try:
+        yield
+    except Exception as error:
+        raise RefusedError(str(error) or repr(error)) from error
+
+
+def _chosen(config: DictConfig, key: str) -> bool:
+    """Whether the user gave this folder."""
+    return any(item.lstrip("+").startswith(f"{key}=") for item in config.hydra.overrides.hydra)
+
+
+def quoted(text: str) -> str:
+    """A text in the quotes of Hydra's override grammar."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def safe_name(text: str) -> str:
+    """Part of a folder name that every file system takes: odd characters become _, long ones are cut."""
+    name = re.sub(r"[^\w.,=+-]+", "_", str(text))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "~"
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The job's part of a composed configuration."""
+    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+
+def job(composed: DictConfig) -> float:
+    """Hydra's task function: one run; returns the number that sweepers minimise, NaN for a run without it."""
+    context = HydraConfig.get()
+    path, sweeping = Path(context.runtime.output_dir), context.mode == RunMode.MULTIRUN
+    outcome = _run(composed, path, Path(context.sweep.dir) / STOP_FILE if sweeping else None)
+    if not sweeping:
+        if SESSION is not None:
+            SESSION.outcome = outcome
+        if outcome.verdict is not None:
+            print(f"{outcome.verdict.table()}\n\n{outcome.folder}")
+        return 0.0
+    print(f"{path.name}: {describe_outcome(outcome)}", flush=True)
+    if outcome.state == states.INTERRUPTED and SESSION is not None and SESSION.sweep is not None:
+        SESSION.received = SESSION.received or max(outcome.exit_status - 128, signal.SIGINT)
+        raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
+    return outcome.verdict.objective() if outcome.verdict is not None else float("nan")
+
+
+def _run(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:
+    """Run a job, or say in its folder why it cannot run."""
+    try:
+        config = schema.from_omegaconf(composed)
+    except SettingError as error:
+        RunFolder(path).write_status(states.FAILED, 0, 0, str(error))
+        print(f"maml-exp: {path.name}: {error}", file=sys.stderr)
+        return Outcome(states.FAILED, path, str(error))
+    return execute(config, path, stop=stop)

@@ -1,0 +1,112 @@
+"""A sweep's folder: its plan, how its jobs ended, and stopping it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maml_exp.core.errors import SettingError
+from maml_exp.experiment import folder as states
+from maml_exp.experiment.folder import RunFolder, read_json, write_json
+from maml_exp.experiment.runner import Outcome
+
+PLAN_FILE, STOP_FILE = "sweep.json", ".stop"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep set out to do."""
+
+    folder: Path
+    overrides: list[str]  # as given, sweeps included
+    constant: list[str]  # keys of those that every job shares
+    jobs: list[list[str]]  # each job's overrides; empty where the sweeper decides as it goes
+
+    @classmethod
+    def plan(cls, folder: Path, overrides: Sequence[str]) -> Sweep:
+        """Expand a sweep's overrides into jobs, and write them down before the first starts."""
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+        from hydra.errors import HydraException
+
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        constant = [p.get_key_element().lstrip("+") for p in parsed if not p.is_sweep_override()]
+        try:
+            jobs = [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
+        except HydraException:  # intervals: another sweeper decides
+            jobs = []
+        sweep = cls(folder, list(overrides), constant, jobs)
+        write_json(folder / PLAN_FILE, {"overrides": sweep.overrides, "constant": constant, "jobs": jobs})
+        return sweep
+
+    @classmethod
+    def load(cls, folder: Path) -> Sweep:
+        """A sweep that was written down, checked; raises `SettingError`."""
+        try:
+            plan = read_json(folder / PLAN_FILE)
+            sweep = cls(folder, plan["overrides"], plan["constant"], plan["jobs"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingError(f"{folder / PLAN_FILE} cannot be read: {error}") from error
+        lists = [sweep.overrides, sweep.constant, sweep.jobs, *(sweep.jobs if isinstance(sweep.jobs, list) else [])]
+        texts = [text for part in lists if isinstance(part, list) for text in part if part is not sweep.jobs]
+        if not all(isinstance(part, list) for part in lists) or not all(isinstance(text, str) for text in texts):
+            raise SettingError(f"{folder / PLAN_FILE} is not a sweep's plan")
+        return sweep
+
+    def swept(self, overrides: Sequence[str]) -> str:
+        """Those of a job's overrides in which jobs differ."""
+        return ",".join(o for o in overrides if o.lstrip("+").split("=")[0] not in self.constant) or "(no override)"
+
+    def folders(self) -> list[RunFolder]:
+        """The jobs' folders there are, in the order of their numbers."""
+        found = [RunFolder(path.parent.parent) for path in self.folder.glob("*/.hydra/overrides.yaml")]
+        return sorted(found, key=lambda run: (job_number(run.path), run.path.name))
+
+    def stop(self) -> None:
+        """Ask the jobs, wherever they run, to save and end."""
+        (self.folder / STOP_FILE).touch()
+
+    def report(self) -> bool:
+        """Print a table of the jobs; returns whether any of them did not finish."""
+        (self.folder / STOP_FILE).unlink(missing_ok=True)
+        rows = [self._row(run) for run in self.folders()]
+        missing = max(0, len(self.jobs) - len(rows))
+        width = max([len(row[0]) for row in rows], default=3)
+        print(f"\n{'job':<{width}}  {'status':<12}{'objective':<12}error")
+        for name, state, objective, error in rows:
+            print(f"{name:<{width}}  {state:<12}{objective:<12}{error}".rstrip())
+        finished = sum(row[1] == states.FINISHED for row in rows)
+        not_started = f", {missing} not started" if missing else ""
+        print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
+        if finished < len(rows) + missing:
+            print(f"to go on with those that did not: maml-exp resume {self.folder}")
+        return finished < len(rows) + missing
+
+    def _row(self, run: RunFolder) -> tuple[str, str, str, str]:
+        """Name, status, objective and error of a job."""
+        status = run.read_status()
+        error = str(status.get("error") or "").split("; try")[0].splitlines()
+        return run.path.name, str(status.get("state")), _number(run), error[0][:100] if error else ""
+
+
+def job_number(path: Path) -> int:
+    """The number that a job's folder name starts with, or one beyond all."""
+    digits = path.name.split("_")[0]
+    return int(digits) if digits.isdecimal() else 10**9
+
+
+def _number(run: RunFolder) -> str:
+    try:
+        objective: Any = read_json(run.summary)["objective"]
+        return "diverged" if objective is None else f"{objective:.4g}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "-"
+
+
+def describe_outcome(outcome: Outcome) -> str:
+    """A job's end in a line."""
+    if outcome.verdict is None:
+        return f"{outcome.state}: {outcome.message}"
+    return f"{outcome.state}, objective {outcome.verdict.objective():.4g}"
