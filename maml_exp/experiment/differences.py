@@ -10,7 +10,7 @@ from typing import Any
 
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import metrics, provenance
-from maml_exp.experiment.folder import RunFolder, read_json
+from maml_exp.experiment.folder import RunFolder, flatten, read_json
 from maml_exp.experiment.saved import load_plain_config, open_run
 
 NOT_COMPARED = ("host",)  # of the environment: a name, not a cause
@@ -39,18 +39,6 @@ def compare_runs(a: RunFolder, b: RunFolder, shared_steps_only: bool = False) ->
         environment=[line for line in _changed(*environments) if not line.startswith(NOT_COMPARED)],
         results=list(_result_differences(a, b, shared_steps_only)),
     )
-
-
-def flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys; lists are values, but for lists of dictionaries."""
-    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        return {key: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= flatten(inner, f"{key}.{name}" if key else str(name))
-    return flat
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -145,6 +145,18 @@ def finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys; lists are values, but for lists of dictionaries."""
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {key: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= flatten(inner, f"{key}.{name}" if key else str(name))
+    return flat
+
+
 def timestamp() -> str:
     """Local time with its offset, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")

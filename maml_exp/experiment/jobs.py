@@ -23,6 +23,9 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import config as schema
 from maml_exp.experiment import folder as states
+from maml_exp.experiment import metrics
+from maml_exp.experiment.board import Board
+from maml_exp.experiment.console import log, logging_to
 from maml_exp.experiment.folder import RunFolder, create_folder
 from maml_exp.experiment.runner import Outcome, execute
 from maml_exp.experiment.signals import CAUGHT
@@ -175,9 +178,18 @@ def job(composed: DictConfig) -> float:
 def _run(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:
     """Run a job, or say in its folder why it cannot run."""
     try:
-        config = schema.from_omegaconf(composed)
+        return execute(schema.from_omegaconf(composed), path, stop=stop)
     except SettingError as error:
-        RunFolder(path).write_status(states.FAILED, 0, 0, str(error))
-        print(f"maml-exp: {path.name}: {error}", file=sys.stderr)
+        record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
         return Outcome(states.FAILED, path, str(error))
-    return execute(config, path, stop=stop)
+
+
+def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:
+    """Leave what a failed run leaves: status, log, and its row in TensorBoard's HParams tab."""
+    with logging_to(folder.log):
+        log.error(message)
+    folder.write_status(states.FAILED, 0, 0, message)
+    board = Board(folder.path)
+    board.session_start(metrics.hparams(settings), [metrics.OBJECTIVE_TAG])
+    board.session_end(success=False)
+    board.close()

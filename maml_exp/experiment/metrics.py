@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maml_exp.experiment.board import Board
-from maml_exp.experiment.folder import RunFolder, naming, write_atomically
+from maml_exp.experiment.folder import RunFolder, flatten, naming, write_atomically
 
 if TYPE_CHECKING:
     from maml_exp.experiment.config import Config
@@ -60,7 +60,7 @@ class MetricsLog:
         self._names, self._path = columns(config), folder.metrics
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
-        self.board.session_start(hparams(config), final_tags(config))
+        self.board.session_start(hparams(config.to_dict()), final_tags(config))
         lines = [_line(self._names), *(_line(self._cells(row)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
@@ -96,14 +96,10 @@ class MetricsLog:
         self.board.close()
 
 
-def hparams(config: Config) -> dict[str, Any]:
-    """Every setting, dotted, as the HParams tab takes them: numbers, booleans and texts."""
-    flat: dict[str, Any] = {}
-    for key, value in config.to_dict().items():
-        inner = {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, dict) else {key: value}
-        flat |= inner
+def hparams(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, dotted, as the HParams tab takes them: numbers, booleans and texts."""
     plain = (bool, int, float, str)
-    return {key: value if isinstance(value, plain) else str(value) for key, value in flat.items()}
+    return {key: value if isinstance(value, plain) else str(value) for key, value in flatten(settings).items()}
 
 
 def _text(value: float) -> str:

@@ -80,7 +80,8 @@ class Sweep:
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
         print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
-        if finished < len(rows) + missing:
+        ended = (states.FINISHED, states.DIVERGED)
+        if missing or any(row[1] not in ended for row in rows):
             print(f"to go on with those that did not: maml-exp resume {self.folder}")
         return finished < len(rows) + missing
 
