@@ -21,15 +21,7 @@ from maml_exp.experiment.folder import RunFolder
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 DEEPEST = 8  # levels of nesting; ours have three
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML's safe loader without aliases, which can make a small file expand without end."""
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.events.AliasEvent):
-            raise yaml.YAMLError("it uses YAML aliases")
-        return super().compose_node(parent, index)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
 
 
 def open_run(path: Path | str) -> RunFolder:
@@ -48,15 +40,16 @@ def load_plain_config(folder: RunFolder) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_CONFIG:
             raise SettingError(f"{path} is larger than {LARGEST_CONFIG} bytes: not a configuration of ours")
-        plain = yaml.load(path.read_text(encoding="utf-8"), Loader=_PlainLoader)
-    except (OSError, UnicodeDecodeError, ValueError, RecursionError, yaml.YAMLError) as error:
-        if isinstance(error, SettingError):
-            raise
-        reason = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
-        raise SettingError(f"{path} cannot be read: {reason}") from error
+        text = path.read_text(encoding="utf-8")
+        _check_shape(text)
+        plain = yaml.load(text, Loader=LOADER)
+    except SettingError:
+        raise
+    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+        raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")
-    for key, value in _leaves(plain, path):
+    for key, value in _leaves(plain):
         for text in (key, value):
             if isinstance(text, str) and "${" in text:
                 raise SettingError(f"{path}: {key} holds '{text[:60]}'; saved configurations hold no interpolations")
@@ -65,16 +58,25 @@ def load_plain_config(folder: RunFolder) -> dict[str, Any]:
     return plain
 
 
-def _leaves(value: Any, path: Path, key: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _check_shape(text: str) -> None:
+    """Refuse what could exhaust the loader: deep nesting (it recurses), and aliases (small files grow without end)."""
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError("nested too deeply to be a configuration of ours")
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError("it uses YAML aliases, which a configuration of ours never does")
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Every (dotted key, value) that is not itself a dictionary or list."""
-    if depth > DEEPEST:
-        raise SettingError(f"{path} is nested too deeply to be a configuration of ours")
     if isinstance(value, dict):
         for name, inner in value.items():
-            yield from _leaves(inner, path, f"{key}.{name}" if key else str(name), depth + 1)
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
     elif isinstance(value, list):
         for inner in value:
-            yield from _leaves(inner, path, key, depth + 1)
+            yield from _leaves(inner, key)
     else:
         yield key, value
 
