@@ -15,6 +15,7 @@ VERBS = {
     "resume": ("resume", "run_resume"),
     "rerun": ("rerun", "run_rerun"),
     "diff": ("differences", "run_diff"),
+    "compare": ("compare", "run_compare"),
 }
 
 

@@ -27,6 +27,7 @@ from maml_exp.core.settings import (
 from maml_exp.core.training import Problem
 
 DTYPES = ("float32", "float64")
+OBJECTIVES = ("mean", "median", "p95")
 
 
 @dataclass
@@ -59,6 +60,9 @@ class EvaluationSettings:
     lr: float | None = None  # rate of these steps; null: inner.lr
     grid: int = 100  # evenly spaced x on which the error is measured
     plots: bool = True  # draw plots/ at the end
+    objective: str = "mean"  # of the errors over tasks: the number that sweeps minimise
+    objective_shots: int | None = None  # after adapting to so many points; null: task.shots
+    objective_steps: int | None = None  # with so many gradient steps; null: inner.steps
 
     def __post_init__(self):
         need.require_integer("evaluation.seed", self.seed, 0, 2**63 - 1)
@@ -74,6 +78,13 @@ class EvaluationSettings:
         need.require_integer("evaluation.grid", self.grid, 2, 10**5)
         if self.lr is not None:
             need.require_number("evaluation.lr", self.lr)
+        need.require_name("evaluation.objective", self.objective, OBJECTIVES)
+        key, shots = "evaluation.objective_shots", self.objective_shots
+        need.require(
+            shots is None or shots in self.shots, key, shots, f"one of evaluation.shots, {self.shots}, or null"
+        )
+        if self.objective_steps is not None:
+            need.require_integer("evaluation.objective_steps", self.objective_steps, 0, self.steps)
 
 
 @dataclass
@@ -114,6 +125,18 @@ class Config:
     def evaluation_lr(self) -> float:
         """The rate of the evaluation's gradient steps."""
         return self.inner.lr if self.evaluation.lr is None else self.evaluation.lr
+
+    @property
+    def objective_shots(self) -> int:
+        """The number of shots that the objective and the printed table are about."""
+        wanted, evaluated = self.evaluation.objective_shots or self.task.shots, self.evaluation.shots
+        return wanted if wanted in evaluated else evaluated[0]
+
+    @property
+    def objective_steps(self) -> int:
+        """The number of gradient steps after which the objective is measured."""
+        wanted = self.evaluation.objective_steps
+        return min(max(self.inner.steps, 1), self.evaluation.steps) if wanted is None else wanted
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries and lists."""
@@ -165,6 +188,7 @@ EXPECTED = {
     "float": "a number",
     "str": "a text",
     "bool": "true or false",
+    "int | None": "an integer or null",
     "float | None": "a number or null",
     "str | None": "a text or null",
     "list[int]": "a list of integers, as in [40,40]",

@@ -104,7 +104,8 @@ class Guard(Callback):
         """Before a sweep: what its jobs have in common is checked, its folder made, its plan written there."""
         with refusing():
             schema.from_omegaconf(without_hydra(config))
-            overrides = list(config.hydra.overrides.task)
+            params = config.hydra.sweeper.get("params") or {}  # of an experiment that is a sweep
+            overrides = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
             folder = create_folder(Path(config.hydra.sweep.dir), exact=_chosen(config, "hydra.sweep.dir"))
             sweep = Sweep.plan(folder.resolve(), overrides)
             _hand_to_jobs(config, sweep)

@@ -35,12 +35,6 @@ class Verdict:
     trained: dict[int, Array]
     random: dict[int, Array]
 
-    @property
-    def shots(self) -> int:
-        """The number of shots that the printed table is about: the training K where it was evaluated."""
-        shots = self.config.evaluation.shots
-        return self.config.task.shots if self.config.task.shots in shots else shots[0]
-
     def summary(self) -> dict[str, Any]:
         """What summary.json holds under "evaluation"."""
         evaluation = self.config.evaluation
@@ -52,9 +46,9 @@ class Verdict:
         return {**settings, "lr": self.config.evaluation_lr, "steps": evaluation.steps, "shots": rows}
 
     def objective(self) -> float:
-        """Mean error after `inner.steps` gradient steps at the training K: what a sweep minimises."""
-        step = min(max(self.config.inner.steps, 1), self.config.evaluation.steps)
-        return float(statistics(self.trained[self.shots]).mean[step])
+        """The number that a sweep minimises: see evaluation.objective."""
+        result = statistics(self.trained[self.config.objective_shots])
+        return float(getattr(result, self.config.evaluation.objective)[self.config.objective_steps])
 
     def final_metrics(self) -> metrics.Row:
         """What is logged of it: the objective, and mean errors by number of shots and gradient steps."""
@@ -74,7 +68,7 @@ class Verdict:
 
     def table(self) -> str:
         """The table printed at the end of a run."""
-        evaluation, k = self.config.evaluation, self.shots
+        evaluation, k = self.config.evaluation, self.config.objective_shots
         trained, random = statistics(self.trained[k]), statistics(self.random[k])
         lines = [
             f"Mean squared error on {evaluation.tasks} fixed tasks, {k} support points, "

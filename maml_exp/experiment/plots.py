@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.core.errors import SettingError
 from maml_exp.core.evaluation import FixedTasks, adapt_and_predict
 from maml_exp.experiment.config import Config
 from maml_exp.experiment.judge import evaluation_tasks
@@ -16,6 +17,8 @@ from maml_exp.experiment.judge import evaluation_tasks
 Array = np.ndarray
 # Okabe and Ito's colours, told apart by readers with colour vision deficiency
 BLACK, GREY, ORANGE, BLUE, GREEN, RED = "#000000", "#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00"
+COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", BLACK)
+MARKERS = "osD^vPX"
 STYLE = {
     "figure.dpi": 120,
     "font.size": 9,
@@ -29,14 +32,18 @@ FINETUNE_TASKS, FINETUNE_POINTS = 4, 50
 
 
 @contextmanager
-def figure(path: Path, rows: int, columns: int, size: tuple[float, float], **options) -> Iterator[Any]:
-    """Subplots that are saved to `path` and closed, whatever happens."""
+def figure(
+    path: Path, rows: int, columns: int, size: tuple[float, float], style: str | None = None, **options
+) -> Iterator[Any]:
+    """Subplots that are saved to `path` and closed, whatever happens; `style` is one of matplotlib's, over ours."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context(STYLE):
+    if style is not None and style not in plt.style.available:
+        raise SettingError(f"--style {style} is not usable: it must be one of {', '.join(plt.style.available)}")
+    with plt.rc_context(STYLE), plt.style.context(style or {}):
         fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
         try:
             yield fig, axes
@@ -62,7 +69,7 @@ def draw_finetune(config: Config, theta: Array, random: Array, path: Path) -> No
     """Predictions on a few fixed tasks, before and after 1 and 10 steps; the random initialisation below."""
     tasks = evaluation_tasks(config, FINETUNE_TASKS)
     x = np.linspace(*config.task.x_range, FINETUNE_POINTS)[:, None]
-    shots = config.task.shots if config.task.shots in config.evaluation.shots else config.evaluation.shots[0]
+    shots = config.objective_shots
     size = (2.6 * FINETUNE_TASKS, 5.2)
     with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
         rows = ((f"this run ({config.algorithm.name})", theta), ("random initialisation", random))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -72,6 +73,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -87,6 +89,7 @@ def _blas() -> list[dict[str, Any]]:
     return [{key: lib.get(key) for key in keys} for lib in threadpool_info() if lib.get("user_api") == "blas"]
 
 
+@functools.cache
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -95,6 +98,7 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
 
 
+@functools.cache  # what this process runs does not change with the files
 def _code() -> tuple[dict[str, Any], str | None]:
     """The commit of the checkout that our code runs from (None outside one), and its uncommitted changes."""
     root = Path(maml_exp.__file__).resolve().parent.parent

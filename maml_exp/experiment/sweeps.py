@@ -32,7 +32,8 @@ class Sweep:
         from hydra.errors import HydraException
 
         parsed = OverridesParser.create().parse_overrides(list(overrides))
-        constant = [p.get_key_element().lstrip("+") for p in parsed if not p.is_sweep_override()]
+        by_key = {p.key_or_group: p for p in parsed}  # the last one of a key counts
+        constant = [key for key, p in by_key.items() if not p.is_sweep_override()]
         try:
             jobs = [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
         except HydraException:  # intervals: another sweeper decides

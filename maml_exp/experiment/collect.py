@@ -1,0 +1,123 @@
+"""Finding runs and reading what comparing them needs: small text files, no checkpoint, thousands in seconds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.core.errors import SettingError
+from maml_exp.experiment import folder as states
+from maml_exp.experiment import metrics
+from maml_exp.experiment.folder import RunFolder, flatten, read_json
+from maml_exp.experiment.saved import load_plain_config
+
+Array = np.ndarray
+# settings that change neither what is learned nor what is measured
+BOOKKEEPING = {
+    "seed",
+    "name",
+    "threads",
+    "training.log_every",
+    "training.evaluate_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "evaluation.tasks_in_training",
+    "evaluation.plots",
+}
+# settings that say on what a run is judged: results are put beside each other only where these agree
+JUDGED_ON = (
+    "task.name",
+    "task.amplitude",
+    "task.phase",
+    "task.frequency",
+    "task.x_range",
+    "evaluation.seed",
+    "evaluation.tasks",
+    "evaluation.grid",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run without its checkpoints."""
+
+    folder: Path
+    state: str
+    settings: dict[str, Any]  # dotted
+    results: dict[int, dict[str, Array]]  # by shots: mean, median, nonfinite, random (steps + 1); empty if unfinished
+    objective: float  # NaN where there is none
+    sha256: str | None
+
+    @property
+    def seed(self) -> Any:
+        """The run's seed."""
+        return self.settings.get("seed")
+
+
+def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
+    """Every run at or below the paths, each once, in the order of their names; raises `SettingError`."""
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.is_dir():
+            raise SettingError(f"{path} is not a folder")
+        for run in _walk(path):
+            if (resolved := run.resolve()) not in seen:
+                seen.add(resolved)
+                yield RunFolder(run)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """Depth first; a run's own folders are not searched."""
+    if (path / ".hydra" / "config.yaml").is_file():
+        yield path
+        return
+    with os.scandir(path) as entries:
+        folders = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
+    for name in folders:
+        yield from _walk(path / name)
+
+
+def read_run(run: RunFolder) -> RunRecord:
+    """A run's settings, state and results; raises `SettingError` for a configuration that is not of our kind."""
+    settings = flatten(load_plain_config(run))
+    state = str(run.read_status().get("state"))
+    try:
+        summary = read_json(run.summary) if state == states.FINISHED else None
+        results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()} if summary else {}
+        objective = _float(summary["objective"]) if summary else float("nan")
+        sha256 = str(summary["parameters_sha256"]) if summary else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        state, results, objective, sha256 = "unreadable", {}, float("nan"), None
+    return RunRecord(run.path, state, settings, results, objective, sha256)
+
+
+def _results(part: dict[str, Any]) -> dict[str, Array]:
+    trained, random = part["trained"], part["random"]
+    numbers = {"mean": trained["mean"], "median": trained["median"], "random": random["mean"]}
+    found = {name: np.array([_float(value) for value in values]) for name, values in numbers.items()}
+    return {**found, "nonfinite": np.array(trained["nonfinite"], dtype=int)}
+
+
+def _float(value: Any) -> float:
+    """A number of summary.json, where null stands for one that is not finite."""
+    return float("inf") if value is None else float(value)
+
+
+def training_curve(run: RunFolder) -> tuple[Array, Array]:
+    """Steps and meta-losses (N,) of a run's metrics.csv."""
+    steps, losses = [], []
+    if run.metrics.is_file():
+        wanted = ["step", metrics.TRAINING_TAGS[0]]
+        with open(run.metrics, encoding="utf-8", errors="replace") as file:
+            if next(file, "").split(",", 2)[:2] == wanted:
+                for line in file:
+                    step, loss, *_ = [*line.split(",", 2), "", ""]
+                    if step.isdecimal() and loss.strip():
+                        steps.append(int(step))
+                        losses.append(float(loss))
+    return np.array(steps), np.array(losses)
