@@ -18,7 +18,8 @@ from maml_exp.experiment.plots import BLACK, BLUE, COLOURS, GREEN, GREY, MARKERS
 from maml_exp.experiment.saved import load_config, newest_checkpoint
 
 Array = np.ndarray
-MOST_LINES = 12  # in a figure; more cannot be told apart
+MOST_LINES = 12  # groups in a figure; more cannot be told apart
+MOST_SEEDS = 20  # for which each has a line of its own
 
 
 def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, style: str | None) -> None:
@@ -54,7 +55,7 @@ def draw_training(groups: Sequence[Group], path: Path, style: str | None) -> Non
         for number, group in enumerate([group for group in groups if group.runs][:MOST_LINES]):
             colour = COLOURS[number % len(COLOURS)]
             curves = [training_curve(RunFolder(run.folder)) for run in group.runs.values()]
-            for steps, losses in curves:
+            for steps, losses in curves if len(curves) <= MOST_SEEDS else []:
                 axis.plot(steps, losses, color=colour, lw=0.6, alpha=0.35)
             same = [losses for steps, losses in curves if np.array_equal(steps, curves[0][0])]
             axis.plot(curves[0][0], np.mean(same, axis=0), color=colour, lw=1.8, label=group.label)
