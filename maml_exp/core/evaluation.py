@@ -20,7 +20,7 @@ class FixedTasks(NamedTuple):
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
-    x_grid: Array  # (G, n), evenly spaced over the x range, the same for all tasks
+    x_grid: Array  # (N, G, n), evenly spaced over the x range, the same for all tasks
     y_grid: Array  # (N, G, m), the true curve
 
 
@@ -34,19 +34,18 @@ def fixed_tasks(family: Sinusoids, seed: int, tasks: int, shots: int, grid: int)
     parameters = family.parameters(uniform(range(3)))
     x_support = family.inputs_from(uniform(range(3, 3 + shots)))
     x_grid = family.inputs_from(np.linspace(0, 1, grid))
-    y_support, y_grid = family.curve(parameters, x_support), family.curve(parameters, x_grid)
-    return FixedTasks(x_support[..., None], y_support[..., None], x_grid[:, None], y_grid[..., None])
+    y_support, y_grid = (family.curve(parameters, x)[..., None] for x in (x_support, x_grid))
+    return FixedTasks(family.features(parameters, x_support), y_support, family.features(parameters, x_grid), y_grid)
 
 
 def adapt_and_predict(
     network: Network, theta: Array, x_support: Array, y_support: Array, x: Array, lr: float, steps: int
 ) -> list[Array]:
-    """Predictions (T, G, m) at x (G, n) after 0 .. `steps` gradient steps from theta on each support set."""
+    """Predictions (T, G, m) at x (T, G, n) after 0 .. `steps` gradient steps from theta on each support set."""
     tasks, shots, _ = x_support.shape
     loop = InnerLoop(network, tasks, [shots] * steps + [0], lr, theta.dtype)
     loop.bind(theta)
-    x_support, y_support = x_support.astype(theta.dtype), y_support.astype(theta.dtype)
-    x = np.broadcast_to(x.astype(theta.dtype), (tasks, *x.shape))
+    x_support, y_support, x = (array.astype(theta.dtype) for array in (x_support, y_support, x))
     predictions = []
     for step in range(steps + 1):
         predictions.append(loop.predict(x, step))
@@ -62,12 +61,12 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
     Runs in chunks of tasks, so memory does not grow with their number.
     """
     errors = np.empty((len(tasks.x_support), steps + 1))
-    chunk = int(np.clip(2**18 // (len(tasks.x_grid) * max(network.sizes)), 8, 64))
+    chunk = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 64))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(errors), chunk):
             part = slice(start, start + chunk)
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
-            predictions = adapt_and_predict(network, theta, x_support, y_support, tasks.x_grid, lr, steps)
+            predictions = adapt_and_predict(network, theta, x_support, y_support, tasks.x_grid[part], lr, steps)
             for step, prediction in enumerate(predictions):
                 residual = prediction - tasks.y_grid[part]
                 errors[part, step] = np.mean(residual * residual, axis=(1, 2))

@@ -42,6 +42,7 @@ class MetaGradient:
         tasks, shots, query: T, K and Q.
         dtype: dtype of parameters and batches.
         pairs: force one representation of the adapted weights (for tests and benchmarks).
+        curvature: also measure what share of maml's meta-gradient fomaml drops.
     """
 
     def __init__(
@@ -56,8 +57,10 @@ class MetaGradient:
         query: int,
         dtype: np.dtype | type | str = np.float32,
         pairs: bool | None = None,
+        curvature: bool = False,
     ):
         self.algorithm = ALGORITHMS[algorithm]
+        self.curvature = curvature and self.algorithm.adapts
         points = [shots] * inner_steps + [query] if self.algorithm.adapts else [shots + query]
         self.inner_loop = InnerLoop(network, tasks, points, inner_lr, dtype, pairs)
         self.shots, self.network = shots, network
@@ -66,7 +69,8 @@ class MetaGradient:
         """The gradient (P,) of the meta-loss at theta (P,), and metrics.
 
         Metrics: `meta/loss`, the query loss after adaptation (joint: the pooled loss);
-        `meta/support_loss`, the support loss before adaptation; `meta/grad_norm`.
+        `meta/support_loss`, the support loss before adaptation; `meta/grad_norm`; with `curvature`
+        also `meta/curvature_share` and `meta/fomaml_cosine`.
         """
         loop = self.inner_loop
         loop.bind(theta)
@@ -75,12 +79,16 @@ class MetaGradient:
         else:
             residual = loop.run_pass(0, *batch.pooled())
             loss, support_loss = mean_square(residual), mean_square(residual[:, : self.shots])
-        if self.algorithm.second_order:
+        if self.algorithm.second_order or self.curvature:
             loop.start_pull_back()
             for s in reversed(range(loop.steps)):
                 loop.pull_back(s)
         gradient = loop.gradient(np.empty_like(theta), self.algorithm.second_order)
         metrics = {"meta/loss": loss, "meta/support_loss": support_loss, "meta/grad_norm": norm(gradient)}
+        if self.curvature:
+            other = loop.gradient(np.empty_like(theta), not self.algorithm.second_order)
+            maml, fomaml = (gradient, other) if self.algorithm.second_order else (other, gradient)
+            metrics |= curvature_metrics(maml, fomaml)
         return gradient, metrics
 
     def _adapt(self, batch: Batch) -> tuple[float, float]:
@@ -93,6 +101,13 @@ class MetaGradient:
         if not support_losses:
             support_losses = [mean_square(loop.predict(batch.x_support, 0) - batch.y_support)]
         return loss, support_losses[0]
+
+
+def curvature_metrics(maml: Array, fomaml: Array) -> dict[str, float]:
+    """What fomaml drops of maml's meta-gradient (P,): its norm relative to the whole, and the cosine of both."""
+    size = norm(maml)
+    share, cosine = norm(maml - fomaml) / size, (maml @ fomaml).item() / (size * norm(fomaml))
+    return {"meta/curvature_share": share, "meta/fomaml_cosine": cosine}
 
 
 def mean_square(residual: Array) -> float:

@@ -66,6 +66,7 @@ class TaskSettings:
     phase: list[float] = field(default_factory=lambda: [0.0, 3.141592653589793])  # radians
     frequency: list[float] = field(default_factory=lambda: [1.0, 1.0])  # radians per unit of x
     x_range: list[float] = field(default_factory=lambda: [-5.0, 5.0])
+    oracle: bool = False  # the network is told A and phi too: the best one can hope for
 
     def __post_init__(self):
         need.require_name("task.name", self.name, TASKS)

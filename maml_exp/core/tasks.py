@@ -31,12 +31,12 @@ class Sinusoids:
     """y = A sin(f x - phi), with A, phi, f and x uniform in the settings' ranges (Finn et al. 2017, section 5.1).
 
     Everything is drawn and computed in float64 and then rounded, so that all dtypes see the same tasks.
+    With `settings.oracle` a network is also told A and phi: its inputs are (x, A, phi).
     """
-
-    inputs, outputs = 1, 1
 
     def __init__(self, settings: TaskSettings):
         self.settings = settings
+        self.inputs, self.outputs = (3 if settings.oracle else 1), 1
         low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
         self._low, self._width = low, high - low
 
@@ -49,6 +49,13 @@ class Sinusoids:
         """x in the x range from uniform numbers of the same shape in [0, 1)."""
         return self._low[3] + self._width[3] * uniform
 
+    def features(self, parameters: tuple[Array, Array, Array], x: Array) -> Array:
+        """What a network sees (T, K, n) of x (T, K) or (K,)."""
+        amplitude, phase, _ = parameters
+        seen = (x, amplitude, phase) if self.settings.oracle else (x,)
+        columns = [np.broadcast_to(part, (len(amplitude), x.shape[-1]))[..., None] for part in seen]
+        return np.concatenate(columns, axis=-1) if len(columns) > 1 else columns[0]
+
     @staticmethod
     def curve(parameters: tuple[Array, Array, Array], x: Array) -> Array:
         """y = A sin(f x - phi) for x (T, K) or (K,)."""
@@ -59,9 +66,9 @@ class Sinusoids:
         """A meta-batch of `tasks` tasks with the settings' numbers of support and query points."""
         shots, queries = self.settings.shots, self.settings.query
         uniform = rng.random((tasks, 3 + shots + queries))
-        x = self.inputs_from(uniform[:, 3:])
-        y = self.curve(self.parameters(uniform[:, :3]), x)
-        x, y = x.astype(dtype)[..., None], y.astype(dtype)[..., None]
+        parameters, x = self.parameters(uniform[:, :3]), self.inputs_from(uniform[:, 3:])
+        y = self.curve(parameters, x)[..., None].astype(dtype)
+        x = self.features(parameters, x).astype(dtype)
         return Batch(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
 
 

@@ -42,11 +42,12 @@ class Problem:
     optimizer: OptimizerSettings
     meta_batch: int  # T
     dtype: str = "float32"
+    curvature: bool = False  # whether metrics say what share of the meta-gradient is second order
 
     @property
     def network(self) -> Network:
         """The network between the task's inputs and outputs."""
-        task = TASKS[self.task.name]
+        task = TASKS[self.task.name](self.task)
         return Network((task.inputs, *self.model.hidden, task.outputs), self.model.activation)
 
 
@@ -66,6 +67,7 @@ class Trainer:
             shots=problem.task.shots,
             query=problem.task.query,
             dtype=problem.dtype,
+            curvature=problem.curvature,
         )
 
     def init(self, seed: int) -> TrainState:

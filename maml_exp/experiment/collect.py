@@ -26,6 +26,7 @@ BOOKKEEPING = {
     "training.evaluate_every",
     "training.checkpoint_every",
     "training.keep_checkpoints",
+    "training.log_curvature",
     "evaluation.tasks_in_training",
     "evaluation.plots",
 }
@@ -52,6 +53,7 @@ class RunRecord:
     results: dict[int, dict[str, Array]]  # by shots: mean, median, nonfinite, random (steps + 1); empty if unfinished
     objective: float  # NaN where there is none
     sha256: str | None
+    lr: float  # of the evaluation's gradient steps; NaN if unfinished
 
     @property
     def seed(self) -> Any:
@@ -91,9 +93,10 @@ def read_run(run: RunFolder) -> RunRecord:
         results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()} if summary else {}
         objective = _float(summary["objective"]) if summary else float("nan")
         sha256 = str(summary["parameters_sha256"]) if summary else None
+        lr = _float(summary["evaluation"]["lr"]) if summary else float("nan")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        state, results, objective, sha256 = "unreadable", {}, float("nan"), None
-    return RunRecord(run.path, state, settings, results, objective, sha256)
+        state, results, objective, sha256, lr = "unreadable", {}, float("nan"), None, float("nan")
+    return RunRecord(run.path, state, settings, results, objective, sha256, lr)
 
 
 def _results(part: dict[str, Any]) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from maml_exp.core.errors import SettingError
 from maml_exp.experiment import compare_tables as tables
 from maml_exp.experiment.collect import BOOKKEEPING, RunRecord, find_runs, read_run
 from maml_exp.experiment.config import Config
+from maml_exp.experiment.console import as_text
 from maml_exp.experiment.folder import create_folder, flatten, write_atomically
 from maml_exp.experiment.grouping import Group, group_runs, shots_and_steps
 from maml_exp.experiment.replot import FORMATS
@@ -76,7 +77,7 @@ def render(groups: Sequence[Group], shots: dict[int, int]) -> tuple[str, str]:
     tasks = next(run for group in groups for run in group.runs.values()).settings.get("evaluation.tasks")
     found = tables.sections(groups, shots, tasks)
     best = best_command(groups)
-    text = "\n\n".join(f"{title}\n{tables.as_text(table)}" for title, table in found)
+    text = "\n\n".join(f"{title}\n{as_text(table)}" for title, table in found)
     markdown = "\n\n".join(f"## {title}\n\n{tables.as_markdown(table)}" for title, table in found)
     return f"{text}\n\nbest: {best}\n", f"{markdown}\n\nBest: `{best}`\n"
 
@@ -90,7 +91,8 @@ def best_command(groups: Sequence[Group]) -> str:
     defaults = flatten(Config().to_dict())
     changed = {k: v for k, v in best.settings.items() if k not in BOOKKEEPING and v != defaults.get(k)}
     settings = [shlex.quote(f"{key}={_override(value)}") for key, value in changed.items()]
-    return " ".join(["maml-exp", *settings]) + f"   ({tables.show(best.objective())}, {len(best.runs)} seeds)"
+    seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
+    return " ".join(["maml-exp", *settings]) + f"   # {tables.show(best.objective())}, {seeds}"
 
 
 def _override(value: Any) -> str:

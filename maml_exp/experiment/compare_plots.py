@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.evaluation import adapt_and_predict
 from maml_exp.core.training import Trainer
 from maml_exp.experiment.collect import training_curve
 from maml_exp.experiment.folder import RunFolder
 from maml_exp.experiment.grouping import Estimate, Group, estimate
-from maml_exp.experiment.judge import evaluation_tasks
-from maml_exp.experiment.plots import BLACK, BLUE, COLOURS, GREEN, GREY, MARKERS, ORANGE, figure
+from maml_exp.experiment.plots import BLUE, COLOURS, GREY, MARKERS, draw_task, figure, plotted_tasks
 from maml_exp.experiment.saved import load_config, newest_checkpoint
 
 Array = np.ndarray
@@ -127,35 +125,18 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
         runs.setdefault(group.settings.get("algorithm.name"), next(iter(group.runs.values()), None))
     if runs.get("maml") is None or runs.get("joint") is None:
         return False
-    shots = 10
     with figure(path, 1, 3, (10.2, 3.6), style, sharex=True, sharey=True) as (fig, axes):
         for axis, title in zip(axes[0], ("MAML", "joint training", "random initialisation"), strict=True):
-            folder = RunFolder(runs["joint" if title.startswith("joint") else "maml"].folder)
+            record = runs["joint" if title.startswith("joint") else "maml"]
+            folder = RunFolder(record.folder)
             config = load_config(folder)
             point = newest_checkpoint(folder, config)
             if point is None:
                 return False
             theta = Trainer(config.problem).init(config.seed).theta if title.startswith("random") else point.state.theta
-            shots = min(10, max(config.evaluation.shots))
-            _panel(axis, config, theta, shots)
-            axis.set(title=f"{title}\nrate {config.evaluation_lr:g}", xlabel="x")
+            draw_task(axis, config, plotted_tasks(config, 1), 0, theta, record.lr)
+            axis.set(title=f"{title}\nrate {record.lr:g}", xlabel="x")
         axes[0, 0].set_ylabel("y")
-        fig.suptitle(f"The same task, fine-tuned on the same {shots} points")
+        fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return True
-
-
-def _panel(axis: Any, config: Any, theta: Array, shots: int) -> None:
-    tasks = evaluation_tasks(config, 1)
-    x = np.linspace(*config.task.x_range, 50)[:, None]
-    x_support, y_support = tasks.x_support[:, :shots], tasks.y_support[:, :shots]
-    steps = config.evaluation.steps
-    with np.errstate(over="ignore", invalid="ignore"):
-        made = adapt_and_predict(config.problem.network, theta, x_support, y_support, x, config.evaluation_lr, steps)
-    axis.plot(tasks.x_grid, tasks.y_grid[0], color=BLACK, lw=1, label="true curve")
-    for step, colour, line in [s for s in ((0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-")) if s[0] <= steps]:
-        label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
-        axis.plot(x, made[step][0], color=colour, ls=line, lw=1.6, label=label)
-    axis.plot(x_support[0], y_support[0], "o", color=GREEN, ms=4, label="support points")
-    reach = 1.6 * np.abs(tasks.y_grid[0]).max() + 0.1
-    axis.set_ylim(-reach, reach)

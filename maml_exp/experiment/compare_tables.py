@@ -7,10 +7,9 @@ import io
 import math
 from collections.abc import Sequence
 
+from maml_exp.experiment.console import Table
 from maml_exp.experiment.grouping import Estimate, Group
 from maml_exp.experiment.metrics import FINAL_STEPS
-
-Table = list[list[str]]  # the first row is the heading
 
 
 def show(value: Estimate) -> str:
@@ -47,12 +46,6 @@ def unfinished(group: Group) -> str:
     """'1 failed, 2 diverged', or nothing."""
     parts = [f"{count} {state}" for state, count in sorted(group.unfinished.items())]
     return ", ".join(parts + ([f"{group.repeated} repeated"] if group.repeated else []))
-
-
-def as_text(table: Table) -> str:
-    """Columns aligned with spaces."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
 
 
 def as_markdown(table: Table) -> str:

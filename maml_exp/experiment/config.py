@@ -40,6 +40,7 @@ class TrainingSettings:
     evaluate_every: int = 2500  # a small evaluation while training
     checkpoint_every: int = 2500  # there is always one at the end
     keep_checkpoints: int = 3  # the newest ones; 0 keeps all
+    log_curvature: bool = False  # log the share of the meta-gradient that is second order
 
     def __post_init__(self):
         for key in ("iterations", "meta_batch", "log_every"):
@@ -57,7 +58,9 @@ class EvaluationSettings:
     tasks_in_training: int = 100  # for the small evaluations while training
     shots: Any = field(default_factory=lambda: [5, 10, 20])  # support points to adapt on; one number or a list
     steps: int = 10  # gradient steps
-    lr: float | None = None  # rate of these steps; null: inner.lr
+    lr: Any = None  # rate of these steps; null: inner.lr; of a list, the best on validation tasks
+    validation_seed: int = 2000  # of the tasks that choose it
+    validation_tasks: int = 200
     grid: int = 100  # evenly spaced x on which the error is measured
     plots: bool = True  # draw plots/ at the end
     objective: str = "mean"  # of the errors over tasks: the number that sweeps minimise
@@ -76,8 +79,11 @@ class EvaluationSettings:
         need.require(ok, "evaluation.shots", self.shots, allowed)
         need.require_integer("evaluation.steps", self.steps, 0, 1000)
         need.require_integer("evaluation.grid", self.grid, 2, 10**5)
-        if self.lr is not None:
-            need.require_number("evaluation.lr", self.lr)
+        rates = self.lr if isinstance(self.lr, list) else [1.0 if self.lr is None else self.lr]
+        ok = bool(rates) and all(need.is_number(rate, above=0) for rate in rates)
+        need.require(ok, "evaluation.lr", self.lr, "a finite number > 0, a list of such, or null")
+        need.require_integer("evaluation.validation_seed", self.validation_seed, 0, 2**63 - 1)
+        need.require_integer("evaluation.validation_tasks", self.validation_tasks, 1, 10**7)
         need.require_name("evaluation.objective", self.objective, OBJECTIVES)
         key, shots = "evaluation.objective_shots", self.objective_shots
         need.require(
@@ -114,7 +120,8 @@ class Config:
     def problem(self) -> Problem:
         """What the core needs to know."""
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
-        return Problem(*parts, meta_batch=self.training.meta_batch, dtype=self.dtype)
+        training = self.training
+        return Problem(*parts, training.meta_batch, self.dtype, curvature=training.log_curvature)
 
     @property
     def label(self) -> str:
@@ -122,9 +129,10 @@ class Config:
         return self.name or self.algorithm.name
 
     @property
-    def evaluation_lr(self) -> float:
-        """The rate of the evaluation's gradient steps."""
-        return self.inner.lr if self.evaluation.lr is None else self.evaluation.lr
+    def evaluation_rates(self) -> list[float]:
+        """The rates that the evaluation's gradient steps may have; with several, validation tasks choose."""
+        lr = self.evaluation.lr
+        return [self.inner.lr] if lr is None else list(lr) if isinstance(lr, list) else [lr]
 
     @property
     def objective_shots(self) -> int:

@@ -7,24 +7,48 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.evaluation import FixedTasks, Statistics, evaluate, fixed_tasks, statistics
+from maml_exp.core.evaluation import (
+    FixedTasks,
+    Statistics,
+    adaptation_errors,
+    evaluate,
+    fixed_tasks,
+    statistics,
+)
 from maml_exp.core.tasks import TASKS
 from maml_exp.experiment import metrics
 from maml_exp.experiment.config import Config
+from maml_exp.experiment.console import as_text
 
 Array = np.ndarray
 
 
-def evaluation_tasks(config: Config, tasks: int) -> FixedTasks:
+def evaluation_tasks(config: Config, tasks: int, seed: int | None = None) -> FixedTasks:
     """The first `tasks` of the fixed tasks, with as many support points as the largest number of shots."""
     evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
-    return fixed_tasks(family, evaluation.seed, tasks, max(evaluation.shots), evaluation.grid)
+    seed = evaluation.seed if seed is None else seed
+    return fixed_tasks(family, seed, tasks, max(evaluation.shots), evaluation.grid)
 
 
-def task_errors(config: Config, theta: Array, tasks: FixedTasks) -> dict[int, Array]:
+def task_errors(config: Config, theta: Array, tasks: FixedTasks, lr: float) -> dict[int, Array]:
     """Mean squared errors (N, steps + 1) for every number of shots."""
     evaluation = config.evaluation
-    return evaluate(config.problem.network, theta, tasks, evaluation.shots, config.evaluation_lr, evaluation.steps)
+    return evaluate(config.problem.network, theta, tasks, evaluation.shots, lr, evaluation.steps)
+
+
+def validation_errors(config: Config, theta: Array) -> dict[float, float]:
+    """Mean error on validation tasks after the last gradient step, at the objective's shots, for every rate.
+
+    These tasks have a seed of their own: what is reported is measured on others.
+    """
+    evaluation, network = config.evaluation, config.problem.network
+    tasks = evaluation_tasks(config, evaluation.validation_tasks, evaluation.validation_seed)
+
+    def error(lr: float) -> float:
+        errors = adaptation_errors(network, theta, tasks, config.objective_shots, lr, evaluation.steps)
+        return float(statistics(errors).mean[-1])
+
+    return {lr: error(lr) for lr in config.evaluation_rates}
 
 
 @dataclass(frozen=True)
@@ -32,6 +56,8 @@ class Verdict:
     """Errors (N, steps + 1) of every task, by number of shots, with the trained weights and the initial ones."""
 
     config: Config
+    lr: float  # of the gradient steps
+    validation: dict[float, float]  # the errors by which it was chosen; empty where there was no choice
     trained: dict[int, Array]
     random: dict[int, Array]
 
@@ -43,7 +69,8 @@ class Verdict:
             for k in evaluation.shots
         }
         settings = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
-        return {**settings, "lr": self.config.evaluation_lr, "steps": evaluation.steps, "shots": rows}
+        choice = {"lr": self.lr, "validation": self.validation}
+        return {**settings, **choice, "steps": evaluation.steps, "shots": rows}
 
     def objective(self) -> float:
         """The number that a sweep minimises: see evaluation.objective."""
@@ -70,32 +97,35 @@ class Verdict:
         """The table printed at the end of a run."""
         evaluation, k = self.config.evaluation, self.config.objective_shots
         trained, random = statistics(self.trained[k]), statistics(self.random[k])
-        lines = [
-            f"Mean squared error on {evaluation.tasks} fixed tasks, {k} support points, "
-            f"gradient steps with rate {self.config.evaluation_lr:g}",
-            f"{'':>5}  {'this run (' + self.config.algorithm.name + ')':<26}{'random initialisation':<26}",
-            f"{'steps':>5}  {'mean ± 95% CI':<17}{'median':<9}{'mean ± 95% CI':<17}{'median':<9}gain",
-        ]
+        chosen = " (the best on validation tasks)" if self.validation else ""
+        title = f"Mean squared error on {evaluation.tasks} fixed tasks after adapting to {k} support points"
+        title += f" with rate {self.lr:g}{chosen}"
+        name = f"this run ({self.config.algorithm.name})"
+        rows = [["steps", name, "median", "random initialisation", "median", "gain"]]
         for step in (s for s in metrics.FINAL_STEPS if s <= evaluation.steps):
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
-            lines.append(f"{step:>5}  {_cells(trained, step)}{_cells(random, step)}{gain}")
+            rows.append([str(step), *_cells(trained, step), *_cells(random, step), gain])
+        lines = [title, as_text(rows), "means with 95% confidence intervals over tasks"]
         for name, result in (("this run", trained), ("the random initialisation", random)):
             if result.nonfinite.any():
-                lines.append(
-                    f"{int(result.nonfinite.max())} of {evaluation.tasks} tasks diverged with {name}: see medians"
-                )
+                count = int(result.nonfinite.max())
+                lines.append(f"{count} of {evaluation.tasks} tasks diverged with {name}: look at the medians")
         return "\n".join(lines)
 
 
 def judge(config: Config, theta: Array, theta_random: Array) -> Verdict:
-    """Evaluate both sets of weights on all evaluation tasks."""
+    """Evaluate both sets of weights on all evaluation tasks, with the rate that suits the trained ones best."""
+    rates = config.evaluation_rates
+    validation = validation_errors(config, theta) if len(rates) > 1 else {}
+    lr = min(validation, key=validation.get) if validation else rates[0]
     tasks = evaluation_tasks(config, config.evaluation.tasks)
-    return Verdict(config, task_errors(config, theta, tasks), task_errors(config, theta_random, tasks))
+    trained, random = (task_errors(config, weights, tasks, lr) for weights in (theta, theta_random))
+    return Verdict(config, lr, validation, trained, random)
 
 
 def _as_dict(result: Statistics) -> dict[str, Array]:
     return result._asdict()
 
 
-def _cells(result: Statistics, step: int) -> str:
-    return f"{result.mean[step]:.3g} ± {result.ci95[step]:.2g}".ljust(17) + f"{result.median[step]:.3g}".ljust(9)
+def _cells(result: Statistics, step: int) -> list[str]:
+    return [f"{result.mean[step]:.3g} ± {result.ci95[step]:.2g}", f"{result.median[step]:.3g}"]

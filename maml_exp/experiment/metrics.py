@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, float]  # the step, and values by tag
 TRAINING_TAGS = ("meta/loss", "meta/support_loss", "meta/grad_norm")
+CURVATURE_TAGS = ("meta/curvature_share", "meta/fomaml_cosine")  # with training.log_curvature
 SPEED_TAG = "time/iterations_per_second"
 CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rerun repeats
 OBJECTIVE_TAG = "final/objective"
@@ -49,7 +50,8 @@ def columns(config: Config) -> list[str]:
         steps = range(evaluation.steps + 1)
         statistics = ("mean", "median")
         small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
-    return ["step", *TRAINING_TAGS, *CLOCK_TAGS, *small, *final_tags(config)]
+    curvature = CURVATURE_TAGS if config.training.log_curvature else ()
+    return ["step", *TRAINING_TAGS, *curvature, *CLOCK_TAGS, *small, *final_tags(config)]
 
 
 class MetricsLog:

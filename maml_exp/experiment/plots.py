@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core.errors import SettingError
-from maml_exp.core.evaluation import FixedTasks, adapt_and_predict
+from maml_exp.core.evaluation import FixedTasks, adapt_and_predict, fixed_tasks
+from maml_exp.core.tasks import TASKS
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.judge import evaluation_tasks
 
 Array = np.ndarray
 # Okabe and Ito's colours, told apart by readers with colour vision deficiency
@@ -28,7 +28,8 @@ STYLE = {
     "axes.grid": True,
     "grid.alpha": 0.25,
 }
-FINETUNE_TASKS, FINETUNE_POINTS = 4, 50
+STEP_LINES = ((0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-"))  # gradient steps shown, and how
+FINETUNE_TASKS, DRAWN_POINTS = 4, 50
 
 
 @contextmanager
@@ -60,44 +61,49 @@ def draw_all(
 ) -> list[Path]:
     """Draw both figures of a run into `folder`; returns their paths."""
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
-    draw_finetune(config, theta, random, paths[0])
+    draw_finetune(config, theta, random, evaluation["lr"], paths[0])
     draw_adaptation(config, evaluation, paths[1])
     return paths
 
 
-def draw_finetune(config: Config, theta: Array, random: Array, path: Path) -> None:
-    """Predictions on a few fixed tasks, before and after 1 and 10 steps; the random initialisation below."""
-    tasks = evaluation_tasks(config, FINETUNE_TASKS)
-    x = np.linspace(*config.task.x_range, FINETUNE_POINTS)[:, None]
-    shots = config.objective_shots
+def draw_finetune(config: Config, theta: Array, random: Array, lr: float, path: Path) -> None:
+    """Predictions on a few fixed tasks, before and after 1 and 10 steps; below, the random initialisation's."""
+    tasks = plotted_tasks(config, FINETUNE_TASKS)
     size = (2.6 * FINETUNE_TASKS, 5.2)
     with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
         rows = ((f"this run ({config.algorithm.name})", theta), ("random initialisation", random))
         for row, (label, weights) in zip(axes, rows, strict=True):
-            _finetune_row(config, row, tasks, shots, weights, x)
+            for task, axis in enumerate(row):
+                draw_task(axis, config, tasks, task, weights, lr)
             row[0].set_ylabel(f"{label}\ny")
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(f"task {number}")
         for axis in axes[1]:
             axis.set_xlabel("x")
-        fig.suptitle(f"Fine-tuning on {shots} points, gradient steps with rate {config.evaluation_lr:g}")
+        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 
-def _finetune_row(config: Config, row: Array, tasks: FixedTasks, shots: int, weights: Array, x: Array) -> None:
-    x_support, y_support = tasks.x_support[:, :shots], tasks.y_support[:, :shots]
-    network, steps = config.problem.network, config.evaluation.steps
+def plotted_tasks(config: Config, tasks: int) -> FixedTasks:
+    """The first evaluation tasks, with as many points of their curves as are drawn."""
+    evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
+    return fixed_tasks(family, evaluation.seed, tasks, config.objective_shots, DRAWN_POINTS)
+
+
+def draw_task(axis: Any, config: Config, tasks: FixedTasks, task: int, weights: Array, lr: float) -> None:
+    """One task: true curve, support points, predictions before and after 1 and 10 gradient steps."""
+    one = slice(task, task + 1)
+    support, x = (tasks.x_support[one], tasks.y_support[one]), tasks.x_grid[one]
     with np.errstate(over="ignore", invalid="ignore"):
-        predictions = adapt_and_predict(network, weights, x_support, y_support, x, config.evaluation_lr, steps)
-    shown = [(0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-")]
-    for task, axis in enumerate(row):
-        axis.plot(tasks.x_grid, tasks.y_grid[task], color=BLACK, lw=1, label="true curve")
-        for step, colour, style in [entry for entry in shown if entry[0] <= steps]:
-            label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
-            axis.plot(x, predictions[step][task], color=colour, ls=style, lw=1.6, label=label)
-        axis.plot(x_support[task], y_support[task], "o", color=RED, ms=4, label="support points", zorder=3)
-        reach = 1.6 * np.abs(tasks.y_grid[task]).max() + 0.1
-        axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
+        made = adapt_and_predict(config.problem.network, weights, *support, x, lr, config.evaluation.steps)
+    drawn_x, true = x[0, :, 0], tasks.y_grid[task, :, 0]
+    axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
+    for step, colour, style in [line for line in STEP_LINES if line[0] < len(made)]:
+        label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
+        axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    axis.plot(support[0][0, :, 0], support[1][0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+    reach = 1.6 * np.abs(true).max() + 0.1
+    axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
 
 
 def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> None:

@@ -172,7 +172,8 @@ class Run:
 
     def _small_evaluation(self) -> metrics.Row:
         tasks, row = evaluation_tasks(self.config, self.config.evaluation.tasks_in_training), {}
-        for shots, errors in task_errors(self.config, self._state.theta, tasks).items():
+        lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
+        for shots, errors in task_errors(self.config, self._state.theta, tasks, lr).items():
             result = statistics(errors)
             for step in range(errors.shape[1]):
                 row[metrics.evaluation_tag(shots, "mean", step)] = float(result.mean[step])

@@ -9,6 +9,7 @@ from typing import Any
 
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import folder as states
+from maml_exp.experiment.console import as_text
 from maml_exp.experiment.folder import RunFolder, read_json, write_json
 from maml_exp.experiment.runner import Outcome
 
@@ -74,10 +75,7 @@ class Sweep:
         (self.folder / STOP_FILE).unlink(missing_ok=True)
         rows = [self._row(run) for run in self.folders()]
         missing = max(0, len(self.jobs) - len(rows))
-        width = max([len(row[0]) for row in rows], default=3)
-        print(f"\n{'job':<{width}}  {'status':<12}{'objective':<12}error")
-        for name, state, objective, error in rows:
-            print(f"{name:<{width}}  {state:<12}{objective:<12}{error}".rstrip())
+        print("\n" + as_text([["job", "status", "objective", "error"], *rows]))
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
         print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
@@ -86,11 +84,11 @@ class Sweep:
             print(f"to go on with those that did not: maml-exp resume {self.folder}")
         return finished < len(rows) + missing
 
-    def _row(self, run: RunFolder) -> tuple[str, str, str, str]:
+    def _row(self, run: RunFolder) -> list[str]:
         """Name, status, objective and error of a job."""
         status = run.read_status()
         error = str(status.get("error") or "").split("; try")[0].splitlines()
-        return run.path.name, str(status.get("state")), _number(run), error[0][:100] if error else ""
+        return [run.path.name, str(status.get("state")), _number(run), error[0][:100] if error else ""]
 
 
 def job_number(path: Path) -> int:
