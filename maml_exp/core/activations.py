@@ -30,14 +30,20 @@ def _is_positive(z: Array, out: Array | None = None) -> Array:
     return np.greater(z.real, 0, out=out, casting="unsafe")
 
 
+def _positive_part(z: Array, out: Array | None = None) -> Array:
+    """z where z > 0, else 0; np.maximum alone would let imaginary parts decide where the real part is 0."""
+    return np.maximum(z, 0, out=out) if z.dtype.kind == "f" else np.multiply(z, z.real > 0, out=out)
+
+
 def _softplus(z: Array, out: Array | None = None) -> Array:
     magnitude = np.where(z.real < 0, -z, z)  # not np.abs, which is not analytic
-    return np.add(np.maximum(z, 0), np.log1p(np.exp(-magnitude)), out=out)
+    positive_part = np.where(z.real < 0, 0, z)  # at 0 the branches of both meet in the right derivative, 1/2
+    return np.add(positive_part, np.log1p(np.exp(-magnitude)), out=out)
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "relu": Activation(
-        value=lambda z, out=None: np.maximum(z, 0, out=out),
+        value=_positive_part,
         slope=lambda z, h, out=None: _is_positive(z, out),
         curvature=None,
     ),
@@ -48,7 +54,7 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "softplus": Activation(
         value=_softplus,
-        slope=lambda z, h, out=None: np.subtract(1, np.exp(-h), out=out),  # the logistic function of z
+        slope=lambda z, h, out=None: np.negative(np.expm1(-h), out=out),  # the logistic function of z
         curvature=lambda h, slope: slope * (1 - slope),
     ),
     "sine": Activation(

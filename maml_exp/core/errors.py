@@ -21,7 +21,10 @@ def require(ok: bool, key: str, value: Any, allowed: str) -> None:
 
 def is_number(value: Any, above: float = float("-inf")) -> bool:
     """Whether `value` is a finite real number greater than `above` (booleans are not numbers)."""
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and value > above
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and value > above
+    except OverflowError:  # an integer beyond every float
+        return False
 
 
 def is_integer(value: Any, low: int, high: int) -> bool:
@@ -52,5 +55,5 @@ def require_fraction(key: str, value: Any) -> None:
 def require_range(key: str, value: Any, strict: bool = False) -> None:
     """Require [low, high], two finite numbers with low <= high (low < high if `strict`)."""
     ok = isinstance(value, (list, tuple)) and len(value) == 2 and all(is_number(v) for v in value)
-    ok = ok and (value[0] < value[1] or (value[0] == value[1] and not strict))
+    ok = ok and (value[0] < value[1] or (value[0] == value[1] and not strict)) and is_number(value[1] - value[0])
     require(ok, key, value, f"[low, high], two finite numbers with low {'<' if strict else '<='} high")

@@ -74,7 +74,7 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
 
 
 class Statistics(NamedTuple):
-    """Per step, over tasks: each a float array (steps + 1,). A task that diverged counts as infinite."""
+    """Per step, over tasks: each an array (steps + 1,). A task that diverged counts as infinite."""
 
     mean: Array
     ci95: Array  # half width: 1.96 sd / sqrt(n)

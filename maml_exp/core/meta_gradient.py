@@ -7,6 +7,7 @@ joint    no inner step, support and query pooled: ordinary regression on all tas
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -117,5 +118,6 @@ def mean_square(residual: Array) -> float:
 
 
 def norm(vector: Array) -> float:
-    """The Euclidean norm of a real vector (P,)."""
-    return float(np.sqrt(vector @ vector).real)
+    """The Euclidean norm of a real vector (P,); in float64 where squares overflow float32, which the norm need not."""
+    square = float((vector @ vector).real)
+    return math.sqrt(square) if math.isfinite(square) else float(np.linalg.norm(vector.astype(np.float64)))

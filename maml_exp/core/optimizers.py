@@ -41,14 +41,22 @@ def adam_update(
 ) -> tuple[Array, OptimizerState]:
     """Adam (Kingma and Ba 2015, algorithm 1)."""
     beta1, beta2, count = settings.beta1, settings.beta2, state.count + 1
-    first, second = state.moments
-    first = beta1 * first + (1 - beta1) * gradient
-    second = beta2 * second + (1 - beta2) * gradient * gradient
-    # m / (1 - beta1^t) over sqrt(v / (1 - beta2^t)) + epsilon, with the scalars gathered in front
+    # first  <- beta1 first  + (1 - beta1) g
+    # second <- beta2 second + (1 - beta2) g^2, in new arrays but with few temporary ones: P may be large
+    first = beta1 * state.moments[0]
+    work = (1 - beta1) * gradient
+    first += work
+    second = beta2 * state.moments[1]
+    np.multiply(gradient, gradient, out=work)
+    work *= 1 - beta2
+    second += work
+    # theta - lr m / (sqrt(v) + epsilon), with m = first / (1 - beta1^t) and v = second / (1 - beta2^t)
     correction = (1 - beta2**count) ** 0.5
-    rate = settings.lr * correction / (1 - beta1**count)
-    theta = theta - rate * first / (np.sqrt(second) + settings.epsilon * correction)
-    return theta, OptimizerState(count, (first, second))
+    np.sqrt(second, out=work)
+    work += settings.epsilon * correction
+    np.divide(first, work, out=work)
+    work *= settings.lr * correction / (1 - beta1**count)
+    return theta - work, OptimizerState(count, (first, second))
 
 
 def sgd_init(theta: Array) -> OptimizerState:

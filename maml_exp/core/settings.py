@@ -75,6 +75,7 @@ class TaskSettings:
         for key in ("amplitude", "phase", "frequency"):
             need.require_range(f"task.{key}", getattr(self, key))
         need.require_range("task.x_range", self.x_range, strict=True)
+        need.require(isinstance(self.oracle, bool), "task.oracle", self.oracle, "true or false")
 
 
 @dataclass

@@ -52,9 +52,10 @@ class Sinusoids:
     def features(self, parameters: tuple[Array, Array, Array], x: Array) -> Array:
         """What a network sees (T, K, n) of x (T, K) or (K,)."""
         amplitude, phase, _ = parameters
-        seen = (x, amplitude, phase) if self.settings.oracle else (x,)
-        columns = [np.broadcast_to(part, (len(amplitude), x.shape[-1]))[..., None] for part in seen]
-        return np.concatenate(columns, axis=-1) if len(columns) > 1 else columns[0]
+        x = x if x.ndim == 2 else np.broadcast_to(x, (len(amplitude), len(x)))
+        if not self.settings.oracle:
+            return x[..., None]
+        return np.stack([x, np.broadcast_to(amplitude, x.shape), np.broadcast_to(phase, x.shape)], axis=-1)
 
     @staticmethod
     def curve(parameters: tuple[Array, Array, Array], x: Array) -> Array:

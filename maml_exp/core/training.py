@@ -77,6 +77,7 @@ class Trainer:
         theta = initial_parameters(self.problem.network, self.problem.model.initializer, rng, self.problem.dtype)
         return TrainState(theta, self._optimizer.init(theta), 0, np.random.default_rng(for_tasks))
 
+    @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
     def train_step(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
         """One outer iteration: a meta-batch, its meta-gradient, one optimizer update.
 
