@@ -45,7 +45,7 @@ def run(arguments: list[str], seconds: float | None = None) -> int:
 
 
 def kill_until_finished(folder: Path, kills: int, seed: int) -> int:
-    """Start a run, kill it at `kills` random moments, resume it each time, at last to the end; returns the kills made."""
+    """Kill a run at `kills` random moments, resume it each time, at last to the end; returns the kills made."""
     rng, made = random.Random(seed), 0
     before = time.perf_counter()
     run([f"hydra.run.dir={folder}", *SETTINGS], seconds=0.05 if kills else None)

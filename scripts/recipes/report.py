@@ -1,0 +1,62 @@
+"""Numbers over seeds, and the files an item leaves: a table as Markdown and CSV, and a figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from maml_exp.experiment.collect import RunRecord
+from maml_exp.experiment.compare_tables import as_markdown, show
+from maml_exp.experiment.console import Table, as_text
+from maml_exp.experiment.folder import write_atomically
+from maml_exp.experiment.grouping import Estimate, estimate
+from recipes.runs import task_errors
+
+DIVERGED = 100.0  # an error beyond this: predicting zero costs 12.5 on the worst task there is
+
+
+class Errors(NamedTuple):
+    """A curve over gradient steps, from several seeds."""
+
+    mean: list[Estimate]  # over seeds, of the means over tasks
+    median: np.ndarray  # over tasks, averaged over seeds
+    diverged: np.ndarray  # share of tasks beyond `DIVERGED`, all seeds together
+    tasks: int  # all seeds together
+
+
+def errors_of(runs: Sequence[RunRecord], shots: int, which: str = "trained") -> Errors:
+    """The errors of runs that differ in the seed."""
+    errors = np.stack([task_errors(run, shots, which) for run in runs])  # (seeds, tasks, steps + 1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = errors.mean(axis=1)
+        bad = ~(errors <= DIVERGED)
+        median = np.median(np.where(np.isfinite(errors), errors, np.inf), axis=1).mean(axis=0)
+    estimates = [estimate(means[:, step]) for step in range(means.shape[1])]
+    return Errors(estimates, median, bad.mean(axis=(0, 1)), errors.shape[0] * errors.shape[1])
+
+
+def cell(errors: Errors, step: int) -> str:
+    """mean ± 95% CI over seeds; the median beside it where tasks diverged."""
+    count = round(errors.diverged[step] * errors.tasks)
+    if not count:
+        return show(errors.mean[step])
+    return (
+        f"median {errors.median[step]:.3g} ({count} of {errors.tasks} tasks diverged, mean {show(errors.mean[step])})"
+    )
+
+
+def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) -> None:
+    """Write and print a table with what it measures."""
+    out.mkdir(parents=True, exist_ok=True)
+    text = f"### {title}\n\n{as_markdown(table)}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+    write_atomically(out / f"{name}.md", text.encode())
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(table)
+    write_atomically(out / f"{name}.csv", buffer.getvalue().encode())
+    print(f"\n{title}\n{as_text(table)}\n" + "\n".join(f"- {note}" for note in notes))
+    print(out / f"{name}.md")

@@ -1,0 +1,82 @@
+"""Having runs: finished ones are reused, interrupted ones resumed, missing ones run, several at a time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from maml_exp.core.errors import SettingError
+from maml_exp.experiment.collect import RunRecord, read_run
+from maml_exp.experiment.config import Config
+from maml_exp.experiment.folder import FINISHED, INTERRUPTED, RunFolder, create_folder
+from maml_exp.experiment.hydra_app import compose
+from maml_exp.experiment.jobs import safe_name
+from maml_exp.experiment.runner import execute
+from maml_exp.experiment.saved import load_config
+
+BASE = Path("runs") / "reproduce"
+Overrides = tuple[str, ...]
+
+
+def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]:
+    """A record of a finished run for every set of overrides; raises `SettingError` if one cannot be had."""
+    configs = {overrides: compose(overrides) for overrides in dict.fromkeys(wanted)}
+    folders = {overrides: _folder(config, overrides) for overrides, config in configs.items()}
+    missing = [key for key, folder in folders.items() if folder.read_status().get("state") != FINISHED]
+    print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
+    _run_all({key: (configs[key], folders[key].path) for key in missing}, jobs)
+    return {overrides: read_run(folder) for overrides, folder in folders.items()}
+
+
+def _folder(config: Config, overrides: Overrides) -> RunFolder:
+    """The folder that holds this configuration, or a new one."""
+    path = BASE / safe_name(",".join(overrides) or "default")
+    for candidate in sorted(BASE.glob(f"{path.name}*")):
+        try:
+            if load_config(RunFolder(candidate)) == config:
+                return RunFolder(candidate)
+        except (SettingError, OSError):
+            continue
+    return RunFolder(create_folder(path))
+
+
+def _run_all(tasks: Mapping[Overrides, tuple[Config, Path]], jobs: int) -> None:
+    if not tasks:
+        return
+    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_quiet)
+    futures = {pool.submit(_run, config, path): key for key, (config, path) in tasks.items()}
+    try:
+        for future in tqdm(as_completed(futures), total=len(futures), unit="run", file=sys.stdout, mininterval=5):
+            state, message = future.result()
+            if state == INTERRUPTED:
+                raise KeyboardInterrupt
+            if state != FINISHED:
+                raise SettingError(f"{' '.join(futures[future])}: {state}, {message}")
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _quiet() -> None:
+    """The runs' own progress goes to their logs; the sum of it is what the terminal shows."""
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between runs; within one the run catches it
+
+
+def _run(config: Config, path: Path) -> tuple[str, str]:
+    resume = (path / ".hydra" / "config.yaml").is_file()
+    outcome = execute(config, path, resume=resume)
+    return outcome.state, outcome.message
+
+
+def task_errors(run: RunRecord, shots: int, which: str = "trained") -> np.ndarray:
+    """Errors (tasks, steps + 1) of every evaluation task."""
+    with np.load(RunFolder(run.folder).evaluation, allow_pickle=False) as arrays:
+        return arrays[f"{which}_K{shots}"].astype(np.float64)
