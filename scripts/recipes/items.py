@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from maml_exp.core.network import Network
 from maml_exp.experiment.collect import RunRecord
 from maml_exp.experiment.compare_plots import draw_panels
 from maml_exp.experiment.compare_tables import show
@@ -87,8 +88,7 @@ def depth(out: Path, jobs: int, seeds: int = 5) -> None:
     table = [["hidden layers", "method", "parameters", "step 0", "step 1", "step 10"]]
     curves = {}
     for layers, widths in DEPTHS.items():
-        sizes = [1, *widths, 1]
-        count = sum((n + 1) * m for n, m in zip(sizes[:-1], sizes[1:], strict=True))
+        count = Network((1, *widths, 1)).parameter_count
         for name in ("MAML", "joint"):
             errors = curves[name, layers] = errors_of(grid[f"{name} {layers}"], 10)
             table.append([str(layers), name, str(count), *(cell(errors, step) for step in (0, 1, 10))])
@@ -137,11 +137,8 @@ def activation(out: Path, jobs: int) -> None:
     groups: dict[str, Overrides] = {}
     for name in ("relu", "tanh"):
         for shots in (5, 10):
-            extra = (
-                *(("model.activation=tanh",) if name == "tanh" else ()),
-                *(("task.shots=5",) if shots == 5 else ()),
-            )
-            groups[f"{name} {shots}"] = (*PAPER, *extra)
+            changed = {"model.activation=tanh": name == "tanh", "task.shots=5": shots == 5}
+            groups[f"{name} {shots}"] = (*PAPER, *(setting for setting, chosen in changed.items() if chosen))
     grid = Grid(groups, SEEDS, jobs)
     table = [["activation", "trained and tested with K", "step 0", "step 1", "step 3", "step 10"]]
     curves = {}

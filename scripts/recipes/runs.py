@@ -16,11 +16,10 @@ from tqdm import tqdm
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment.collect import RunRecord, read_run
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import FINISHED, INTERRUPTED, RunFolder, create_folder
+from maml_exp.experiment.folder import FINISHED, INTERRUPTED, RunFolder
 from maml_exp.experiment.hydra_app import compose
-from maml_exp.experiment.jobs import safe_name
+from maml_exp.experiment.provenance import config_sha256
 from maml_exp.experiment.runner import execute
-from maml_exp.experiment.saved import load_config
 
 BASE = Path("runs") / "reproduce"
 Overrides = tuple[str, ...]
@@ -29,23 +28,21 @@ Overrides = tuple[str, ...]
 def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]:
     """A record of a finished run for every set of overrides; raises `SettingError` if one cannot be had."""
     configs = {overrides: compose(overrides) for overrides in dict.fromkeys(wanted)}
-    folders = {overrides: _folder(config, overrides) for overrides, config in configs.items()}
+    folders = {overrides: RunFolder(BASE / _name(config)) for overrides, config in configs.items()}
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") != FINISHED]
     print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
     _run_all({key: (configs[key], folders[key].path) for key in missing}, jobs)
     return {overrides: read_run(folder) for overrides, folder in folders.items()}
 
 
-def _folder(config: Config, overrides: Overrides) -> RunFolder:
-    """The folder that holds this configuration, or a new one."""
-    path = BASE / safe_name(",".join(overrides) or "default")
-    for candidate in sorted(BASE.glob(f"{path.name}*")):
-        try:
-            if load_config(RunFolder(candidate)) == config:
-                return RunFolder(candidate)
-        except (SettingError, OSError):
-            continue
-    return RunFolder(create_folder(path))
+def _name(config: Config) -> str:
+    """A folder name that reads well and is the configuration's own."""
+    model, inner = config.model, config.inner
+    steps = "" if config.algorithm.name == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
+    oracle = "-oracle" if config.task.oracle else ""
+    network = f"{'x'.join(map(str, model.hidden))}-{model.activation}"
+    start = f"{config.algorithm.name}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
+    return f"{start}-{config_sha256(config)[:8]}"
 
 
 def _run_all(tasks: Mapping[Overrides, tuple[Config, Path]], jobs: int) -> None:
@@ -71,8 +68,8 @@ def _quiet() -> None:
 
 
 def _run(config: Config, path: Path) -> tuple[str, str]:
-    resume = (path / ".hydra" / "config.yaml").is_file()
-    outcome = execute(config, path, resume=resume)
+    path.mkdir(parents=True, exist_ok=True)
+    outcome = execute(config, path, resume=RunFolder(path).status.is_file())
     return outcome.state, outcome.message
 
 
