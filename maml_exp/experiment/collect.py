@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,24 +80,30 @@ def _walk(path: Path) -> Iterator[Path]:
         yield path
         return
     with os.scandir(path) as entries:
-        folders = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith("."))
-    for name in folders:
+        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+    for name in sorted(folders, key=_natural):
         yield from _walk(path / name)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Orders 2_b before 10_a: the first group of a sweep is that of its first job."""
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def read_run(run: RunFolder) -> RunRecord:
     """A run's settings, state and results; raises `SettingError` for a configuration that is not of our kind."""
     settings = flatten(load_plain_config(run))
-    state = str(run.read_status().get("state"))
+    state, nan = str(run.read_status().get("state")), float("nan")
+    if state != states.FINISHED:
+        return RunRecord(run.path, state, settings, {}, nan, None, nan)
     try:
-        summary = read_json(run.summary) if state == states.FINISHED else None
-        results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()} if summary else {}
-        objective = _float(summary["objective"]) if summary else float("nan")
-        sha256 = str(summary["parameters_sha256"]) if summary else None
-        lr = _float(summary["evaluation"]["lr"]) if summary else float("nan")
+        summary = read_json(run.summary)
+        results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()}
+        objective, lr = _float(summary["objective"]), _float(summary["evaluation"]["lr"])
+        return RunRecord(run.path, state, settings, results, objective, str(summary["parameters_sha256"]), lr)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        state, results, objective, sha256, lr = "unreadable", {}, float("nan"), None, float("nan")
-    return RunRecord(run.path, state, settings, results, objective, sha256, lr)
+        return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan)
 
 
 def _results(part: dict[str, Any]) -> dict[str, Array]:
@@ -117,10 +124,10 @@ def training_curve(run: RunFolder) -> tuple[Array, Array]:
     if run.metrics.is_file():
         wanted = ["step", metrics.TRAINING_TAGS[0]]
         with open(run.metrics, encoding="utf-8", errors="replace") as file:
-            if next(file, "").split(",", 2)[:2] == wanted:
+            if next(file, "").strip().split(",", 2)[:2] == wanted:
                 for line in file:
-                    step, loss, *_ = [*line.split(",", 2), "", ""]
-                    if step.isdecimal() and loss.strip():
+                    step, loss, *_ = [*line.strip().split(",", 2), "", ""]
+                    if step.isdecimal() and loss and line.endswith("\n"):
                         steps.append(int(step))
                         losses.append(float(loss))
     return np.array(steps), np.array(losses)
