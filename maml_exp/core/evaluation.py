@@ -61,7 +61,7 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
     Runs in chunks of tasks, so memory does not grow with their number.
     """
     errors = np.empty((len(tasks.x_support), steps + 1))
-    chunk = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 64))
+    chunk = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 32))
     with np.errstate(over="ignore", invalid="ignore"):
         for start in range(0, len(errors), chunk):
             part = slice(start, start + chunk)

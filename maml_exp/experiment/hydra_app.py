@@ -24,6 +24,9 @@ ConfigStore.instance().store("config_schema", Config)
 OmegaConf.register_new_resolver("maml_exp.safe", jobs.safe_name, replace=True)
 
 
+LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # name's start: the extra that installs it
+
+
 def conf_dir() -> Path:
     """The configuration files: beside the package in a checkout, inside it in a wheel."""
     package = Path(schema.__file__).resolve().parent.parent
@@ -81,7 +84,9 @@ def explain(error: BaseException) -> str:
     """Hydra's complaint, or the one of OmegaConf's behind it, in a line or two."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}"
+        extra = next((name for prefix, name in LAUNCHERS.items() if option.startswith(prefix)), None)
+        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
+        return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__

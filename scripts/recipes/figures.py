@@ -26,7 +26,7 @@ def adaptation(curves: dict[tuple[str, int], Errors], path: Path, title: str) ->
                 random = method.startswith("random")
                 style = (GREY, None) if random else (COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)])
                 _curve(axis, curves[method, k], method, *style)
-            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log", ylim=(0.01, 20))
+            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log", ylim=(0.001, 20))
         axes[0, 0].set_ylabel("mean squared error")
         fig.suptitle(title)
         entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
