@@ -175,6 +175,7 @@ class MultipliedOutLayer(Layer):
         self._steps = [np.empty((tasks, n + 1, m), dtype) for _ in range(self.steps)]
         self._v = np.empty((tasks, n + 1, m), dtype)
         self._ones_row = np.ones((1, max(points)), dtype)
+        self._columns, self._rows = np.empty((tasks, max(points), 2), dtype), np.empty((tasks, 2, self.n), dtype)
 
     def _multiply_out(self, h: Array, u: Array, out: Array) -> Array:
         """[h^T u; 1^T u] (T, n + 1, m)."""
@@ -189,9 +190,19 @@ class MultipliedOutLayer(Layer):
         return z if self.ones else np.add(z, matrix[:, -1:], out=z)
 
     def _product_transposed(self, u: Array, matrix: Array, out: Array | None = None) -> Array:
-        """u W^T; with one output an outer product, for which elementwise is faster."""
+        """u W^T; with one output an outer product, which numpy's matmul is slow at unless padded to two."""
         weight_t = transpose(matrix[:, : self.n])
-        return np.multiply(u, weight_t, out=out) if self.m == 1 else np.matmul(u, weight_t, out=out)
+        if self.m > 1:
+            return np.matmul(u, weight_t, out=out)
+        return self._outer_products([(u, weight_t)], out)
+
+    def _outer_products(self, pairs: Sequence[tuple[Array, Array]], out: Array | None = None) -> Array:
+        """Sum of up to two outer products u w, of u (T, K, 1) and w (T or 1, 1, n), as one product over two columns."""
+        columns = self._columns[: len(pairs[0][0]), : pairs[0][0].shape[1]]
+        for index in range(2):
+            columns[..., index : index + 1] = pairs[index][0] if index < len(pairs) else 0
+            self._rows[:, index : index + 1] = pairs[index][1] if index < len(pairs) else 0
+        return np.matmul(columns, self._rows, out=out)
 
     def _weights(self, r: int) -> Array:
         """[W_r; b_r] (T or 1, n + 1, m)."""
@@ -238,6 +249,9 @@ class MultipliedOutLayer(Layer):
 
     def r_backward(self, s: int) -> Array:
         """R{u_s} W_s^T + u_s V^T (T, K, n)."""
+        if self.m == 1:
+            pairs = [(self.errors[s], self._v), (self.r_errors[s], self._weights(s))]
+            return self._outer_products([(u, transpose(matrix[:, : self.n])) for u, matrix in pairs])
         re = self._product_transposed(self.errors[s], self._v)
         re += self._product_transposed(self.r_errors[s], self._weights(s))
         return re
