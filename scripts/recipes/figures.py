@@ -36,16 +36,16 @@ def adaptation(curves: dict[tuple[str, int], Errors], path: Path, title: str) ->
 
 
 def _curve(axis, errors: Errors, label: str, colour: str, marker: str | None) -> None:
+    """The mean up to the step at which a task diverges, and dashed the median where the mean is not the whole story."""
     steps = np.arange(len(errors.mean))
     mean, ci = (np.array([getattr(e, name) for e in errors.mean]) for name in ("mean", "ci95"))
     whole = errors.diverged == 0
     last = len(steps) if whole.all() else int(np.argmin(whole))
     axis.plot(steps[:last], mean[:last], color=colour, marker=marker, ms=4, label=label)
-    axis.fill_between(
-        steps[:last], np.maximum(mean - ci, mean / 10)[:last], (mean + ci)[:last], color=colour, alpha=0.2
-    )
-    if last < len(steps):
-        axis.plot(steps, errors.median, color=colour, ls="--", lw=1, label=f"{label}: median (some tasks diverge)")
+    low, high = np.maximum(mean - ci, mean / 10), mean + ci
+    axis.fill_between(steps[:last], low[:last], high[:last], color=colour, alpha=0.2, lw=0)
+    if last < len(steps) or (mean > 3 * errors.median).any():
+        axis.plot(steps, errors.median, color=colour, ls="--", lw=1, label=f"{label}, median")
 
 
 def depth(curves: dict[tuple[str, int], Errors], depths: Sequence[int], path: Path) -> None:

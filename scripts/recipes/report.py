@@ -41,13 +41,10 @@ def errors_of(runs: Sequence[RunRecord], shots: int, which: str = "trained") -> 
 
 
 def cell(errors: Errors, step: int) -> str:
-    """mean ± 95% CI over seeds; the median beside it where tasks diverged."""
+    """mean ± 95% CI over seeds, the median, and how many tasks diverged, if any did."""
     count = round(errors.diverged[step] * errors.tasks)
-    if not count:
-        return show(errors.mean[step])
-    return (
-        f"median {errors.median[step]:.3g} ({count} of {errors.tasks} tasks diverged, mean {show(errors.mean[step])})"
-    )
+    diverged = f"; {count} of {errors.tasks} tasks diverged" if count else ""
+    return f"{show(errors.mean[step])} (median {errors.median[step]:.3g}{diverged})"
 
 
 def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) -> None:
