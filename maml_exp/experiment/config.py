@@ -13,7 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from maml_exp.core import errors as need
 from maml_exp.core.errors import SettingError
@@ -184,8 +191,8 @@ def explain(error: OmegaConfBaseException) -> str:
     reason = str(getattr(error, "msg", None) or error).splitlines()[0]
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
         return f"{key} is not a setting{suggestion(key)}"
-    expected = EXPECTED.get(_annotation(key))
-    if isinstance(error, ValidationError) and expected:
+    expected = EXPECTED_OF.get(key) or EXPECTED.get(_annotation(key))
+    if expected and not isinstance(error, (InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue)):
         value = "" if error.value is None else f"={error.value!r}"
         return f"{key}{value[:80]} is not usable: it must be {expected}"
     return f"{key or 'the configuration'}: {reason[:200]}"
@@ -201,6 +208,12 @@ EXPECTED = {
     "str | None": "a text or null",
     "list[int]": "a list of integers, as in [40,40]",
     "list[float]": "a list of two numbers, as in [0.1,5]",
+}
+
+
+EXPECTED_OF = {  # of settings that may be of several types
+    "evaluation.shots": "a list of different integers, as in [5,10,20], or one integer",
+    "evaluation.lr": "a number, a list of numbers, or null",
 }
 
 

@@ -36,14 +36,14 @@ def conf_dir() -> Path:
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
-    with arguments_of("maml-exp", arguments), friendly_errors(), jobs.session() as session:
+    with arguments_of("maml-exp", arguments), friendly_errors(arguments), jobs.session() as session:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(jobs.job)()
     return session.report()
 
 
 def compose(overrides: Sequence[str]) -> Config:
     """The configuration for these overrides, without running anything; raises `SettingError`."""
-    with friendly_errors(), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with friendly_errors(overrides), hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return schema.from_omegaconf(hydra.compose("config", list(overrides)))
 
 
@@ -59,7 +59,7 @@ def arguments_of(program: str, arguments: Sequence[str]) -> Iterator[None]:
 
 
 @contextmanager
-def friendly_errors() -> Iterator[None]:
+def friendly_errors(overrides: Sequence[str]) -> Iterator[None]:
     """Turn Hydra's and OmegaConf's complaints into a `SettingError` of a line or two."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error, with a traceback, and exits
@@ -72,7 +72,7 @@ def friendly_errors() -> Iterator[None]:
     except Exception as error:  # Hydra raises plain ValueErrors too for what a user typed
         if before == "1":
             raise
-        raise SettingError(explain(error)) from error
+        raise SettingError(explain(error, overrides)) from error
     finally:
         if before is None:
             os.environ.pop("HYDRA_FULL_ERROR", None)
@@ -80,17 +80,30 @@ def friendly_errors() -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, overrides: Sequence[str]) -> str:
     """Hydra's complaint, or the one of OmegaConf's behind it, in a line or two."""
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        extra = next((name for prefix, name in LAUNCHERS.items() if option.startswith(prefix)), None)
-        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
-        return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     if cause is not None:
         return schema.explain(cause)
+    group = unknown_option(error, overrides)
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
-    return " ".join(lines)[:300] or type(error).__name__
+    message = " ".join(lines)[:300] or type(error).__name__
+    culprit = getattr(error, "override", None) or " ".join(overrides)[:100]
+    return group or (message if culprit in message else f"{culprit}: {message}")
+
+
+def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None:
+    """What to say where a group was given an option that it does not have; None if that is not the trouble."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        extra = next((name for start, name in LAUNCHERS.items() if option.startswith(start)), None)
+        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
+        return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
+    for override in overrides:
+        group, separator, option = override.lstrip("+").partition("=")
+        options = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")) if group.isidentifier() else []
+        if separator and options and option not in options:
+            return f"{override} is not usable: {group} must be one of {', '.join(options)}"
+    return None

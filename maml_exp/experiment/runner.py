@@ -107,7 +107,7 @@ class Run:
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
-        point = newest_checkpoint(self.folder, self.config) if resume else None
+        point = newest_checkpoint(self.folder, self.config, to_resume=True) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             rows = [
@@ -115,6 +115,8 @@ class Run:
             ]
         if resume:
             provenance.record_resume(self.folder, self.config, self.step)
+            if point is None:
+                log.warning("there is no usable checkpoint; the run starts over")
             log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
         else:
             states.write_atomically(self.folder.config, to_yaml(self.config).encode())

@@ -13,11 +13,13 @@ from typing import Any
 import yaml
 
 from maml_exp.core.errors import SettingError
+from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.experiment import checkpoint as checkpoints
 from maml_exp.experiment.checkpoint import Checkpoint, CheckpointError
 from maml_exp.experiment.config import Config, from_dict, setting_names
 from maml_exp.experiment.console import log
 from maml_exp.experiment.folder import RunFolder
+from maml_exp.experiment.metrics import read_rows
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 DEEPEST = 8  # levels of nesting; ours have three
@@ -100,19 +102,40 @@ def load_config(folder: RunFolder) -> Config:
         raise SettingError(f"{folder.config}: {error}") from error
 
 
-def newest_checkpoint(folder: RunFolder, config: Config) -> Checkpoint | None:
-    """The newest checkpoint that is whole and of this configuration; each one passed over is named in a warning."""
+def newest_checkpoint(folder: RunFolder, config: Config, to_resume: bool = False) -> Checkpoint | None:
+    """The newest checkpoint that is whole and of this configuration; each one passed over is named in a warning.
+
+    One `to_resume` from also needs every row of metrics.csv up to its step: they are not made again.
+    """
+    logged = {row["step"] for row in read_rows(folder.metrics)} if to_resume else set()
     for path in checkpoints.listed(folder.checkpoints):
         try:
             point = checkpoints.load(path)
-            if point.config != config.to_dict():
-                raise CheckpointError(f"{path} belongs to another configuration")
-            if point.state.step != checkpoints.step_of(path):
-                raise CheckpointError(f"{path} holds step {point.state.step}")
-            expected = config.problem.network.parameter_count
-            if point.state.theta.shape != (expected,) or point.state.theta.dtype != config.dtype:
-                raise CheckpointError(f"{path} does not hold {expected} parameters of {config.dtype}")
+            _check_fit(point, path, config)
+            if to_resume and not logged.issuperset(_rows_before(point.state.step, config)):
+                raise CheckpointError(f"{folder.metrics} lacks rows that were logged before {path.name}")
             return point
         except CheckpointError as error:
             log.warning("%s; it is passed over", error)
     return None
+
+
+def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
+    """Require a checkpoint of this configuration and of the step that its name says."""
+    if point.config != config.to_dict():
+        raise CheckpointError(f"{path} belongs to another configuration")
+    if point.state.step != checkpoints.step_of(path):
+        raise CheckpointError(f"{path} holds step {point.state.step}")
+    theta, moments = point.state.theta, point.state.optimizer.moments
+    expected = config.problem.network.parameter_count
+    if theta.shape != (expected,) or theta.dtype != config.dtype:
+        raise CheckpointError(f"{path} does not hold {expected} parameters of {config.dtype}")
+    if len(moments) != len(OPTIMIZERS[config.optimizer.name].init(theta).moments):
+        raise CheckpointError(f"{path} does not hold the moments of {config.optimizer.name}")
+
+
+def _rows_before(step: int, config: Config) -> set[int]:
+    """The steps up to this one that were logged."""
+    training = config.training
+    last = {step} if step == training.iterations else set()
+    return last.union(range(training.log_every, step + 1, training.log_every))

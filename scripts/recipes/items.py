@@ -18,7 +18,10 @@ SEEDS = 3
 JOINT_RATES = "evaluation.lr=[0.001,0.002,0.005,0.01,0.02]"
 COMMON = ("evaluation=thorough", "evaluation.plots=false")
 PAPER = (*COMMON, "training=paper", "model.initializer=truncated_normal")
-MEASURED = "mean squared error on 100 evenly spaced x of 6000 tasks, mean ± 95% CI over seeds (Student's t); medians over tasks; diverged: error > 100"
+MEASURED = (
+    "mean squared error on 100 evenly spaced x of 6000 tasks, mean ± 95% CI over seeds (Student's t); "
+    "medians over tasks; diverged: an error beyond 100"
+)
 CHOSEN = "the rate of joint and oracle is the best of {0.001, 0.002, 0.005, 0.01, 0.02} on 200 validation tasks"
 
 
