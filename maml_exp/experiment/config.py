@@ -56,6 +56,16 @@ class TrainingSettings:
             need.require_integer(f"training.{key}", getattr(self, key), 0, 10**9)
 
 
+def is_logged(training: TrainingSettings, step: int) -> bool:
+    """Whether a step has a row in metrics.csv: where scalars or a small evaluation are due."""
+    return any(every(interval, step, training.iterations) for interval in (training.log_every, training.evaluate_every))
+
+
+def every(interval: int, step: int, last: int) -> bool:
+    """Whether something done each `interval` steps (0: never), and at the last one, is due."""
+    return bool(interval) and (step % interval == 0 or step == last)
+
+
 @dataclass
 class EvaluationSettings:
     """How a run's weights are judged: on fixed tasks, the same for every run with the same seed here."""

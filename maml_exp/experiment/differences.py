@@ -94,7 +94,7 @@ def _summary(run: RunFolder) -> dict[str, Any]:
         summary = read_json(run.summary)
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in _as_dict(summary).items() if key != "time"}
+    return {key: value for key, value in _as_dict(summary).items() if key not in ("time", "config")}
 
 
 def run_diff(arguments: Sequence[str]) -> int:

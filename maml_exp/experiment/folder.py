@@ -29,7 +29,7 @@ class RunFolder:
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self.path, self._started = Path(path), timestamp()
         self.config = self.path / ".hydra" / "config.yaml"
         self.overrides = self.path / ".hydra" / "overrides.yaml"
         self.log = self.path / "maml_exp.log"
@@ -41,9 +41,16 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
 
+    @property
+    def written(self) -> list[Path]:
+        """Everything below the folder that a run opens or makes."""
+        files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
+        return [*files, self.path / ".lock", self.path / ".hydra", self.config, self.checkpoints, self.plots]
+
     def write_status(self, state: str, step: int, iterations: int, error: str | None = None) -> None:
         """Say what has become of the run: one of the states above, iterations made, and an error if any."""
-        process = {"pid": os.getpid(), "host": socket.gethostname(), "updated": timestamp()}
+        times = {"started": self._started, "updated": timestamp()}
+        process = {"pid": os.getpid(), "host": socket.gethostname(), **times}
         status = {"state": state, "step": step, "iterations": iterations, "error": error}
         write_json(self.status, {**status, **process})
 

@@ -46,6 +46,7 @@ class Session:
     """What one call of Hydra's command line has come to, in this process."""
 
     def __init__(self) -> None:
+        self.folder: Path | None = None  # made for a run or a sweep
         self.outcome: Outcome | None = None  # of a single run
         self.sweep: Sweep | None = None
         self.received: int | None = None  # a signal that stopped the sweep
@@ -79,6 +80,8 @@ def session() -> Iterator[Session]:
     before = {number: signal.signal(number, current.stop) for number in CAUGHT}
     try:
         yield current
+    except OSError as error:  # Hydra's own files; a run reports what it cannot write itself
+        raise SettingError(f"cannot write {error.filename or current.folder}: {error.strerror}") from error
     except SystemExit as error:
         if current.received is None or isinstance(error, RefusedError):
             raise
@@ -99,6 +102,8 @@ class Guard(Callback):
             folder = create_folder(path if chosen else path.with_name(f"{path.name}-{checked.label}"), exact=chosen)
         with read_write(config.hydra.run):
             config.hydra.run.dir = str(folder)
+        if SESSION is not None:
+            SESSION.folder = folder
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before a sweep: what its jobs have in common is checked, its folder made, its plan written there."""
@@ -110,7 +115,7 @@ class Guard(Callback):
             sweep = Sweep.plan(folder.resolve(), overrides)
             _hand_to_jobs(config, sweep)
         if SESSION is not None:
-            SESSION.sweep = sweep
+            SESSION.folder, SESSION.sweep = folder, sweep
 
 
 def _hand_to_jobs(config: DictConfig, sweep: Sweep) -> None:

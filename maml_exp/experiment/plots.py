@@ -114,6 +114,8 @@ def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> N
         for axis, (k, results) in zip(axes[0], shots.items(), strict=True):
             for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
                 curve = {name: np.array(values, dtype=float) for name, values in results[key].items()}
+                for name in ("mean", "ci95", "median"):
+                    curve[name][~np.isfinite(curve[name])] = np.nan  # no number, no line
                 axis.plot(steps, curve["mean"], color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
                 low = np.maximum(curve["mean"] - curve["ci95"], 1e-12)
                 axis.fill_between(steps, low, curve["mean"] + curve["ci95"], color=colour, alpha=0.25, lw=0)

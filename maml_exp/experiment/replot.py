@@ -26,14 +26,16 @@ def run_plot(arguments: Sequence[str]) -> int:
     point = newest_checkpoint(folder, config)
     if point is None:
         raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
-    try:
-        evaluation = read_json(folder.summary)["evaluation"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingError(f"{folder.summary} cannot be read: finish the run first ({error})") from error
-
     from maml_exp.experiment.plots import draw_all
 
     random = Trainer(config.problem).init(config.seed).theta
-    for path in draw_all(config, point.state.theta, random, evaluation, folder.plots, options.format):
+    try:
+        evaluation = read_json(folder.summary)["evaluation"]
+        paths = draw_all(config, point.state.theta, random, evaluation, folder.plots, options.format)
+    except OSError as error:
+        raise SettingError(f"{error.filename}: {error.strerror}; finish the run first?") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SettingError(f"{folder.summary} is not a summary of a finished run ({error!r})") from error
+    for path in paths:
         print(path)
     return 0

@@ -57,7 +57,10 @@ def saved_config_with(run: RunFolder, overrides: Sequence[str]) -> Config:
     for override in overrides:
         apply_override(plain, override)
     check_complete(plain, run.config)
-    return from_dict(plain)
+    try:
+        return from_dict(plain)
+    except SettingError as error:
+        raise SettingError(f"{run.config}: {error}") from error
 
 
 def apply_override(plain: dict[str, Any], override: str) -> None:
@@ -70,6 +73,8 @@ def apply_override(plain: dict[str, Any], override: str) -> None:
         value = parsed.value()
     except HydraException as error:
         raise SettingError(f"{override} is not a setting such as inner.lr=0.02") from error
+    if not parsed.key_or_group:
+        raise SettingError(f"{override} is not a setting such as inner.lr=0.02")
     if parsed.is_sweep_override() or parsed.is_delete() or parsed.package is not None:
         raise SettingError(f"{override} is not usable here: give one value, as in inner.lr=0.02")
     group, _, key = parsed.key_or_group.rpartition(".")

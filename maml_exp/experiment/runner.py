@@ -14,7 +14,7 @@ from maml_exp.experiment import checkpoint as checkpoints
 from maml_exp.experiment import folder as states
 from maml_exp.experiment import metrics, provenance
 from maml_exp.experiment.checkpoint import Checkpoint
-from maml_exp.experiment.config import Config, to_yaml
+from maml_exp.experiment.config import Config, every, is_logged, to_yaml
 from maml_exp.experiment.console import Progress, log, logging_to
 from maml_exp.experiment.folder import RunFolder
 from maml_exp.experiment.judge import Verdict, evaluation_tasks, judge, task_errors
@@ -52,12 +52,13 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
         threadpool_limits(config.threads),
         caught_signals(stop) as signals,
     ):
-        run = Run(config, folder, signals)
-        status = 1
+        run, status = None, 1
         try:
+            run = Run(config, folder, signals)
             return run.to_the_end(resume)
         except InterruptedRunError as error:
-            state, message, status = states.INTERRUPTED, f"{error} after iteration {run.step}", error.exit_status
+            made = run.step if run else 0
+            state, message, status = states.INTERRUPTED, f"{error} after iteration {made}", error.exit_status
             log.warning("%s; to go on: maml-exp resume %s", message, path)
         except DivergedError as error:
             state, message = states.DIVERGED, str(error)
@@ -69,7 +70,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
             log.exception("%s (the traceback is in %s)", message, folder.log)
         try:
-            folder.write_status(state, run.step, config.training.iterations, message)
+            folder.write_status(state, run.step if run else 0, config.training.iterations, message)
         except OSError as error:
             log.error("cannot write %s: %s", error.filename, error.strerror)
         return Outcome(state, path, message, status)
@@ -133,7 +134,7 @@ class Run:
             while self.step < last:
                 self._state, values = self._trainer.train_step(self._state)
                 self._add(values)
-                if every(training.log_every, self.step, last):
+                if is_logged(training, self.step):
                     self._log_row(time.perf_counter() - started, self.step - logged)
                     started, logged = time.perf_counter(), self.step
                 if every(training.checkpoint_every, self.step, last) or self.step == last:
@@ -209,7 +210,8 @@ class Run:
             "parameters_sha256": checkpoints.parameters_sha256(self._state.theta),
             "objective": verdict.objective(),
             "evaluation": verdict.summary(),
-            "time": {"training_seconds": self._seconds},
+            "config": self.config.to_dict(),
+            "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},
         }
 
     def _plot(self, summary: dict[str, Any]) -> None:
@@ -218,11 +220,6 @@ class Run:
         theta, random = self._state.theta, self._initial.theta
         for png in plots.draw_all(self.config, theta, random, summary["evaluation"], self.folder.plots):
             self._log.board.image(png.stem, png, self.step)
-
-
-def every(interval: int, step: int, last: int) -> bool:
-    """Whether something done each `interval` steps (0: never), and at the last one, is due."""
-    return bool(interval) and (step % interval == 0 or step == last)
 
 
 def describe(config: Config) -> str:

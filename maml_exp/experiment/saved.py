@@ -16,7 +16,7 @@ from maml_exp.core.errors import SettingError
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.experiment import checkpoint as checkpoints
 from maml_exp.experiment.checkpoint import Checkpoint, CheckpointError
-from maml_exp.experiment.config import Config, from_dict, setting_names
+from maml_exp.experiment.config import Config, from_dict, is_logged, setting_names
 from maml_exp.experiment.console import log
 from maml_exp.experiment.folder import RunFolder
 from maml_exp.experiment.metrics import read_rows
@@ -33,6 +33,11 @@ def open_run(path: Path | str) -> RunFolder:
         raise SettingError(f"{path} is not a folder")
     if not folder.config.is_file():
         raise SettingError(f"{path} is not a run: it has no .hydra/config.yaml")
+    for (
+        written
+    ) in folder.written:  # a link in a stranger's folder must not decide where we write, nor a pipe hold us up
+        if written.is_symlink() or (written.exists() and not (written.is_file() or written.is_dir())):
+            raise SettingError(f"{written} is a link or a device; a run's files and folders are its own")
     return folder
 
 
@@ -55,6 +60,8 @@ def load_plain_config(folder: RunFolder) -> dict[str, Any]:
         for text in (key, value):
             if isinstance(text, str) and "${" in text:
                 raise SettingError(f"{path}: {key} holds '{text[:60]}'; saved configurations hold no interpolations")
+        if value == "???":
+            raise SettingError(f"{path}: {key} has no value; give it one: {key}=VALUE")
         if "_target_" in key:
             raise SettingError(f"{path}: {key} is refused; a configuration of ours never names code")
     return plain
@@ -88,7 +95,9 @@ def check_complete(plain: dict[str, Any], path: Path) -> None:
     for name in setting_names():
         group, _, key = name.rpartition(".")
         part = plain.get(group, {}) if group else plain
-        if isinstance(part, dict) and key not in part:
+        if not isinstance(part, dict):
+            raise SettingError(f"{path}: {group}={str(part)[:60]!r} is not usable: it must hold settings, as {name}")
+        if key not in part:
             raise SettingError(f"{path} has no {name}, which this version needs; give it: {name}=VALUE")
 
 
@@ -136,6 +145,4 @@ def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
 
 def _rows_before(step: int, config: Config) -> set[int]:
     """The steps up to this one that were logged."""
-    training = config.training
-    last = {step} if step == training.iterations else set()
-    return last.union(range(training.log_every, step + 1, training.log_every))
+    return {logged for logged in range(1, step + 1) if is_logged(config.training, logged)}
