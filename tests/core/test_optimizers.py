@@ -135,3 +135,29 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction(gradient, limit):
 def test_within_the_limit_clipping_leaves_a_gradient_untouched(limit):
     gradient = np.array([3.0, -4.0])
     assert clipped(gradient, 5.0, limit) is gradient
+
+
+@pytest.mark.parametrize(("name", "settings"), [("adam", {}), ("sgd", {"momentum": 0.9})])
+def test_a_gradient_that_stays_zero_leaves_no_denormal_numbers_behind(name, settings):
+    # half of the entries are a dead unit's from update 50 on
+    rng, tiny = np.random.default_rng(0), np.finfo(np.float32).tiny
+    optimizer, chosen = OPTIMIZERS[name], OptimizerSettings(name=name, **settings)
+    theta = np.zeros(P, np.float32)
+    state, moved = optimizer.init(theta), []
+    for step in range(2000):
+        gradient = rng.standard_normal(P).astype(np.float32)
+        gradient[P // 2 :] *= step < 50
+        theta, state = optimizer.update(gradient, state, theta, chosen)
+        moved.append(theta[P // 2 :].copy())
+        for moment in state.moments:
+            magnitude = np.abs(moment)
+            assert not ((magnitude > 0) & (magnitude < tiny)).any(), step
+    exact = run(name, dead_gradients(), np.zeros(P // 2), **settings)
+    np.testing.assert_allclose(moved[-1], exact[-1], rtol=1e-5)
+
+
+def dead_gradients():
+    """The gradients of the dead half in the test above, float64."""
+    rng = np.random.default_rng(0)
+    for step in range(2000):
+        yield rng.standard_normal(P).astype(np.float32)[P // 2 :].astype(float) * (step < 50)
