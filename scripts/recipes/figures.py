@@ -54,12 +54,11 @@ def depth(curves: dict[tuple[str, int], Errors], depths: Sequence[int], path: Pa
         for axis, step in zip(axes[0], (1, 10), strict=True):
             for name, colour, marker in (("MAML", BLUE, "o"), ("joint", ORANGE, "s")):
                 errors = [curves[name, layers] for layers in depths]
-                mean = [e.mean[step].mean for e in errors]
-                ci = [e.mean[step].ci95 for e in errors]
-                axis.errorbar(depths, mean, yerr=ci, color=colour, marker=marker, capsize=3, label=name)
+                median, ci = [e.median[step] for e in errors], [e.median_ci95[step] for e in errors]
+                axis.errorbar(depths, median, yerr=ci, color=colour, marker=marker, capsize=3, label=name)
             axis.set(title=f"after {step} gradient step{'s' * (step > 1)}", xlabel="hidden layers", yscale="log")
             axis.set_xticks(depths)
-        axes[0, 0].set_ylabel("mean squared error, K = 10\n(mean over seeds, 95% CI)")
+        axes[0, 0].set_ylabel("mean squared error, K = 10\n(median task; mean over seeds, 95% CI)")
         fig.suptitle("Depth at about 1750 parameters")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 

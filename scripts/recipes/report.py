@@ -25,6 +25,7 @@ class Errors(NamedTuple):
 
     mean: list[Estimate]  # over seeds, of the means over tasks
     median: np.ndarray  # over tasks, averaged over seeds
+    median_ci95: np.ndarray  # of that, over seeds
     diverged: np.ndarray  # share of tasks beyond `DIVERGED`, all seeds together
     tasks: int  # all seeds together
 
@@ -35,9 +36,10 @@ def errors_of(runs: Sequence[RunRecord], shots: int, which: str = "trained") -> 
     with np.errstate(over="ignore", invalid="ignore"):
         means = errors.mean(axis=1)
         bad = ~(errors <= DIVERGED)
-        median = np.median(np.where(np.isfinite(errors), errors, np.inf), axis=1).mean(axis=0)
+        medians = np.median(np.where(np.isfinite(errors), errors, np.inf), axis=1)  # (seeds, steps + 1)
     estimates = [estimate(means[:, step]) for step in range(means.shape[1])]
-    return Errors(estimates, median, bad.mean(axis=(0, 1)), errors.shape[0] * errors.shape[1])
+    median_ci = np.array([estimate(column).ci95 for column in medians.T])
+    return Errors(estimates, medians.mean(axis=0), median_ci, bad.mean(axis=(0, 1)), errors.shape[0] * errors.shape[1])
 
 
 def cell(errors: Errors, step: int) -> str:
