@@ -165,7 +165,8 @@ def assert_refused(status, errors, needles):
 @pytest.mark.parametrize("case", ALL, ids=[case[0] for case in ALL])
 def test_refused_before_anything_is_written(case, capsys):
     override, *needles = case
-    status = main([override])
+    short = [] if "iterations" in override else ["training.iterations=1"]  # if it is not refused: a short run
+    status = main([override, *short])
     captured = capsys.readouterr()
     assert_refused(status, captured.err, needles)
     assert captured.out == ""

@@ -109,10 +109,8 @@ def test_pyplot_is_imported_only_for_a_figure(plots, imported, tmp_path):
     "overrides",
     [
         ["evaluation.steps=0"],
-        ["evaluation.shots=[3]", "task.shots=7"],
-        ["evaluation.tasks=1"],
+        ["evaluation.shots=[3]", "task.shots=7", "evaluation.tasks=1"],
         ["dtype=float64", "model.activation=sine", "task.frequency=[0.5,2]"],
-        ["evaluation.shots=[1,2,3,4,5,6]"],
     ],
     ids=" ".join,
 )

@@ -119,7 +119,7 @@ def test_a_signal_from_another_process(name, long, tmp_path):
     process.send_signal(signal.Signals[name])
     _, process.stderr = process.communicate(timeout=TIMEOUT)
     step = read_status(folder)["step"]
-    assert 140 < step < 4000
+    assert 100 < step < 4000
     assert_interrupted(process, folder, name, step)
     assert main(["resume", str(folder)]) == 0
     assert_same_result(folder, long)
@@ -165,8 +165,9 @@ def assert_same_sweep(folder, reference):
         assert_same_result(ours, theirs)
 
 
-@pytest.mark.parametrize("name", STATUS)
-@pytest.mark.parametrize(("at", "states"), [(50, ["interrupted"]), (150, ["finished", "interrupted"])], ids=str)
+@pytest.mark.parametrize(
+    ("name", "at", "states"), [("SIGINT", 50, ["interrupted"]), ("SIGTERM", 150, ["finished", "interrupted"])]
+)
 def test_a_signal_stops_a_sweep_and_resume_finishes_it(name, at, states, sweep, tmp_path, capsys):
     folder = tmp_path / "sweep"
     process = planted(signalled(at, name), *SWEEP, f"hydra.sweep.dir={folder}", cwd=tmp_path)
@@ -183,7 +184,7 @@ def test_a_signal_stops_a_sweep_and_resume_finishes_it(name, at, states, sweep, 
         assert tree(job_folders(folder)[0]) == before
 
 
-@pytest.mark.parametrize("at", [0, 130, 299], ids=lambda at: f"iteration {at + 1} of 300")
+@pytest.mark.parametrize("at", [0, 199], ids=lambda at: f"iteration {at + 1} of 300")
 def test_a_sweep_that_was_killed_is_resumed_to_the_same_numbers(at, sweep, tmp_path):
     folder = tmp_path / "sweep"
     process = planted(signalled(at, "SIGKILL"), *SWEEP, f"hydra.sweep.dir={folder}", cwd=tmp_path)
