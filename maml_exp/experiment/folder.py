@@ -19,6 +19,7 @@ try:
 except ImportError:  # Windows: folders are not locked there
     fcntl = None
 
+PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
 
 

@@ -81,6 +81,8 @@ def session() -> Iterator[Session]:
     try:
         yield current
     except OSError as error:  # Hydra's own files; a run reports what it cannot write itself
+        if error.errno is None:  # not the system's: Hydra's complaint of a missing configuration is an OSError too
+            raise
         raise SettingError(f"cannot write {error.filename or current.folder}: {error.strerror}") from error
     except SystemExit as error:
         if current.received is None or isinstance(error, RefusedError):
@@ -195,7 +197,11 @@ def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:
     with logging_to(folder.log):
         log.error(message)
     folder.write_status(states.FAILED, 0, 0, message)
+    try:
+        tags = metrics.final_tags(settings["evaluation"])
+    except (LookupError, TypeError):  # that may be what is wrong with it
+        tags = [metrics.OBJECTIVE_TAG]
     board = Board(folder.path)
-    board.session_start(metrics.hparams(settings), [metrics.OBJECTIVE_TAG])
+    board.session_start(metrics.hparams(folder, settings), tags)
     board.session_end(success=False)
     board.close()

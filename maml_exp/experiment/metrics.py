@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maml_exp.experiment.board import Board
-from maml_exp.experiment.folder import RunFolder, flatten, naming, write_atomically
+from maml_exp.experiment.folder import PLAN_FILE, RunFolder, flatten, naming, read_json, write_atomically
 
 if TYPE_CHECKING:
     from maml_exp.experiment.config import Config
@@ -37,10 +37,10 @@ def final_tag(shots: int, step: int) -> str:
     return f"final/mean_K{shots}_step_{step:02d}"
 
 
-def final_tags(config: Config) -> list[str]:
-    """Tags of the final evaluation, the metrics of the HParams tab."""
-    steps = [step for step in FINAL_STEPS if step <= config.evaluation.steps]
-    return [OBJECTIVE_TAG, *(final_tag(shots, step) for shots in config.evaluation.shots for step in steps)]
+def final_tags(evaluation: dict[str, Any]) -> list[str]:
+    """Tags of the final evaluation, the metrics of the HParams tab, from the settings of evaluation."""
+    steps = [step for step in FINAL_STEPS if step <= evaluation["steps"]]
+    return [OBJECTIVE_TAG, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
 
 
 def columns(config: Config) -> list[str]:
@@ -51,7 +51,7 @@ def columns(config: Config) -> list[str]:
         statistics = ("mean", "median")
         small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
     curvature = CURVATURE_TAGS if config.training.log_curvature else ()
-    return ["step", *TRAINING_TAGS, *curvature, *CLOCK_TAGS, *small, *final_tags(config)]
+    return ["step", *TRAINING_TAGS, *curvature, *CLOCK_TAGS, *small, *final_tags(config.to_dict()["evaluation"])]
 
 
 class MetricsLog:
@@ -62,7 +62,8 @@ class MetricsLog:
         self._names, self._path = columns(config), folder.metrics
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
-        self.board.session_start(hparams(config.to_dict()), final_tags(config))
+        settings = config.to_dict()
+        self.board.session_start(hparams(folder, settings), final_tags(settings["evaluation"]))
         lines = [_line(self._names), *(_line(self._cells(row)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
@@ -98,10 +99,22 @@ class MetricsLog:
         self.board.close()
 
 
-def hparams(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings, dotted, as the HParams tab takes them: numbers, booleans and texts."""
-    plain = (bool, int, float, str)
-    return {key: value if isinstance(value, plain) else str(value) for key, value in flatten(settings).items()}
+def hparams(folder: RunFolder, settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, dotted, as the HParams tab takes them; in a sweep those that are swept come first."""
+    plain, flat, swept = (bool, int, float, str), flatten(settings), _swept_keys(folder)
+    first = [name for name in flat if any(name == key or name.startswith(f"{key}.") for key in swept)]
+    ordered = {name: flat[name] for name in [*first, *flat]}
+    return {name: value if isinstance(value, plain) else str(value) for name, value in ordered.items()}
+
+
+def _swept_keys(folder: RunFolder) -> set[str]:
+    """The keys in which the jobs of the sweep around a folder differ; none where there is no sweep."""
+    try:
+        plan = read_json(folder.path.parent / PLAN_FILE)
+        given = {text.lstrip("+").split("=")[0] for job in plan["jobs"] for text in job}
+        return given - set(plan["constant"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return set()
 
 
 def _text(value: float) -> str:

@@ -10,11 +10,11 @@ from pathlib import Path
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import folder as states
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import RunFolder, create_folder, write_atomically
+from maml_exp.experiment.folder import PLAN_FILE, RunFolder, create_folder, write_atomically
 from maml_exp.experiment.jobs import safe_name
 from maml_exp.experiment.runner import Outcome, execute
 from maml_exp.experiment.saved import load_config, open_run
-from maml_exp.experiment.sweeps import PLAN_FILE, Sweep, describe_outcome, job_number
+from maml_exp.experiment.sweeps import Sweep, describe_outcome, job_number
 
 
 def run_resume(arguments: Sequence[str]) -> int:

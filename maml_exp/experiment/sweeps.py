@@ -10,10 +10,10 @@ from typing import Any
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import folder as states
 from maml_exp.experiment.console import as_text
-from maml_exp.experiment.folder import RunFolder, read_json, write_json
+from maml_exp.experiment.folder import PLAN_FILE, RunFolder, read_json, write_json
 from maml_exp.experiment.runner import Outcome
 
-PLAN_FILE, STOP_FILE = "sweep.json", ".stop"
+STOP_FILE = ".stop"
 
 
 @dataclass(frozen=True)

@@ -119,12 +119,12 @@ def curvature(out: Path, jobs: int) -> None:
     for rate in RATES:
         for steps in STEPS:
             share, cosine = (figures.late_mean(grid[f"maml {rate} {steps}"], tag) for tag in figures.CURVATURE_TAGS)
-            maml, fomaml = (errors_of(grid[f"{name} {rate} {steps}"], 10) for name in ("maml", "fomaml"))
-            pairs = zip(grid[f"fomaml {rate} {steps}"], grid[f"maml {rate} {steps}"], strict=True)
-            ratio = estimate([a.results[10]["median"][steps] / b.results[10]["median"][steps] for a, b in pairs])
+            cells = [_cell(grid[f"{name} {rate} {steps}"], steps) for name in ("maml", "fomaml")]
+            both = zip(grid[f"fomaml {rate} {steps}"], grid[f"maml {rate} {steps}"], strict=True)
+            pairs = [(a.results[10]["median"], b.results[10]["median"]) for a, b in both if a.results and b.results]
+            ratio = estimate([a[steps] / b[steps] for a, b in pairs])
             points.append((rate, steps, share, ratio))
-            row = [rate, str(steps), show(share), show(cosine), cell(maml, steps), cell(fomaml, steps), show(ratio)]
-            table.append(row)
+            table.append([rate, str(steps), show(share), show(cosine), *cells, show(ratio)])
     figures.curvature(points, out / "curvature.png")
     notes = [
         f"{MEASURED}, {SEEDS} seeds; K = 10, after as many gradient steps as in training, 10,000 iterations",
@@ -133,6 +133,16 @@ def curvature(out: Path, jobs: int) -> None:
         "the last column is a ratio of medians over tasks",
     ]
     write(out, "curvature", "When does second order matter?", table, notes)
+
+
+def _cell(runs: Sequence[RunRecord], step: int) -> str:
+    """Errors of the runs that finished, and how many diverged in training."""
+    finished = [run for run in runs if run.results]
+    diverged = f"{len(runs) - len(finished)} of {len(runs)} runs diverged in training"
+    if not finished:
+        return diverged
+    errors = cell(errors_of(finished, 10), step)
+    return errors if len(finished) == len(runs) else f"{errors}; {diverged}"
 
 
 def activation(out: Path, jobs: int) -> None:

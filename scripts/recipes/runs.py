@@ -16,7 +16,7 @@ from tqdm import tqdm
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment.collect import RunRecord, read_run
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import FINISHED, INTERRUPTED, RunFolder
+from maml_exp.experiment.folder import DIVERGED, FINISHED, INTERRUPTED, RunFolder
 from maml_exp.experiment.hydra_app import compose
 from maml_exp.experiment.provenance import config_sha256
 from maml_exp.experiment.runner import execute
@@ -29,7 +29,8 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
     """A record of a finished run for every set of overrides; raises `SettingError` if one cannot be had."""
     configs = {overrides: compose(overrides) for overrides in dict.fromkeys(wanted)}
     folders = {overrides: RunFolder(BASE / _name(config)) for overrides, config in configs.items()}
-    missing = [key for key, folder in folders.items() if folder.read_status().get("state") != FINISHED]
+    ended = (FINISHED, DIVERGED)
+    missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
     print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
     _run_all({key: (configs[key], folders[key].path) for key in missing}, jobs)
     return {overrides: read_run(folder) for overrides, folder in folders.items()}
@@ -55,7 +56,7 @@ def _run_all(tasks: Mapping[Overrides, tuple[Config, Path]], jobs: int) -> None:
             state, message = future.result()
             if state == INTERRUPTED:
                 raise KeyboardInterrupt
-            if state != FINISHED:
+            if state not in (FINISHED, DIVERGED):  # that a run diverges is a result too
                 raise SettingError(f"{' '.join(futures[future])}: {state}, {message}")
     finally:
         pool.shutdown(cancel_futures=True)
