@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,5 +71,5 @@ class Board:
 
     def close(self) -> None:
         """Close the file."""
-        with suppress(OSError):
+        with naming(self._folder):
             self._writer.close()

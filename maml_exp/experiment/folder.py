@@ -42,6 +42,12 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
 
+    def clear_half_written(self) -> None:
+        """Delete temporary files that a killed process left behind."""
+        for folder in (self.path, self.config.parent, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                path.unlink()
+
     @property
     def written(self) -> list[Path]:
         """Everything below the folder that a run opens or makes."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maml_exp.experiment.board import Board
+from maml_exp.experiment.console import log
 from maml_exp.experiment.folder import PLAN_FILE, RunFolder, flatten, naming, read_json, write_atomically
 
 if TYPE_CHECKING:
@@ -91,12 +91,12 @@ class MetricsLog:
         self.board.scalars(shown, int(row["step"]), row["time/unix"])
 
     def close(self, success: bool) -> None:
-        """End the run's session in TensorBoard and close both files; a full disk has been reported before."""
-        with suppress(OSError):
-            self._file.close()
-        with suppress(OSError):
-            self.board.session_end(success)
-        self.board.close()
+        """End the run's session in TensorBoard and close both files; what does not fit on the disk is only named."""
+        for step in (self._file.close, lambda: self.board.session_end(success), self.board.close):
+            try:
+                step()
+            except OSError as error:
+                log.warning("cannot write %s: %s", error.filename or self._path, error.strerror)
 
 
 def hparams(folder: RunFolder, settings: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class Run:
                 row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
             ]
         if resume:
+            self.folder.clear_half_written()
             provenance.record_resume(self.folder, self.config, self.step)
             if point is None:
                 log.warning("there is no usable checkpoint; the run starts over")

@@ -45,6 +45,11 @@ GOOD = [
     (["evaluation.shots=[1,3]"], {"evaluation.shots": [1, 3]}),
     (["evaluation.shots=7"], {"evaluation.shots": [7]}),
     (["evaluation.lr=0.5", "evaluation.plots=no"], {"evaluation.lr": 0.5, "evaluation.plots": False}),
+    (["evaluation.lr=[0.001,0.01]"], {"evaluation.lr": [0.001, 0.01]}),
+    (
+        ["evaluation.objective=p95", "evaluation.objective_shots=20"],
+        {"evaluation.objective": "p95", "evaluation.objective_shots": 20},
+    ),
     (["seed=3", "dtype=float64", "threads=2"], {"seed": 3, "dtype": "float64", "threads": 2}),
     (["name=my first run"], {"name": "my first run"}),
     (["++inner.lr=0.5"], {"inner.lr": 0.5}),

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -111,6 +112,19 @@ def test_the_summary_is_the_core_s_evaluation_of_the_trained_weights(overrides, 
     shots = config.task.shots if config.task.shots in (5, 10) else 5
     step = min(max(config.inner.steps, 1), config.evaluation.steps)
     assert summary["objective"] == trained[shots].mean[step]
+
+
+def test_the_rate_is_chosen_on_validation_tasks(tmp_path):
+    rates = [0.3, 0.003, 0.03]
+    overrides = ["training.iterations=60", f"evaluation.lr={rates}", "evaluation.validation_tasks=30"]
+    folder = train(tmp_path / "run", *overrides)
+    config, summary, theta = compose([*TINY, *overrides]), read_summary(folder), trained_theta(folder, 60)
+    tasks = fixed_tasks(Sinusoids(config.task), 2000, 30, 10, 100)
+    errors = {lr: evaluate(config.problem.network, theta, tasks, [10], lr, 2)[10] for lr in rates}
+    best = min(rates, key=lambda lr: statistics(errors[lr]).mean[2])
+    assert len({statistics(e).mean[2] for e in errors.values()}) == 3
+    chosen = replace(config, evaluation=replace(config.evaluation, lr=best))
+    assert_statistics(summary["evaluation"]["shots"]["5"]["trained"], recomputed(chosen, theta)[5])
 
 
 def test_the_summary_holds_what_the_issue_names(smoke):
