@@ -1,0 +1,273 @@
+"""Every launcher that is installed: the same numbers to the bit, jobs that fail alone, and stopping.
+
+.ci/launchers installs them all and runs this.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from helpers import (
+    COMMAND,
+    TIMEOUT,
+    TINY,
+    assert_same_result,
+    command,
+    environment,
+    read_status,
+    read_summary,
+    result,
+    train,
+)
+
+from .conftest import job_folders
+from .test_sweep import table
+
+UNFINISHED = pytest.mark.skipif("MAML_EXP_UNFINISHED" not in os.environ, reason="stopping is not finished")
+pytestmark = UNFINISHED
+
+PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
+USER_CODE = Path(__file__).with_name("user_code")
+# jobs of two algorithms and two users' optimizers, one that calls for exit and one that waits for a second process
+OVERRIDES = [*TINY, "optimizer.lr=0.001,1e30", "optimizer.name=adam,quits,meets"]
+STATES = {
+    ("0.001", "adam"): "finished",
+    ("0.001", "quits"): "failed",
+    ("0.001", "meets"): "finished",
+    ("1e+30", "adam"): "diverged",
+    ("1e+30", "quits"): "failed",
+    ("1e+30", "meets"): "diverged",
+}
+NAMES = [f"{n}_optimizer.lr={lr},optimizer.name={name}" for n, (lr, name) in enumerate(STATES)]
+
+
+@pytest.fixture(scope="module", params=list(PLUGINS))
+def launcher(request):
+    """Each launcher in turn; skipped where it is not installed."""
+    name = PLUGINS[request.param]
+    if find_spec(f"hydra_plugins.hydra_{name}_launcher") is None:
+        pytest.skip(f"hydra-{name}-launcher is not installed; .ci/launchers installs it")
+    return request.param
+
+
+def settings(folder, **more):
+    """The environment of a sweep with the users' optimizers; BLAS is not told how many threads to use."""
+    threads = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
+    path = os.pathsep.join([str(USER_CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    inherited = {key: value for key, value in environment().items() if key not in threads}
+    return {**inherited, "PYTHONPATH": path, "HOME": str(folder), **more}
+
+
+@pytest.fixture(scope="module")
+def swept(launcher, tmp_path_factory):
+    """A sweep under the launcher: the process, and the sweep's folder."""
+    cwd = tmp_path_factory.mktemp(launcher)
+    (cwd / "meeting").mkdir()
+    arguments = ["-m", f"hydra/launcher={launcher}", *OVERRIDES, f"hydra.sweep.dir={cwd / 'sweep'}"]
+    return command(*arguments, cwd=cwd, env=settings(cwd, MEETING=str(cwd / "meeting"))), cwd / "sweep"
+
+
+def test_jobs_end_as_they_should_whatever_the_others_do(swept):
+    process, sweep = swept
+    assert process.returncode == 1, process.stderr
+    assert [path.name for path in job_folders(sweep)] == NAMES
+    assert [read_status(path)["state"] for path in job_folders(sweep)] == list(STATES.values())
+    rows = table(process.stdout)
+    assert [row[0] for row in rows] == NAMES
+    assert [row[1] for row in rows] == list(STATES.values())
+    for path, row in zip(job_folders(sweep), rows, strict=True):
+        finished = read_status(path)["state"] == "finished"
+        assert row[2] == (f"{read_summary(path)['objective']:.4g}" if finished else "-")
+    assert f"2 of 6 jobs finished: {sweep}" in process.stdout
+
+
+def test_a_job_that_calls_for_exit_says_so_in_its_own_log(swept):
+    _, sweep = swept
+    for path in job_folders(sweep):
+        exited = "quits" in path.name
+        log = (path / "maml_exp.log").read_text()
+        assert ("Traceback" in log) == exited
+        assert log.endswith("SystemExit: 7\n") == exited
+
+
+def test_the_parameters_are_those_of_a_single_run(swept, tmp_path):
+    _, sweep = swept
+    alone = train(tmp_path / "alone", "optimizer.lr=0.001")
+    folder = sweep / NAMES[0]
+    assert read_summary(folder)["parameters_sha256"] == read_summary(alone)["parameters_sha256"]
+    assert_same_result(folder, alone)
+
+
+def test_two_jobs_ran_at_once_and_each_on_one_blas_thread(swept):
+    """The jobs of the optimizer that meets would have failed without a second process."""
+    _, sweep = swept
+    met = [path for path in job_folders(sweep) if "meets" in path.name]
+    assert [read_status(path)["state"] for path in met] == ["finished", "diverged"]
+    for path in sweep.glob("*/provenance.json"):
+        blas = json.loads(path.read_text())["environment"]["blas"]
+        assert blas
+        assert [library["num_threads"] for library in blas] == [1] * len(blas)
+
+
+# ---- stopping
+
+# the first ends at once and leaves a worker idle, the second waits at iteration 60, saved there
+STOPPED = [*TINY, "optimizer.name=waits", "optimizer.lr=0.001", "training.iterations=10,100"]
+
+
+class Started:
+    """A sweep in a process group of its own, whose processes carry a mark, wherever they have gone."""
+
+    def __init__(self, launcher, cwd):
+        self.sweep, self._mark, self._cwd, self._gate = cwd / "sweep", uuid.uuid4().hex, cwd, cwd / "gate"
+        self.environment = settings(cwd, SWEEP_MARK=self._mark, GATE=str(self._gate))
+        arguments = ["-m", f"hydra/launcher={launcher}", *STOPPED, f"hydra.sweep.dir={self.sweep}"]
+        self._output = open(cwd / "output", "w+")  # noqa: SIM115  closed with the process
+        started = {"env": self.environment, "stdout": self._output, "stderr": subprocess.STDOUT}
+        self.process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, start_new_session=True, **started)
+
+    def wait_for(self, condition):
+        """Until it holds, for as long as the sweep runs."""
+        until = time.monotonic() + TIMEOUT
+        while not condition() and self.process.poll() is None:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    def states(self):
+        """(state, step) of the jobs that have said it."""
+        found = [read_status(path) for path in job_folders(self.sweep) if (path / "status.json").exists()]
+        return [(status["state"], status["step"]) for status in found]
+
+    def ended(self):
+        """Exit status and output."""
+        status = self.process.wait(TIMEOUT)
+        self._output.seek(0)
+        return status, self._output.read()
+
+    def alive(self):
+        """Command lines of the processes that the sweep started and that are still there."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                marked = f"SWEEP_MARK={self._mark}".encode() in (folder / "environ").read_bytes()
+                if marked and (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+                    found.append((folder / "cmdline").read_text().replace("\0", " "))
+            except OSError:  # it has just ended, or is another user's
+                continue
+        return found
+
+    def left(self):
+        """The same, when those that are about to end have had the time."""
+        until = time.monotonic() + 20
+        while self.alive() and time.monotonic() < until:
+            time.sleep(0.05)
+        return self.alive()
+
+    def clean(self):
+        """End what is left, if a test fails."""
+        self._output.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def resume(self):
+        """Complete the sweep, with the gate open."""
+        self._gate.touch()
+        return command("resume", self.sweep, cwd=self._cwd, env=self.environment)
+
+
+@pytest.fixture(scope="module")
+def never_stopped(tmp_path_factory):
+    """The same sweep under the basic launcher, the gate open."""
+    cwd = tmp_path_factory.mktemp("never-stopped")
+    (cwd / "gate").touch()
+    process = command(
+        "-m", *STOPPED, f"hydra.sweep.dir={cwd / 'sweep'}", cwd=cwd, env=settings(cwd, GATE=str(cwd / "gate"))
+    )
+    assert process.returncode == 0, process.stderr
+    return cwd / "sweep"
+
+
+@pytest.fixture
+def started(launcher, tmp_path):
+    """A sweep that has just been started."""
+    if not Path("/proc/self/environ").exists():
+        pytest.skip("the processes of a sweep are found in /proc, which this system does not have")
+    sweep = Started(launcher, tmp_path)
+    yield sweep
+    sweep.clean()
+
+
+def check_completed(process, sweep, reference):
+    """All finished, with the bits of the sweep that was never stopped."""
+    assert process.returncode == 0, process.stderr
+    assert [path.name for path in job_folders(sweep)] == [path.name for path in job_folders(reference)]
+    for path in job_folders(reference):
+        assert read_status(sweep / path.name)["state"] == "finished"
+        assert result(sweep / path.name)["arrays"] == result(path)["arrays"]
+        assert read_summary(sweep / path.name)["evaluation"] == read_summary(path)["evaluation"]
+
+
+@pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
+def test_a_signal_stops_the_sweep_and_leaves_no_process(started, never_stopped, how):
+    """Ctrl-C signals all processes of the terminal; SIGTERM is sent to one."""
+    started.wait_for(lambda: ("finished", 10) in started.states() and ("running", 60) in started.states())
+    assert started.process.poll() is None, started.ended()
+
+    if how == "Ctrl-C":
+        os.killpg(started.process.pid, signal.SIGINT)
+    else:
+        started.process.terminate()
+
+    status, output = started.ended()
+    assert status == (130 if how == "Ctrl-C" else 143), output
+    assert started.left() == []
+    rows = table(output)
+    assert [row[1] for row in rows] == ["finished", "interrupted"]
+    assert started.states()[1][1] > 60  # it saved where it was, not only at the checkpoint before
+    assert "1 of 2 jobs finished" in output
+    assert not (started.sweep / ".stop").exists()
+    check_completed(started.resume(), started.sweep, never_stopped)
+
+
+def test_ctrl_c_while_workers_start(started, never_stopped):
+    """Whatever had begun by then: no process is left, and resume completes the sweep."""
+    started.wait_for((started.sweep / "sweep.json").exists)
+    started.wait_for(lambda: len(started.alive()) > 1)  # the first process that the launcher started
+    os.killpg(started.process.pid, signal.SIGINT)
+    status, output = started.ended()
+    assert status == 130, output
+    assert "Traceback" not in output
+    assert started.left() == []
+    check_completed(started.resume(), started.sweep, never_stopped)
+
+
+def test_a_worker_that_is_killed_costs_no_more_than_its_sweep(started, never_stopped, launcher):
+    """As the system does when memory runs out: the table is printed, and resume completes the sweep."""
+    if launcher == "submitit_local":
+        pytest.skip("submitit waits 15 seconds for the result of a job that was killed")
+    started.wait_for(lambda: ("finished", 10) in started.states() and ("running", 60) in started.states())
+    os.kill(read_status(job_folders(started.sweep)[1])["pid"], signal.SIGKILL)
+    (started.sweep.parent / "gate").touch()  # Ray starts a killed job again
+    status, output = started.ended()
+    states = [row[1] for row in table(output)]
+    assert (status, states) in [(1, ["finished", "running"]), (0, ["finished", "finished"])]
+    assert started.left() == []
+    check_completed(started.resume(), started.sweep, never_stopped)
+
+
+def test_workers_do_not_outlive_a_sweep_that_is_killed(started, never_stopped, launcher):
+    if launcher == "submitit_local":
+        pytest.skip("submitit's jobs outlive the sweep on purpose, as they do on a cluster")
+    started.wait_for(lambda: ("finished", 10) in started.states() and ("running", 60) in started.states())
+    started.process.kill()
+    started.process.wait()
+    assert started.left() == []
+    check_completed(started.resume(), started.sweep, never_stopped)

@@ -1,0 +1,255 @@
+"""Sweeps under Hydra's basic launcher: folders, the table, and going on after whatever stopped them."""
+
+import re
+import shutil
+import signal
+
+import pytest
+import yaml
+from helpers import (
+    TINY,
+    assert_same_result,
+    command,
+    planted,
+    points,
+    points_of_rows,
+    read_rows,
+    read_status,
+    read_summary,
+    result,
+    saved_steps,
+    signalled,
+    train,
+    tree,
+)
+
+from maml_exp.cli import main
+
+from .conftest import DIVERGING, FAILING, RATES, job_folders
+
+SEEDS = [*TINY, "seed=0,1,2,3"]
+NAMES = [f"{number}_optimizer.lr={'1e+30' if rate == '1e30' else rate}" for number, rate in enumerate(RATES)]
+STATES = ["diverged" if n == DIVERGING else "failed" if n == FAILING else "finished" for n in range(12)]
+FINISHED = [name for name, state in zip(NAMES, STATES, strict=True) if state == "finished"]
+
+
+def sweep_here(folder, *overrides):
+    """A sweep in this process; returns the exit status."""
+    return main(["-m", *TINY, f"hydra.sweep.dir={folder}", *overrides])
+
+
+def table(output):
+    """Rows of the table of jobs that a sweep ends with: [name, status, objective, error]."""
+    lines = output.splitlines()
+    start = next(n for n, line in enumerate(lines) if re.match(r"job +status +objective +error", line))
+    columns = [lines[start].index(title) for title in ("job", "status", "objective", "error")]
+    rows = []
+    for line in lines[start + 1 :]:
+        if not line:
+            return rows
+        ends = [*columns[1:], None]
+        rows.append([line[begin:end].strip() for begin, end in zip(columns, ends, strict=True)])
+    raise AssertionError("the table does not end")
+
+
+def numbers(folder):
+    """All that must be equal to the bit, whether or not plots were drawn."""
+
+    found = result(folder)
+    return {**found, "summary": _without_plots(found["summary"])}
+
+
+def _without_plots(value):
+    """Nested dictionaries without the setting that says whether plots are drawn."""
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_plots(inner) for key, inner in value.items() if key != "plots"}
+
+
+def check_twelve(process, sweep):
+    """The issue's line: ten finished, the table right, exit 1."""
+    assert process.returncode == 1, process.stderr
+    assert [path.name for path in job_folders(sweep)] == NAMES
+    assert [read_status(path)["state"] for path in job_folders(sweep)] == STATES
+    rows = table(process.stdout)
+    assert [row[0] for row in rows] == NAMES
+    assert [row[1] for row in rows] == STATES
+    for path, (_, state, objective, error) in zip(job_folders(sweep), rows, strict=True):
+        expected = f"{read_summary(path)['objective']:.4g}" if state == "finished" else "-"
+        assert objective == expected
+        assert bool(error) == (state != "finished")
+    assert rows[DIVERGING][3] == "the meta-loss is nan at iteration 2"
+    assert rows[FAILING][3].startswith("optimizer.lr=-1.0 is not usable")
+    assert f"10 of 12 jobs finished: {sweep}" in process.stdout
+
+
+def test_twelve_jobs_of_which_one_diverges_and_one_fails(whole):
+    check_twelve(whole.process, whole.folder)
+
+
+def test_each_job_ran_with_its_own_override(whole, tmp_path):
+    objectives = {read_summary(whole.folder / name)["objective"] for name in FINISHED}
+    assert len(objectives) == 10
+    alone = train(tmp_path / "alone", "optimizer.lr=0.004")
+    assert_same_result(whole.folder / "5_optimizer.lr=0.004", alone)
+
+
+def test_what_a_refused_and_a_diverged_job_leave(whole):
+    failing, diverging = whole.folder / NAMES[FAILING], whole.folder / NAMES[DIVERGING]
+    assert "ERROR optimizer.lr=-1.0 is not usable" in (failing / "maml_exp.log").read_text()
+    assert "ERROR the meta-loss is nan at iteration 2" in (diverging / "maml_exp.log").read_text()
+    for folder in (failing, diverging):
+        assert not (folder / "summary.json").exists()
+        assert len(list(folder.glob("events.out.tfevents.*"))) == 1
+    for name in FINISHED:
+        assert "ERROR" not in (whole.folder / name / "maml_exp.log").read_text()
+
+
+def test_killed_and_resumed_it_has_the_same_numbers_to_the_bit(whole, resumed):
+    assert resumed.killed.returncode == -signal.SIGKILL
+    assert list(resumed.before) == NAMES[:5]  # it was killed in job 4
+    check_twelve(resumed.process, resumed.folder)
+    for name in FINISHED:
+        assert numbers(resumed.folder / name) == numbers(whole.folder / name)
+
+
+def test_what_the_killed_sweep_had_finished_is_not_touched(resumed):
+    for name in (NAMES[0], NAMES[1], NAMES[DIVERGING]):
+        assert tree(resumed.folder / name) == resumed.before[name]
+    log = (resumed.folder / NAMES[4] / "maml_exp.log").read_text()
+    assert "resumed at iteration 40 of 100" in log  # the newest checkpoint before iteration 53
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory):
+    """Four seeds, all finished."""
+    cwd = tmp_path_factory.mktemp("four")
+    process = command("-m", *SEEDS, f"hydra.sweep.dir={cwd / 'sweep'}", cwd=cwd)
+    assert process.returncode == 0, process.stderr
+    return cwd / "sweep"
+
+
+def test_resume_knows_finished_jobs_by_configuration(four, tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    shutil.copytree(four, sweep)
+    shutil.rmtree(sweep / "2_seed=2")
+    (sweep / "0_seed=0").rename(sweep / "waiting")  # two trade places, one has a name of its own
+    (sweep / "1_seed=1").rename(sweep / "0_seed=0")
+    (sweep / "waiting").rename(sweep / "1_seed=1")
+    (sweep / "3_seed=3").rename(sweep / "the good one")
+    kept = ["0_seed=0", "1_seed=1", "the good one"]
+    before = {name: tree(sweep / name) for name in kept}
+
+    assert main(["resume", str(sweep)]) == 0
+
+    assert {name: tree(sweep / name) for name in kept} == before
+    assert {path.name for path in sweep.iterdir() if path.is_dir()} == {*kept, "2_seed=2"}
+    assert_same_result(sweep / "2_seed=2", four / "2_seed=2")
+    assert "4 of 4 jobs finished" in capsys.readouterr().out
+
+
+def test_resume_of_a_finished_sweep_changes_nothing_in_its_jobs(four, tmp_path):
+    sweep = tmp_path / "sweep"
+    shutil.copytree(four, sweep)
+    before = {path.name: tree(path) for path in job_folders(sweep)}
+    assert main(["resume", str(sweep)]) == 0
+    assert {path.name: tree(path) for path in job_folders(sweep)} == before
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_stops_the_sweep_and_resume_completes_it(four, tmp_path, name, status):
+    sweep = tmp_path / "sweep"
+    process = planted(signalled(150, name), "-m", *SEEDS, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    assert process.returncode == status
+    assert [path.name for path in job_folders(sweep)] == ["0_seed=0", "1_seed=1"]
+    assert [row[1] for row in table(process.stdout)] == ["finished", "interrupted"]
+    assert "1 of 4 jobs finished, 2 not started" in process.stdout
+    assert read_status(sweep / "1_seed=1")["step"] == 51  # that iteration was finished, and saved
+    assert saved_steps(sweep / "1_seed=1")[-1] == 51
+    assert f"maml-exp resume {sweep}" in process.stdout
+
+    assert main(["resume", str(sweep)]) == 0
+    for path in job_folders(four):
+        assert result(sweep / path.name)["arrays"] == result(path)["arrays"]
+        assert points(sweep / path.name) == points_of_rows(read_rows(sweep / path.name))
+    assert not (sweep / ".stop").exists()
+
+
+RAISES = """
+def raises():
+    raise RuntimeError("a fault of the user's")
+plant(raises, 150, Trainer, "train_step")
+"""
+EXITS = 'plant(lambda: sys.exit("enough"), 150, Trainer, "train_step")'
+
+
+@pytest.mark.parametrize(
+    ("plant", "error"),
+    [(RAISES, "RuntimeError: a fault of the user's"), (EXITS, "SystemExit: enough")],
+    ids=["raises", "exits"],
+)
+def test_a_failing_job_leaves_its_error_in_its_own_log_and_stops_no_other(tmp_path, plant, error):
+    sweep = tmp_path / "sweep"
+    process = planted(plant, "-m", *SEEDS, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
+    assert process.returncode == 1
+    states = ["finished", "failed", "finished", "finished"]
+    assert [read_status(path)["state"] for path in job_folders(sweep)] == states
+    assert table(process.stdout)[1][3] == error
+    for path, state in zip(job_folders(sweep), states, strict=True):
+        log = (path / "maml_exp.log").read_text()
+        assert ("Traceback (most recent call last)" in log) == (state == "failed")
+        assert log.endswith(f"{error}\n") == (state == "failed")
+
+
+ODD = [
+    ("name=a,'b c','été'", ["0_name=a", "1_name=_b_c_", "2_name=_été_"]),
+    ("model.hidden=[8],[4,4]", ["0_model.hidden=_8_", "1_model.hidden=_4,4_"]),
+    ("algorithm=maml,joint", ["0_algorithm=maml", "1_algorithm=joint"]),
+    (f"name={'x' * 99},{'x' * 98}y", ["0_name=" + "x" * 99, "1_name=" + "x" * 98 + "y"]),
+]
+
+
+@pytest.mark.parametrize(("override", "names"), ODD, ids=["characters", "lists", "groups", "long"])
+def test_folder_names_read_well(tmp_path, override, names):
+    sweep = tmp_path / "sweep"
+    assert sweep_here(sweep, "training.iterations=2", override) == 0
+    assert [path.name for path in job_folders(sweep)] == names
+
+
+def test_only_what_is_swept_is_in_a_name(tmp_path):
+    sweep = tmp_path / "sweep"
+    assert sweep_here(sweep, "training.iterations=2", "algorithm=maml,fomaml", "seed=0,1") == 0
+    pairs = [("maml", 0), ("maml", 1), ("fomaml", 0), ("fomaml", 1)]
+    expected = [f"{number}_algorithm={name},seed={seed}" for number, (name, seed) in enumerate(pairs)]
+    assert [path.name for path in job_folders(sweep)] == expected
+
+
+def test_values_that_no_file_system_takes_stay_inside_the_sweep(tmp_path):
+    sweep = tmp_path / "sweep"
+    values = f"name='../../x','a/b\\\\c',{'y' * 400},con,'~'"
+    assert sweep_here(sweep, "training.iterations=2", values) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+    names = [path.name for path in sweep.iterdir() if path.is_dir()]
+    assert len(names) == len({name.lower() for name in names}) == 5
+    for name in names:
+        assert re.fullmatch(r"[0-4]_[\w.,=+~-]+", name)
+        assert len(name.encode()) <= 255
+        assert not name.endswith(".")
+
+
+def test_long_lists_are_cut_but_told_apart(tmp_path):
+    sweep = tmp_path / "sweep"
+    fast = ["training.iterations=2", "training.evaluate_every=0", "evaluation.steps=0"]
+    shots = ",".join(map(str, range(1, 60)))
+    override = f"evaluation.shots=[{shots}],[{shots},99]"
+    assert sweep_here(sweep, *fast, override) == 0
+    first, second = job_folders(sweep)
+    assert first.name[0] == "0"
+    assert second.name[0] == "1"
+    assert all(len(path.name.encode()) <= 255 for path in (first, second))
+
+
+def saved_rates(folder):
+    """The rates of the inner loop and of the evaluation in a run's saved configuration."""
+    saved = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
+    return saved["inner"]["lr"], saved["evaluation"]["lr"]
