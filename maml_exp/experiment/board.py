@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndI
 from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 
 from maml_exp.experiment.folder import naming
+
+DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
 
 
 class Board:
@@ -55,10 +58,17 @@ class Board:
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content)
         self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
 
-    def session_start(self, hparams: dict[str, Any], metric_tags: list[str]) -> None:
-        """This run's row in the HParams tab: its settings, and the scalars that are its metrics."""
+    def session_start(self, hparams: dict[str, Any], metric_tags: list[str], swept: Collection[str] = ()) -> None:
+        """This run's row in the HParams tab: its settings, `swept` ones in front, and its metrics."""
         experiment, start, _ = summary.hparams(hparams, dict.fromkeys(metric_tags, 0.0))
-        self._write(experiment)
+        plugin = experiment.value[0].metadata.plugin_data
+        data = HParamsPluginData.FromString(plugin.content)
+        for info in data.experiment.hparam_infos:
+            if any(info.name == key or info.name.startswith(f"{key}.") for key in swept):
+                info.MergeFromString(DIFFERS)
+        plugin.content = data.SerializeToString()
+        if metric_tags:  # TensorBoard takes its columns from one of the runs that name them
+            self._write(experiment)
         self._write(start)
 
     def session_end(self, success: bool) -> None:

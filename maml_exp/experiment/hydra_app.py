@@ -38,6 +38,8 @@ def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
     with arguments_of("maml-exp", arguments), friendly_errors(arguments), jobs.session() as session:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(jobs.job)()
+    if session.ended_by is not None and session.received is None:
+        print(f"maml-exp: the sweep ended early: {explain(session.ended_by, arguments)}", file=sys.stderr)
     return session.report()
 
 

@@ -7,9 +7,12 @@ machine that shares the folder see.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,16 +53,31 @@ class Session:
         self.outcome: Outcome | None = None  # of a single run
         self.sweep: Sweep | None = None
         self.received: int | None = None  # a signal that stopped the sweep
+        self.ended_by: Exception | None = None  # what the launcher raised: a worker process was killed, say
 
     def stop(self, number: int, frame: object = None) -> None:
         """Ask a sweep to stop: running jobs save and end, the others do not start. A second signal ends at once."""
         for caught in CAUGHT:
             signal.signal(caught, signal.SIG_DFL)
-        self.received = number
+        self.received = self.received or number
         if self.sweep is None:
             raise KeyboardInterrupt
         self.sweep.stop()
         print("maml-exp: stopping; running jobs save a checkpoint first (again: end at once)", file=sys.stderr)
+
+    def shield_workers(self) -> None:
+        """Keep a terminal's Ctrl-C from the worker processes to come: they inherit the mask, and see the stop file.
+
+        Without it, Ctrl-C kills those that are starting or idle, and with them the launcher.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        threading.Thread(target=self._pass_on, daemon=True).start()
+
+    def _pass_on(self) -> None:
+        """Pass SIGINT on to the main thread, as the SIGTERM that is not blocked there."""
+        while signal.sigwait({signal.SIGINT}):
+            self.received = self.received or signal.SIGINT
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
 
     def report(self) -> int:
         """Print how it ended; returns the exit status."""
@@ -80,17 +98,21 @@ def session() -> Iterator[Session]:
     before = {number: signal.signal(number, current.stop) for number in CAUGHT}
     try:
         yield current
-    except OSError as error:  # Hydra's own files; a run reports what it cannot write itself
-        if error.errno is None:  # not the system's: Hydra's complaint of a missing configuration is an OSError too
-            raise
-        raise SettingError(f"cannot write {error.filename or current.folder}: {error.strerror}") from error
     except SystemExit as error:
         if current.received is None or isinstance(error, RefusedError):
             raise
+    except Exception as error:
+        # Hydra's own files; a run reports its own. Some of Hydra's errors are OSErrors by class alone.
+        if isinstance(error, OSError) and error.errno is not None:
+            raise SettingError(f"cannot write {error.filename or current.folder}: {error.strerror}") from error
+        if current.sweep is None:
+            raise
+        current.ended_by = error  # its jobs are reported all the same
     finally:
         SESSION = None
         for number, handler in before.items():
             signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 class Guard(Callback):
@@ -111,13 +133,37 @@ class Guard(Callback):
         """Before a sweep: what its jobs have in common is checked, its folder made, its plan written there."""
         with refusing():
             schema.from_omegaconf(without_hydra(config))
-            params = config.hydra.sweeper.get("params") or {}  # of an experiment that is a sweep
-            overrides = [f"{key}={value}" for key, value in params.items()] + list(config.hydra.overrides.task)
+            # as written: an interpolation is each job's to resolve
+            params = OmegaConf.to_container(config.hydra.sweeper, resolve=False).get("params") or {}
+            given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            overrides = [f"{key}={value}" for key, value in params.items()] + given
             folder = create_folder(Path(config.hydra.sweep.dir), exact=_chosen(config, "hydra.sweep.dir"))
             sweep = Sweep.plan(folder.resolve(), overrides)
             _hand_to_jobs(config, sweep)
         if SESSION is not None:
             SESSION.folder, SESSION.sweep = folder, sweep
+            _prepare_launcher(config.hydra.launcher)
+
+
+def _prepare_launcher(launcher: DictConfig) -> None:
+    """Have signals reach this process alone; it asks the jobs to stop."""
+    target = launcher.get("_target_", "")
+    if "joblib_launcher" in target:  # starting these later would lift the mask
+        import multiprocessing.resource_tracker
+
+        import joblib.externals.loky.backend.resource_tracker
+
+        multiprocessing.resource_tracker.ensure_running()
+        joblib.externals.loky.backend.resource_tracker.ensure_running()
+    if not target.startswith("hydra._internal.core_plugins.basic_launcher"):
+        SESSION.shield_workers()
+    if "ray_launcher" in target and "ray" in launcher:
+        import ray
+
+        settings = OmegaConf.to_container(launcher.ray.init, resolve=True)
+        settings.setdefault("object_store_memory", 78643200)  # as the launcher would, which finds Ray running
+        ray.init(**settings)
+        signal.signal(signal.SIGTERM, SESSION.stop)  # Ray installs a handler that aborts
 
 
 def _hand_to_jobs(config: DictConfig, sweep: Sweep) -> None:
@@ -165,18 +211,42 @@ def without_hydra(config: DictConfig) -> DictConfig:
     return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
 
 
+RUNNING = threading.Lock()  # held while a job runs in this process
+
+
+def _end_with_parent() -> None:
+    """Have a joblib worker end when the sweep's process is killed: it would wait for work for ever.
+
+    A running job gets SIGTERM, and so saves first.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with RUNNING:
+            os._exit(1)
+
+    if not any(thread.name == "end_with_parent" for thread in threading.enumerate()):
+        threading.Thread(target=watch, name="end_with_parent", daemon=True).start()
+
+
 def job(composed: DictConfig) -> float:
     """Hydra's task function: one run; returns the number that sweepers minimise, NaN for a run without it."""
     context = HydraConfig.get()
     path, sweeping = Path(context.runtime.output_dir), context.mode == RunMode.MULTIRUN
-    outcome = _run(composed, path, Path(context.sweep.dir) / STOP_FILE if sweeping else None)
+    if sweeping and SESSION is None and "joblib" in context.launcher._target_:
+        _end_with_parent()
+    with RUNNING:
+        outcome = _run(composed, path, Path(context.sweep.dir) / STOP_FILE if sweeping else None)
     if not sweeping:
         if SESSION is not None:
             SESSION.outcome = outcome
         if outcome.verdict is not None:
             print(f"{outcome.verdict.table()}\n\n{outcome.folder}")
         return 0.0
-    print(f"{path.name}: {describe_outcome(outcome)}", flush=True)
+    print(f"{path.name}: {describe_outcome(outcome)}\n", end="", flush=True)
     if outcome.state == states.INTERRUPTED and SESSION is not None and SESSION.sweep is not None:
         SESSION.received = SESSION.received or max(outcome.exit_status - 128, signal.SIGINT)
         raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
@@ -185,6 +255,8 @@ def job(composed: DictConfig) -> float:
 
 def _run(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:
     """Run a job, or say in its folder why it cannot run."""
+    if stop is not None and stop.exists():
+        return Outcome(states.INTERRUPTED, path, "not started", 128 + signal.SIGINT)
     try:
         return execute(schema.from_omegaconf(composed), path, stop=stop)
     except SettingError as error:
@@ -197,11 +269,7 @@ def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:
     with logging_to(folder.log):
         log.error(message)
     folder.write_status(states.FAILED, 0, 0, message)
-    try:
-        tags = metrics.final_tags(settings["evaluation"])
-    except (LookupError, TypeError):  # that may be what is wrong with it
-        tags = [metrics.OBJECTIVE_TAG]
     board = Board(folder.path)
-    board.session_start(metrics.hparams(folder, settings), tags)
+    board.session_start(metrics.hparams(folder, settings), [])
     board.session_end(success=False)
     board.close()

@@ -63,7 +63,7 @@ class MetricsLog:
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
         settings = config.to_dict()
-        self.board.session_start(hparams(folder, settings), final_tags(settings["evaluation"]))
+        self.board.session_start(hparams(folder, settings), final_tags(settings["evaluation"]), _swept_keys(folder))
         lines = [_line(self._names), *(_line(self._cells(row)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()

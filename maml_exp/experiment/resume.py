@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,8 @@ def _planned_config(overrides: list[str]) -> Config | SettingError:
 
     for override in overrides:
         key = override.lstrip("+~").split("=")[0]
-        if "${" in override or "_target_" in override or key.split(".")[0].split("/")[0].split("@")[0] == "hydra":
+        resolvers = "${" in re.sub(r"\$\{[\w.]+\}", "", override)  # a reference to another setting is none
+        if resolvers or "_target_" in override or key.split(".")[0].split("/")[0].split("@")[0] == "hydra":
             raise SettingError(f"the sweep's plan holds {override[:80]!r}, which is not a setting of a job")
     try:
         return compose(overrides)

@@ -30,9 +30,6 @@ from helpers import (
 from .conftest import job_folders
 from .test_sweep import table
 
-UNFINISHED = pytest.mark.skipif("MAML_EXP_UNFINISHED" not in os.environ, reason="stopping is not finished")
-pytestmark = UNFINISHED
-
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 USER_CODE = Path(__file__).with_name("user_code")
 # jobs of two algorithms and two users' optimizers, one that calls for exit and one that waits for a second process

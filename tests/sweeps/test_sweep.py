@@ -253,3 +253,16 @@ def saved_rates(folder):
     """The rates of the inner loop and of the evaluation in a run's saved configuration."""
     saved = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
     return saved["inner"]["lr"], saved["evaluation"]["lr"]
+
+
+def test_an_interpolation_is_resolved_in_each_job_also_after_resume(tmp_path):
+    sweep_here(tmp_path / "sweep", "inner.lr=0.01,0.1", "evaluation.lr=${inner.lr}")
+    expected = {"0_inner.lr=0.01": (0.01, 0.01), "1_inner.lr=0.1": (0.1, 0.1)}
+    assert rates_by_job(tmp_path / "sweep") == expected
+    shutil.rmtree(tmp_path / "sweep" / "1_inner.lr=0.1")
+    assert main(["resume", str(tmp_path / "sweep")]) == 0
+    assert rates_by_job(tmp_path / "sweep") == expected
+
+
+def rates_by_job(sweep):
+    return {folder.name: saved_rates(folder) for folder in job_folders(sweep)}

@@ -128,6 +128,14 @@ def test_hparams_has_the_final_numbers(server, jobs):
         assert found["final/objective"] == float(np.float32(read_summary(folder)["objective"]))
 
 
+def test_hparams_shows_the_swept_setting_first_and_the_final_numbers(server):
+    """TensorBoard shows five settings, those that differ first, of the more than forty there are."""
+    experiment = server.post("data/plugin/hparams/experiment", {"experimentName": ""})
+    assert experiment["hparamInfos"][0]["name"] == "optimizer.lr"
+    assert [info["name"] for info in experiment["hparamInfos"] if info.get("differs")] == ["optimizer.lr"]
+    assert [info["name"]["tag"] for info in experiment["metricInfos"]] == FINAL
+
+
 def test_any_run_may_give_hparams_its_columns(jobs):
     """TensorBoard takes them from one run's record, whichever: a failed run's must not hide the others' numbers."""
     for _, folder in jobs.values():
