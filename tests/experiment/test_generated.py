@@ -120,14 +120,14 @@ def assert_refused(capsys, arguments, named):
     assert list(Path().iterdir()) == []
 
 
-@settings(MANY, max_examples=50)
+@settings(MANY, max_examples=40)
 @given(case=bad_values())
 def test_bad_values_on_the_command_line(case, capsys):
     key, value = case
     assert_refused(capsys, [SHORT, f"{key}={typed(value)}"], [key])
 
 
-@settings(MANY, max_examples=25)
+@settings(MANY, max_examples=20)
 @given(case=misspelt(), plus=st.sampled_from(["", "+", "++"]))
 def test_misspelt_keys_on_the_command_line(case, plus, capsys):
     key, value = case
@@ -168,7 +168,7 @@ def assert_saved_is_refused(capsys, strangers, plain, named):
         assert tree(folder) == before
 
 
-@settings(MANY, max_examples=150)
+@settings(MANY, max_examples=130)
 @given(case=st.one_of(bad_values(), misspelt()))
 def test_bad_values_in_a_saved_configuration(case, strangers, capsys):
     (key, value), plain = case, plain_configuration()

@@ -40,7 +40,7 @@ def assert_interrupted(process, folder, name, step):
 
 
 @pytest.mark.parametrize("name", STATUS)
-@pytest.mark.parametrize("at", [0, 49, 62], ids=lambda at: f"iteration {at + 1}")
+@pytest.mark.parametrize("at", [0, 62], ids=lambda at: f"iteration {at + 1}")
 def test_a_signal_saves_the_very_step_and_resume_goes_on_from_it(name, at, tiny, tmp_path, capsys):
     folder = tmp_path / "run"
     process = planted(signalled(at, name), *TINY, f"hydra.run.dir={folder}", cwd=tmp_path)
@@ -106,20 +106,20 @@ def wait_for(condition, process):
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """A run of some seconds, never interrupted."""
-    return train(tmp_path_factory.mktemp("long") / "run", "training.iterations=4000", "training.checkpoint_every=900")
+    return train(tmp_path_factory.mktemp("long") / "run", "training.iterations=3000", "training.checkpoint_every=900")
 
 
 @pytest.mark.parametrize("name", STATUS)
 def test_a_signal_from_another_process(name, long, tmp_path):
     folder = tmp_path / "run"
-    arguments = [*TINY, "training.iterations=4000", "training.checkpoint_every=900", f"hydra.run.dir={folder}"]
+    arguments = [*TINY, "training.iterations=3000", "training.checkpoint_every=900", f"hydra.run.dir={folder}"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, **pipes)
     wait_for(lambda: (folder / "metrics.csv").exists() and len(read_rows(folder)) > 20, process)
     process.send_signal(signal.Signals[name])
     _, process.stderr = process.communicate(timeout=TIMEOUT)
     step = read_status(folder)["step"]
-    assert 100 < step < 4000
+    assert 100 < step < 3000
     assert_interrupted(process, folder, name, step)
     assert main(["resume", str(folder)]) == 0
     assert_same_result(folder, long)
