@@ -270,6 +270,6 @@ def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:
         log.error(message)
     folder.write_status(states.FAILED, 0, 0, message)
     board = Board(folder.path)
-    board.session_start(metrics.hparams(folder, settings), [])
+    board.session_start(metrics.hparams(settings), [])
     board.session_end(success=False)
     board.close()

@@ -63,7 +63,7 @@ class MetricsLog:
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
         settings = config.to_dict()
-        self.board.session_start(hparams(folder, settings), final_tags(settings["evaluation"]), _swept_keys(folder))
+        self.board.session_start(hparams(settings), final_tags(settings["evaluation"]), _swept_keys(folder))
         lines = [_line(self._names), *(_line(self._cells(row)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
@@ -99,12 +99,10 @@ class MetricsLog:
                 log.warning("cannot write %s: %s", error.filename or self._path, error.strerror)
 
 
-def hparams(folder: RunFolder, settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings, dotted, as the HParams tab takes them; in a sweep those that are swept come first."""
-    plain, flat, swept = (bool, int, float, str), flatten(settings), _swept_keys(folder)
-    first = [name for name in flat if any(name == key or name.startswith(f"{key}.") for key in swept)]
-    ordered = {name: flat[name] for name in [*first, *flat]}
-    return {name: value if isinstance(value, plain) else str(value) for name, value in ordered.items()}
+def hparams(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings, dotted, as the HParams tab takes them: numbers, booleans and texts."""
+    plain = (bool, int, float, str)
+    return {name: value if isinstance(value, plain) else str(value) for name, value in flatten(settings).items()}
 
 
 def _swept_keys(folder: RunFolder) -> set[str]:
