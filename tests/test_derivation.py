@@ -120,7 +120,7 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
         found[f"loss_{suffix}"] = mean_square(residual)
         found[f"u1_{suffix}"], found[f"u2_{suffix}"] = first.errors[r][0, 0], last.errors[r].item()
         found[f"d2_{suffix}"] = last.errors[r].item() / (1 if r else -alpha)
-        found[f"z1_{suffix}"], found[f"z2_{suffix}"] = first.forward(r)[0, 0], last.forward(r).item()
+        found[f"z1_{suffix}"], found[f"z2_{suffix}"] = first.forward(r)[0, 0].copy(), last.forward(r).item()
         found[f"f1_{suffix}"], found[f"h_{suffix}"] = loop._slopes[0][r][0, 0], last.inputs[r][0, 0]
         found[f"e_{suffix}"] = last.backward(r)[0, 0]
     found["G1"] = (first.inputs[1] @ first.inputs[0][0].T).item()  # its inputs end in the constant one

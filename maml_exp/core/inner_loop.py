@@ -56,7 +56,6 @@ class InnerLoop:
         self._scales = [f * 2 / (max(k, 1) * outputs) for f, k in zip(factors, points, strict=True)]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in self.layers[1:]]
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
-        self._scratch = [{k: np.empty((tasks, k, m), self.dtype) for k in points} for _, m in network.shapes]
 
     def bind(self, theta: Array) -> None:
         """Start from theta (P,)."""
@@ -75,11 +74,11 @@ class InnerLoop:
     def _forward(self, r: int, x: Array) -> Array:
         activation = self.network.activation
         self.layers[0].inputs[r][..., :-1] = x
-        z = self.layers[0].forward(r, out=self._scratch[0][self.points[r]])
+        z = self.layers[0].forward(r)
         for index, layer in enumerate(self.layers[1:]):
             h = activation.value(z, out=layer.inputs[r])
             activation.slope(z, h, out=self._slopes[index][r])
-            z = layer.forward(r, out=self._scratch[index + 1][self.points[r]])
+            z = layer.forward(r)
         return z
 
     def _backward(self, r: int, residual: Array) -> None:

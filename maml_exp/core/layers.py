@@ -27,20 +27,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from maml_exp.core.rows import SMALL_MATRIX, flat, row_buffer, rows_product, shared_product, transpose
+
 Array = np.ndarray
-
-
-def transpose(a: Array) -> Array:
-    """Swap the last two axes (a view)."""
-    return a.swapaxes(-1, -2)
-
-
-def shared_product(rows: Array, matrix: Array, out: Array | None = None) -> Array:
-    """rows (T, K, n) times one matrix (n, m) for all tasks, as a single product over T*K rows."""
-    tasks, points, n = rows.shape
-    out = np.empty((tasks, points, matrix.shape[1]), rows.dtype) if out is None else out
-    np.matmul(rows.reshape(tasks * points, n), matrix, out=out.reshape(tasks * points, -1))
-    return out
 
 
 class Layer:
@@ -57,29 +46,29 @@ class Layer:
     def __init__(self, n: int, m: int, tasks: int, points: Sequence[int], dtype: np.dtype, ones: bool):
         self.n, self.m, self.ones = n + ones, m, ones
         self.steps = len(points) - 1
-        self._h_rows, self.inputs = _row_buffer(tasks, points, self.n, dtype)
-        self._x_rows, self.r_errors = _row_buffer(tasks, points, m, dtype)
-        self._u_rows, self.errors = _row_buffer(tasks, points[:-1], m, dtype)
-        self.errors.append(self.r_errors[-1])
-        self._y_rows, self.r_inputs = (None, None) if ones else _row_buffer(tasks, points[:-1], n, dtype)
-        self._ones = np.ones(len(self._h_rows), dtype)
-        self._query = slice(tasks * sum(points[:-1]), None)
+        # v's pairs, row by row: (h_s, R{u_s}) of the support passes, (h_S, u_S); then (R{h_s}, u_s), but behind data
+        support, query = points[:-1], points
+        self._left, inputs = row_buffer(tasks, [*query, *(() if ones else support)], self.n, dtype)
+        self._right, errors = row_buffer(tasks, [*query, *support], m, dtype)
+        self.inputs, self.r_inputs = inputs[: len(query)], None if ones else inputs[len(query) :]
+        self.r_errors, self.errors = errors[: len(query)], [*errors[len(query) :], errors[len(support)]]
+        self._query = slice(tasks * sum(support), tasks * sum(query))
+        self._ones = np.ones(self._query.stop, dtype)
+        self._z = {k: np.empty((tasks, k, m), dtype) for k in points}
 
     def bind(self, matrix: Array) -> None:
         """Take the shared [W; b] (n + 1, m), a view of theta."""
         self.matrix = matrix
-        self.weight = matrix if self.ones else matrix[:-1]
-        self.bias = None if self.ones else matrix[-1]
+        self.weight, self.bias = (matrix, None) if self.ones else (matrix[:-1], matrix[-1])
+        self.weight_t = self.weight.T.copy() if self.weight.size < SMALL_MATRIX else self.weight.T
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v, multiplied out at last, to out (n + 1, m)."""
-        rows = slice(None) if second_order else self._query
-        h, x = self._h_rows[rows], self._x_rows[rows]
-        np.matmul(h.T, x, out=out[: self.n])
-        if not self.ones:
-            np.matmul(self._ones[rows], x, out=out[-1])
-        if second_order and self.steps and not self.ones:
-            out[:-1] += self._y_rows.T @ self._u_rows
+        rows = slice(len(self._left)) if second_order else self._query
+        rows_product(self._left[rows], self._right[rows], out[: self.n])
+        if not self.ones:  # R{h} has no bias part
+            rows = slice(self._query.stop) if second_order else self._query
+            np.matmul(self._ones[rows], self._right[rows], out=out[-1])
 
     def _shared_forward(self, h: Array, out: Array | None = None) -> Array:
         z = shared_product(h, self.weight, out)
@@ -108,9 +97,9 @@ class PairedLayer(Layer):
         """The transposed product of an earlier call: (T, K_s, K_r)."""
         return transpose(self._grams[kind, r, s])
 
-    def forward(self, r: int, out: Array | None = None) -> Array:
+    def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m)."""
-        z = self._shared_forward(self.inputs[r], out)
+        z = self._shared_forward(self.inputs[r], self._z[self.inputs[r].shape[1]])
         for s in range(r):
             z += self._gram("h", r, s, self.inputs[r], self.inputs[s]) @ self.errors[s]
         return z
@@ -129,7 +118,7 @@ class PairedLayer(Layer):
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
-        e = shared_product(self.errors[r], self.weight.T, out)
+        e = shared_product(self.errors[r], self.weight_t, out)
         for s in range(r):
             e += self._gram("u", r, s, self.errors[r], self.errors[s]) @ self.inputs[s]
         return e
@@ -157,7 +146,7 @@ class PairedLayer(Layer):
     def r_backward(self, s: int) -> Array:
         """R{u_s} W_s^T + u_s V^T (T, K, n)."""
         last = self.steps
-        re = shared_product(self.r_errors[s], self.weight.T)
+        re = shared_product(self.r_errors[s], self.weight_t)
         re += self._kept("u", last, s) @ self.inputs[last]
         for r in range(s + 1, last):
             re += self._kept("ru", r, s) @ self.inputs[r]
@@ -167,102 +156,125 @@ class PairedLayer(Layer):
         return re
 
 
+class TaskMatrices:
+    """[W; b] of every task, (T, n + 1, m), and views of its parts; with `ones` the weights are all of it."""
+
+    def __init__(self, tasks: int, n: int, m: int, dtype: np.dtype, ones: bool):
+        self.whole = np.empty((tasks, n + 1, m), dtype)
+        self.weight, self.bias = (self.whole, None) if ones else (self.whole[:, :-1], self.whole[:, -1:])
+        self.weight_t = transpose(self.weight)
+
+    def product(self, h: Array, out: Array | None = None) -> Array:
+        """h W + b (T, K, m)."""
+        z = np.matmul(h, self.weight, out=out)
+        return z if self.bias is None else np.add(z, self.bias, out=z)
+
+    def multiply_out(self, h: Array, u: Array, ones: Array) -> Array:
+        """Become [h^T u; 1^T u], and return that; `ones` (1, K) has a zero where a row has no bias part."""
+        np.matmul(transpose(h), u, out=self.weight)
+        if self.bias is not None:
+            np.matmul(ones, u, out=self.bias)
+        return self.whole
+
+
 class MultipliedOutLayer(Layer):
     """[W_r; b_r] and [V; c] as one (n + 1, m) matrix a task."""
 
     def __init__(self, n: int, m: int, tasks: int, points: Sequence[int], dtype: np.dtype, ones: bool):
         super().__init__(n, m, tasks, points, dtype, ones)
-        self._steps = [np.empty((tasks, n + 1, m), dtype) for _ in range(self.steps)]
-        self._v = np.empty((tasks, n + 1, m), dtype)
-        self._ones_row = np.ones((1, max(points)), dtype)
-        self._columns, self._rows = np.empty((tasks, max(points), 2), dtype), np.empty((tasks, 2, self.n), dtype)
-
-    def _multiply_out(self, h: Array, u: Array, out: Array) -> Array:
-        """[h^T u; 1^T u] (T, n + 1, m)."""
-        np.matmul(transpose(h), u, out=out[:, : self.n])
-        if not self.ones:
-            np.matmul(self._ones_row[:, : u.shape[1]], u, out=out[:, -1:])
-        return out
-
-    def _product(self, h: Array, matrix: Array, out: Array | None = None) -> Array:
-        """[h, 1] [W; b] with a matrix (T, n + 1, m) of each task's own."""
-        z = np.matmul(h, matrix[:, : self.n], out=out)
-        return z if self.ones else np.add(z, matrix[:, -1:], out=z)
-
-    def _product_transposed(self, u: Array, matrix: Array, out: Array | None = None) -> Array:
-        """u W^T; with one output an outer product, which numpy's matmul is slow at unless padded to two."""
-        weight_t = transpose(matrix[:, : self.n])
-        if self.m > 1:
-            return np.matmul(u, weight_t, out=out)
-        return self._outer_products([(u, weight_t)], out)
+        # theta_1 .. theta_S; v; and what is to be added to v
+        *self._adapted, self._v, self._change = (TaskMatrices(tasks, n, m, dtype, ones) for _ in range(self.steps + 2))
+        support, most = (points[0] if self.steps else 0), max(points)
+        self._row = np.ones((1, most), dtype)
+        self._row_of_both = np.repeat(np.array([[1, 0]], dtype), support, axis=1)
+        self._lefts, self._rights = (np.empty((tasks, 2 * support, width), dtype) for width in (self.n, m))
+        self._columns, self._rows = np.empty((tasks, most, 2), dtype), np.empty((tasks, 2, self.n), dtype)
 
     def _outer_products(self, pairs: Sequence[tuple[Array, Array]], out: Array | None = None) -> Array:
-        """Sum of up to two outer products u w, of u (T, K, 1) and w (T or 1, 1, n), as one product over two columns."""
-        columns = self._columns[: len(pairs[0][0]), : pairs[0][0].shape[1]]
+        """Sum of one or two outer products u w, u (T, K, 1) and w (T or 1, 1, n), as one product over two columns.
+
+        numpy's matmul is slow at matrices that are one column wide.
+        """
+        columns = self._columns[:, : pairs[0][0].shape[1]]
         for index in range(2):
             columns[..., index : index + 1] = pairs[index][0] if index < len(pairs) else 0
             self._rows[:, index : index + 1] = pairs[index][1] if index < len(pairs) else 0
         return np.matmul(columns, self._rows, out=out)
 
-    def _weights(self, r: int) -> Array:
-        """[W_r; b_r] (T or 1, n + 1, m)."""
-        return self._steps[r - 1] if r else self.matrix[None]
+    def _forward(self, h: Array, r: int, out: Array | None = None) -> Array:
+        return self._adapted[r - 1].product(h, out) if r else self._shared_forward(h, out)
 
-    def forward(self, r: int, out: Array | None = None) -> Array:
+    def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m)."""
-        return self._product(self.inputs[r], self._weights(r), out) if r else self._shared_forward(self.inputs[r], out)
+        h = self.inputs[r]
+        return self._forward(h, r, self._z[h.shape[1]])
 
     def predict(self, h: Array, r: int) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        return self._product(h, self._weights(r)) if r else self._shared_forward(h)
+        return self._forward(h, r)
 
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T u_r; 1^T u_r]."""
-        step = self._multiply_out(self.inputs[r], self.errors[r], self._steps[r])
-        step += self._weights(r)
+        u = self.errors[r]
+        step = self._adapted[r].multiply_out(self.inputs[r], u, self._row[:, : u.shape[1]])
+        step += self._adapted[r - 1].whole if r else self.matrix
+
+    def _weight_t(self, r: int) -> Array:
+        """W_r^T (T or 1, m, n)."""
+        return self._adapted[r - 1].weight_t if r else self.weight_t[None]
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
-        if r or self.m == 1:
-            return self._product_transposed(self.errors[r], self._weights(r), out)
-        return shared_product(self.errors[r], self.weight.T, out)
+        if self.m == 1:
+            return self._outer_products([(self.errors[r], self._weight_t(r))], out)
+        if r:
+            return np.matmul(self.errors[r], self._weight_t(r), out=out)
+        return shared_product(self.errors[r], self.weight_t, out)
 
     def start_pull_back(self) -> None:
         """v = h_Q^T u_Q."""
-        self._multiply_out(self.inputs[-1], self.errors[-1], self._v)
+        u = self.errors[-1]
+        self._v.multiply_out(self.inputs[-1], u, self._row[:, : u.shape[1]])
 
     def pulled_back(self, s: int) -> None:
         """v += h_s^T R{u_s} + R{h_s}^T u_s; not behind step 0, where `gradient` sums the rows instead."""
         if s == 0:
             return
-        self._v += self._multiply_out(self.inputs[s], self.r_errors[s], np.empty_like(self._v))
+        left, right, row = self.inputs[s], self.r_errors[s], self._row
+        if not self.ones:  # both pairs in one product; the second has no bias part
+            left = np.concatenate([left, self.r_inputs[s]], axis=1, out=self._lefts)
+            right = np.concatenate([right, self.errors[s]], axis=1, out=self._rights)
+            row = self._row_of_both
+        self._v.whole += self._change.multiply_out(left, right, row)
+
+    def gradient(self, out: Array, second_order: bool) -> None:
+        """Write the sum over tasks of v to out (n + 1, m); after several steps most of it is multiplied out already."""
+        if not second_order or self.steps < 2:
+            return super().gradient(out, second_order)
+        np.add.reduce(self._v.whole, axis=0, out=out)
+        ru = flat(self.r_errors[0])
+        out[: self.n] += flat(self.inputs[0]).T @ ru
         if not self.ones:
-            self._v[:, :-1] += transpose(self.r_inputs[s]) @ self.errors[s]
+            out[:-1] += flat(self.r_inputs[0]).T @ flat(self.errors[0])
+            out[-1] += self._ones[: len(ru)] @ ru
+        return None
 
     def r_forward(self, s: int) -> Array:
         """R{h_s} W_s + h_s V + c (T, K, m)."""
-        rz = self._product(self.inputs[s], self._v)
+        rz = self._v.product(self.inputs[s])
         if not self.ones:
-            weight = self._weights(s)[:, : self.n]
-            rz += self.r_inputs[s] @ weight if s else shared_product(self.r_inputs[s], self.weight)
+            rh = self.r_inputs[s]
+            rz += rh @ self._adapted[s - 1].weight if s else shared_product(rh, self.weight)
         return rz
 
     def r_backward(self, s: int) -> Array:
         """R{u_s} W_s^T + u_s V^T (T, K, n)."""
+        u, ru = self.errors[s], self.r_errors[s]
         if self.m == 1:
-            pairs = [(self.errors[s], self._v), (self.r_errors[s], self._weights(s))]
-            return self._outer_products([(u, transpose(matrix[:, : self.n])) for u, matrix in pairs])
-        re = self._product_transposed(self.errors[s], self._v)
-        re += self._product_transposed(self.r_errors[s], self._weights(s))
+            return self._outer_products([(u, self._v.weight_t), (ru, self._weight_t(s))])
+        re = u @ self._v.weight_t
+        re += ru @ self._weight_t(s) if s else shared_product(ru, self.weight_t)
         return re
-
-
-def _row_buffer(tasks: int, points: Sequence[int], width: int, dtype: np.dtype) -> tuple[Array, list[Array]]:
-    """One buffer of rows for all passes, and a (T, K_r, width) view for each: sums over passes are one product."""
-    rows = np.empty((tasks * sum(points), width), dtype)
-    ends = np.cumsum([tasks * k for k in points], dtype=int)
-    views = [rows[end - tasks * k : end].reshape(tasks, k, width) for end, k in zip(ends, points, strict=True)]
-    return rows, views
 
 
 def pairs_pay(n: int, m: int, rank: int) -> bool:

@@ -61,7 +61,11 @@ class Sinusoids:
     def curve(parameters: tuple[Array, Array, Array], x: Array) -> Array:
         """y = A sin(f x - phi) for x (T, K) or (K,)."""
         amplitude, phase, frequency = parameters
-        return amplitude * np.sin(frequency * x - phase)
+        y = frequency * x
+        y -= phase
+        np.sin(y, out=y)
+        y *= amplitude
+        return y
 
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
         """A meta-batch of `tasks` tasks with the settings' numbers of support and query points."""

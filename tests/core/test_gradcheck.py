@@ -112,8 +112,8 @@ def test_a_wrong_product_is_detected(kind, method, monkeypatch):
 )
 def test_a_forgotten_part_is_detected(kind, method, monkeypatch):
     def stale(self, *args):
-        for matrix in [*self._steps, self._v]:
-            matrix.fill(0)
+        for matrices in [*self._adapted, self._v]:
+            matrices.whole.fill(0)
 
     monkeypatch.setattr(kind, method, stale)
     assert is_detected(activations=["tanh"])

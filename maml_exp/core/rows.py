@@ -1,0 +1,45 @@
+"""Products of the rows of all tasks: arrays (T, K, n), T tasks of K rows each, as one matrix (T K, n)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+Array = np.ndarray
+# multiplications up to which OpenBLAS has a quicker kernel, and numbers up to which it gains by a copied transpose
+SMALL_PRODUCT, SMALL_MATRIX = 10**6, 5000
+
+
+def transpose(a: Array) -> Array:
+    """Swap the last two axes (a view)."""
+    return a.swapaxes(-1, -2)
+
+
+def flat(rows: Array) -> Array:
+    """The rows (T, K, n) of all tasks below each other (T K, n), a view."""
+    return rows.reshape(-1, rows.shape[-1])
+
+
+def shared_product(rows: Array, matrix: Array, out: Array | None = None) -> Array:
+    """rows (T, K, n) times one matrix (n, m) for all tasks, as a single product over T*K rows."""
+    out = np.empty((*rows.shape[:2], matrix.shape[1]), rows.dtype) if out is None else out
+    np.matmul(flat(rows), matrix, out=flat(out))
+    return out
+
+
+def rows_product(left: Array, right: Array, out: Array) -> None:
+    """Write left^T right, of rows (R, n) and (R, m), to out (n, m); of narrow rows in blocks of small products."""
+    blocks = -(-len(left) * out.size // SMALL_PRODUCT) if out.size < SMALL_MATRIX else 1
+    block = -(-len(left) // blocks)
+    np.matmul(left[:block].T, right[:block], out=out)
+    for start in range(block, len(left), block):
+        out += left[start : start + block].T @ right[start : start + block]
+
+
+def row_buffer(tasks: int, points: Sequence[int], width: int, dtype: np.dtype) -> tuple[Array, list[Array]]:
+    """One buffer of rows for all passes, and a (T, K_r, width) view for each: sums over passes are one product."""
+    rows = np.empty((tasks * sum(points), width), dtype)
+    ends = np.cumsum([tasks * k for k in points], dtype=int)
+    views = [rows[end - tasks * k : end].reshape(tasks, k, width) for end, k in zip(ends, points, strict=True)]
+    return rows, views
