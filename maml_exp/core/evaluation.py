@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -43,15 +43,23 @@ def adapt_and_predict(
 ) -> list[Array]:
     """Predictions (T, G, m) at x (T, G, n) after 0 .. `steps` gradient steps from theta on each support set."""
     tasks, shots, _ = x_support.shape
+    return list(_predictions(_adapting_loop(network, theta, tasks, shots, lr, steps), x_support, y_support, x))
+
+
+def _adapting_loop(network: Network, theta: Array, tasks: int, shots: int, lr: float, steps: int) -> InnerLoop:
+    """An inner loop that starts from theta and has no query pass."""
     loop = InnerLoop(network, tasks, [shots] * steps + [0], lr, theta.dtype)
     loop.bind(theta)
-    x_support, y_support, x = (array.astype(theta.dtype) for array in (x_support, y_support, x))
-    predictions = []
-    for step in range(steps + 1):
-        predictions.append(loop.predict(x, step))
-        if step < steps:
+    return loop
+
+
+def _predictions(loop: InnerLoop, x_support: Array, y_support: Array, x: Array) -> Iterator[Array]:
+    """Predictions after 0, 1 .. steps of `loop`, each computed as it is asked for."""
+    x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
+    for step in range(loop.steps + 1):
+        yield loop.predict(x, step)
+        if step < loop.steps:
             loop.run_pass(step, x_support, y_support)
-    return predictions
 
 
 def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: int, lr: float, steps: int) -> Array:
@@ -60,14 +68,17 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
     Adapts to the first `shots` support points. A task whose weights overflow has a non-finite error.
     Runs in chunks of tasks, so memory does not grow with their number.
     """
-    errors = np.empty((len(tasks.x_support), steps + 1))
-    chunk = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 32))
+    count = len(tasks.x_support)
+    most = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 32))
+    chunk = -(-count // -(-count // most))  # as large as `most` allows, and all about as large
+    loop = _adapting_loop(network, theta, chunk, shots, lr, steps)
+    errors = np.empty((count, steps + 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        for start in range(0, len(errors), chunk):
-            part = slice(start, start + chunk)
+        for end in range(chunk, count + chunk, chunk):
+            end = min(end, count)
+            part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
-            predictions = adapt_and_predict(network, theta, x_support, y_support, tasks.x_grid[part], lr, steps)
-            for step, prediction in enumerate(predictions):
+            for step, prediction in enumerate(_predictions(loop, x_support, y_support, tasks.x_grid[part])):
                 residual = prediction - tasks.y_grid[part]
                 errors[part, step] = np.mean(residual * residual, axis=(1, 2))
     return errors

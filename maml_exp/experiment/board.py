@@ -7,19 +7,36 @@ survives a kill, and a full disk is an OSError here rather than a dead writer th
 from __future__ import annotations
 
 import struct
+import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import summary
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.api_pb2 import Status
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
-from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
-
 from maml_exp.experiment.folder import naming
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have imports of a module that is not imported yet fail."""
+    absent = module not in sys.modules
+    if absent:
+        sys.modules[module] = None
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
+
+
+with without("torch"):  # tensorboardX imports it where it is installed, for more than a second, and we need none of it
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.api_pb2 import Status
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
+    from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 
 DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
 

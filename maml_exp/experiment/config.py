@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -188,6 +189,16 @@ def from_dict(plain: Any) -> Config:
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"not a configuration: {str(error).splitlines()[0]}") from error
+
+
+def check_values(values: Iterable[tuple[str, Any]]) -> None:
+    """Require that the types of values suit their settings, dotted; raises `SettingError`. Ranges are not checked."""
+    typed = OmegaConf.structured(Config)
+    for key, value in values:
+        try:
+            OmegaConf.update(typed, key, value)
+        except OmegaConfBaseException as error:
+            raise SettingError(explain(error)) from error
 
 
 def to_yaml(config: Config) -> str:

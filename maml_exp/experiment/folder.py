@@ -7,7 +7,7 @@ import math
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,13 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     except OSError as error:
         raise SettingError(f"cannot create {error.filename}: {error.strerror}") from error
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
+
+
+def new_folder(path: Path, overrides: Sequence[str]) -> Path:
+    """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
+    path = create_folder(path)
+    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
+    return path
 
 
 @contextmanager

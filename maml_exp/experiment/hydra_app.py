@@ -18,6 +18,7 @@ from maml_exp.core.errors import SettingError
 from maml_exp.experiment import config as schema
 from maml_exp.experiment import jobs
 from maml_exp.experiment.config import Config
+from maml_exp.experiment.session import RefusedError, session
 
 # When this module is imported, which worker processes of every launcher do, Hydra knows the schema.
 ConfigStore.instance().store("config_schema", Config)
@@ -36,11 +37,11 @@ def conf_dir() -> Path:
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
-    with arguments_of("maml-exp", arguments), friendly_errors(arguments), jobs.session() as session:
+    with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(jobs.job)()
-    if session.ended_by is not None and session.received is None:
-        print(f"maml-exp: the sweep ended early: {explain(session.ended_by, arguments)}", file=sys.stderr)
-    return session.report()
+    if ours.ended_by is not None and ours.received is None:
+        print(f"maml-exp: the sweep ended early: {explain(ours.ended_by, arguments)}", file=sys.stderr)
+    return ours.report()
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -67,7 +68,7 @@ def friendly_errors(overrides: Sequence[str]) -> Iterator[None]:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error, with a traceback, and exits
     try:
         yield
-    except jobs.RefusedError as refused:
+    except RefusedError as refused:
         raise SettingError(refused.message) from refused
     except SettingError:
         raise

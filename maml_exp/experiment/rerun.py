@@ -11,7 +11,7 @@ from typing import Any
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment.config import Config, from_dict
 from maml_exp.experiment.differences import Differences, compare_runs, print_section, require_finished
-from maml_exp.experiment.folder import RunFolder, create_folder, write_atomically
+from maml_exp.experiment.folder import RunFolder, new_folder
 from maml_exp.experiment.runner import execute
 from maml_exp.experiment.saved import check_complete, load_plain_config, open_run
 
@@ -27,8 +27,7 @@ def run_rerun(arguments: Sequence[str]) -> int:
     config = saved_config_with(original, options.overrides)
     if not options.overrides:
         require_finished(original)
-    path = create_folder(new_run_path(config))
-    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in options.overrides).encode())
+    path = new_folder(new_run_path(config), options.overrides)
     outcome = execute(config, path)
     if outcome.verdict is None:
         return outcome.exit_status

@@ -8,22 +8,28 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.core import errors as need
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment import folder as states
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import PLAN_FILE, RunFolder, create_folder, write_atomically
+from maml_exp.experiment.folder import PLAN_FILE, RunFolder
 from maml_exp.experiment.jobs import safe_name
-from maml_exp.experiment.runner import Outcome, execute
+from maml_exp.experiment.pool import Task, WorkerKilledError, run_all
+from maml_exp.experiment.runner import execute
 from maml_exp.experiment.saved import load_config, open_run
-from maml_exp.experiment.sweeps import Sweep, describe_outcome, job_number
+from maml_exp.experiment.sweeps import Sweep, describe_outcome, job_number, stop_file
 
 
 def run_resume(arguments: Sequence[str]) -> int:
     """Go on from the newest usable checkpoint; what is finished is left as it is."""
     parser = argparse.ArgumentParser(prog="maml-exp resume", description=run_resume.__doc__)
     parser.add_argument("run", type=Path, help="the folder of a run or a sweep")
-    path = parser.parse_args(arguments).run
-    return resume_sweep(path) if (path / PLAN_FILE).is_file() else resume_run(path)
+    parser.add_argument("--jobs", type=int, default=1, help="of a sweep: how many runs at the same time (default 1)")
+    options = parser.parse_args(arguments)
+    need.require_integer("--jobs", options.jobs, 1, 1024)
+    if (options.run / PLAN_FILE).is_file():
+        return resume_sweep(options.run, options.jobs)
+    return resume_run(options.run)
 
 
 def resume_run(path: Path) -> int:
@@ -43,45 +49,49 @@ def resume_run(path: Path) -> int:
     return outcome.exit_status
 
 
-def resume_sweep(path: Path) -> int:
-    """Finish what is unfinished of a sweep, one job after the other; returns the exit status."""
-    sweep = Sweep.load(path)
-    saved = [(folder, _config_or_none(folder)) for folder in sweep.folders()]
-    status = 0
-    for number, overrides in enumerate(sweep.jobs):
-        outcome = _resume_job(sweep, number, overrides, saved)
-        if outcome is not None:
+def resume_sweep(path: Path, jobs: int) -> int:
+    """Finish what is unfinished of a sweep; returns the exit status."""
+    sweep, status = Sweep.load(path), 0
+    stop_file(path).unlink(missing_ok=True)
+    try:
+        for _, outcome in run_all(dict(enumerate(_unfinished(sweep))), jobs, stop_file(path)):
             print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
             if outcome.state == states.INTERRUPTED:
                 status = outcome.exit_status
-                break
-    if not sweep.jobs:  # another sweeper chose the jobs: what it had started can be finished
-        for folder, config in saved:
-            if config is not None and _is_open(folder):
-                print(f"{folder.path.name}: {describe_outcome(execute(config, folder.path, resume=True))}", flush=True)
+    except WorkerKilledError as error:
+        print(f"maml-exp: {error}", file=sys.stderr)
     failed = sweep.report()
     return status or int(failed)
 
 
-def _resume_job(
-    sweep: Sweep, number: int, overrides: list[str], saved: list[tuple[RunFolder, Config | None]]
-) -> Outcome | None:
-    """Run what is left of a planned job; None if it had ended, or cannot run."""
-    config = _planned_config(overrides)
-    if isinstance(config, SettingError):
-        print(f"maml-exp: job {number}: {config}", file=sys.stderr)
-        return None
+def _unfinished(sweep: Sweep) -> list[Task]:
+    """What is left to do of a sweep; planned jobs that cannot run are named."""
+    saved = [(folder, _config_or_none(folder)) for folder in sweep.folders()]
+    if not sweep.jobs:  # another sweeper chose the jobs: what it had started can be finished
+        return [Task(config, run.path, True) for run, config in saved if config is not None and _is_open(run)]
+    tasks = []
+    for number, overrides in enumerate(sweep.jobs):
+        config = _planned_config(overrides)
+        if isinstance(config, SettingError):
+            print(f"maml-exp: job {number}: {config}", file=sys.stderr)
+        elif (task := _rest_of_job(sweep, number, config, saved)) is not None:
+            tasks.append(task)
+    return tasks
+
+
+def _rest_of_job(
+    sweep: Sweep, number: int, config: Config, saved: list[tuple[RunFolder, Config | None]]
+) -> Task | None:
+    """What is left of a planned job; None if it had ended."""
     same = [folder for folder, its_config in saved if its_config == config]
     if same:
-        ended = [folder for folder in same if not _is_open(folder)]
-        return None if ended else execute(config, same[0].path, resume=True)
+        return Task(config, same[0].path, True) if all(_is_open(folder) for folder in same) else None
     # killed before its configuration was saved, or never started
     torn = [folder for folder, its_config in saved if its_config is None and job_number(folder.path) == number]
     if torn:
-        return execute(config, torn[0].path)
-    path = create_folder(sweep.folder / f"{number}_{safe_name(sweep.swept(overrides))}")
-    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
-    return execute(config, path)
+        return Task(config, torn[0].path, False)
+    overrides = sweep.jobs[number]
+    return Task(config, sweep.folder / f"{number}_{safe_name(sweep.swept(overrides))}", False, overrides)
 
 
 def _planned_config(overrides: list[str]) -> Config | SettingError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,14 @@ from pathlib import Path
 
 CAUGHT = (signal.SIGTERM, signal.SIGINT)
 SECONDS_BETWEEN_LOOKS = 0.3  # at the file that stops a sweep
+
+
+def ask_to_stop(stop: Path) -> None:
+    """Make the file that runs in other processes look for; from now on a signal ends this process at once."""
+    for number in CAUGHT:
+        signal.signal(number, signal.SIG_DFL)
+    stop.touch()
+    print("maml-exp: stopping; running jobs save a checkpoint first (again: end at once)", file=sys.stderr)
 
 
 class InterruptedRunError(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from maml_exp.experiment.console import as_text
 from maml_exp.experiment.folder import PLAN_FILE, RunFolder, read_json, write_json
 from maml_exp.experiment.runner import Outcome
 
-STOP_FILE = ".stop"
+
+def stop_file(folder: Path) -> Path:
+    """The file in a sweep's folder that asks its jobs, wherever they run, to save and end."""
+    return folder / ".stop"
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,16 @@ class Sweep:
         found = [RunFolder(path.parent.parent) for path in self.folder.glob("*/.hydra/overrides.yaml")]
         return sorted(found, key=lambda run: (job_number(run.path), run.path.name))
 
-    def stop(self) -> None:
-        """Ask the jobs, wherever they run, to save and end."""
-        (self.folder / STOP_FILE).touch()
+    def take_back(self) -> None:
+        """Delete the folder of a sweep that was planned and cannot start."""
+        for name in (PLAN_FILE, "multirun.yaml"):  # ours, and Hydra's
+            (self.folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # somebody else put something there
+            self.folder.rmdir()
 
     def report(self) -> bool:
         """Print a table of the jobs; returns whether any of them did not finish."""
-        (self.folder / STOP_FILE).unlink(missing_ok=True)
+        stop_file(self.folder).unlink(missing_ok=True)
         rows = [self._row(run) for run in self.folders()]
         missing = max(0, len(self.jobs) - len(rows))
         print("\n" + as_text([["job", "status", "objective", "error"], *rows]))

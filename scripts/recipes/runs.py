@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +12,10 @@ from tqdm import tqdm
 from maml_exp.core.errors import SettingError
 from maml_exp.experiment.collect import RunRecord, read_run
 from maml_exp.experiment.config import Config
-from maml_exp.experiment.folder import DIVERGED, FINISHED, INTERRUPTED, RunFolder
+from maml_exp.experiment.folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RunFolder
 from maml_exp.experiment.hydra_app import compose
+from maml_exp.experiment.pool import Task, run_all
 from maml_exp.experiment.provenance import config_sha256
-from maml_exp.experiment.runner import execute
 
 BASE = Path("runs") / "reproduce"
 Overrides = tuple[str, ...]
@@ -32,7 +28,9 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
     ended = (FINISHED, DIVERGED)
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
     print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
-    _run_all({key: (configs[key], folders[key].path) for key in missing}, jobs)
+    BASE.mkdir(parents=True, exist_ok=True)
+    tasks = {key: Task(configs[key], folders[key].path, folders[key].status.is_file()) for key in missing}
+    _run_all(tasks, jobs)
     return {overrides: read_run(folder) for overrides, folder in folders.items()}
 
 
@@ -46,32 +44,22 @@ def _name(config: Config) -> str:
     return f"{start}-{config_sha256(config)[:8]}"
 
 
-def _run_all(tasks: Mapping[Overrides, tuple[Config, Path]], jobs: int) -> None:
-    if not tasks:
-        return
-    pool = ProcessPoolExecutor(min(jobs, len(tasks)), mp_context=get_context("spawn"), initializer=_quiet)
-    futures = {pool.submit(_run, config, path): key for key, (config, path) in tasks.items()}
+def _run_all(tasks: Mapping[Overrides, Task], jobs: int) -> None:
+    """Make the runs, with a bar; raises KeyboardInterrupt once they have ended on a signal."""
+    stop = BASE / ".stop"
+    stop.unlink(missing_ok=True)
+    interrupted, bar = False, tqdm(total=len(tasks), unit="run", file=sys.stdout, mininterval=5)
     try:
-        for future in tqdm(as_completed(futures), total=len(futures), unit="run", file=sys.stdout, mininterval=5):
-            state, message = future.result()
-            if state == INTERRUPTED:
-                raise KeyboardInterrupt
-            if state not in (FINISHED, DIVERGED):  # that a run diverges is a result too
-                raise SettingError(f"{' '.join(futures[future])}: {state}, {message}")
+        for overrides, outcome in run_all(tasks, jobs, stop):
+            if outcome.state == FAILED:
+                raise SettingError(f"{' '.join(overrides)}: failed, {outcome.message}")
+            interrupted |= outcome.state == INTERRUPTED  # that a run diverges is a result too
+            bar.update()
     finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _quiet() -> None:
-    """The runs' own progress goes to their logs; the sum of it is what the terminal shows."""
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # between runs; within one the run catches it
-
-
-def _run(config: Config, path: Path) -> tuple[str, str]:
-    path.mkdir(parents=True, exist_ok=True)
-    outcome = execute(config, path, resume=RunFolder(path).status.is_file())
-    return outcome.state, outcome.message
+        bar.close()
+        stop.unlink(missing_ok=True)
+    if interrupted:
+        raise KeyboardInterrupt
 
 
 def task_errors(run: RunRecord, shots: int, which: str = "trained") -> np.ndarray:

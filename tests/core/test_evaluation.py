@@ -179,3 +179,13 @@ def test_one_task_has_no_confidence_interval():
 def test_two_tasks_have_one():
     # sd = |a - b| / sqrt(2), so the half width is 1.96 |a - b| / 2
     assert statistics(np.array([[2.0], [5.0]])).ci95[0] == pytest.approx(1.96 * 3 / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("tasks", [1, 31, 33, 64, 67])
+def test_every_task_is_evaluated_once_whatever_the_chunks(tasks):
+    network, theta, all_tasks = problem(WIDE, "relu", tasks=67, grid=100)
+    some = FixedTasks(*(part[:tasks] for part in all_tasks))
+    errors = adaptation_errors(network, theta, some, 5, 0.03, 1)
+    for step in (0, 1):
+        exact = reference_predictions(network, theta, some, 5, 0.03, step)
+        assert relative_error(errors[:, step], np.mean((exact - some.y_grid) ** 2, axis=(1, 2))) < 1e-10
