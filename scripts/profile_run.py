@@ -1,6 +1,7 @@
 """Where the time of one `maml-exp` command goes.
 
-    python scripts/profile_run.py [overrides]
+    python scripts/profile_run.py [overrides]            a run
+    python scripts/profile_run.py -m overrides           a sweep
 
 Functions are timed by wrapping them, not by a profiler, which would weigh Python over numpy.
 """
@@ -42,8 +43,10 @@ def timed(owner: Any, name: str, part: str) -> None:
 
 def profile(overrides: list[str]) -> None:
     """Run the command in a temporary folder and print a table."""
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+
     from maml_exp.core.training import Trainer
-    from maml_exp.experiment import runner
+    from maml_exp.experiment import config, hydra_app, runner
     from maml_exp.experiment.metrics import MetricsLog
 
     parts = {
@@ -54,21 +57,40 @@ def profile(overrides: list[str]) -> None:
         "final evaluation": (runner, "judge"),
         "plots": (runner.Run, "_plot"),
     }
+    sweep = overrides[:1] == ["-m"]
+    if sweep:
+        del hydra_app  # imported for the sake of what it imports
+        parts |= {
+            "composing (Hydra)": (ConfigLoaderImpl, "load_sweep_config"),
+            "checking settings": (config, "from_omegaconf"),
+            "opening folder, logs": (runner.Run, "_open"),
+        }
     for part, (owner, name) in parts.items():
         timed(owner, name, part)
     with tempfile.TemporaryDirectory() as folder:
-        status = main([f"hydra.run.dir={folder}", *overrides])
+        where = ["-m", f"hydra.sweep.dir={folder}/sweep", *overrides[1:]] if sweep else [f"hydra.run.dir={folder}"]
+        status = main(where if sweep else [*where, *overrides])
     total = time.perf_counter() - STARTED
     if status:
         sys.exit(status)
-    print(f"\n{'part':<20}{'seconds':>9}{'share':>8}{'calls':>8}")
-    start_up = FIRST["training"] - STARTED
+    report(total, list(parts), jobs=CALLS["final evaluation"])
+
+
+def report(total: float, parts: list[str], jobs: int) -> None:
+    """Print where the time went; of a sweep also milliseconds a job."""
+    a_job = (lambda seconds: f"{1e3 * seconds / jobs:>10.1f}") if jobs > 1 else (lambda seconds: "")
+    print(f"\n{'part':<22}{'seconds':>9}{'share':>8}{'calls':>8}{'ms a job' if jobs > 1 else '':>10}")
+    start_up = FIRST["training"] - STARTED - (SPENT["composing (Hydra)"] / jobs if jobs > 1 else 0)
     rows = [("start-up", start_up, 1), *((part, SPENT[part], CALLS[part]) for part in parts)]
     rows.append(("everything else", total - sum(seconds for _, seconds, _ in rows), 1))
     for part, seconds, calls in rows:
-        print(f"{part:<20}{seconds:>9.3f}{seconds / total:>8.1%}{calls:>8}")
-    print(f"{'total':<20}{total:>9.3f}")
-    print(f"{CALLS['training'] / SPENT['training']:.0f} iterations a second")
+        print(f"{part:<22}{seconds:>9.3f}{seconds / total:>8.1%}{calls:>8}{a_job(seconds)}")
+    print(f"{'total':<22}{total:>9.3f}{'':>16}{a_job(total)}")
+    work = sum(SPENT[part] for part in ("training", "small evaluations", "final evaluation", "plots"))
+    if jobs > 1:
+        print(f"outside training, evaluation and plots: {1e3 * (total - work) / jobs:.0f} ms a job")
+    else:
+        print(f"{CALLS['training'] / SPENT['training']:.0f} iterations a second")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -178,11 +179,16 @@ def from_omegaconf(composed: DictConfig) -> Config:
     return from_dict(plain)
 
 
+@cache
+def _schema() -> DictConfig:
+    """Types and defaults; made once, it takes as long as a merge."""
+    return OmegaConf.structured(Config)
+
+
 def from_dict(plain: Any) -> Config:
     """A `Config` from nested plain dictionaries, checked against the schema; raises `SettingError`."""
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(Config), plain)
-        return OmegaConf.to_object(merged)
+        return OmegaConf.to_object(OmegaConf.merge(_schema(), plain))
     except OmegaConfBaseException as error:
         raise SettingError(explain(error)) from error
     except (ValueError, TypeError) as error:
@@ -193,7 +199,7 @@ def from_dict(plain: Any) -> Config:
 
 def check_values(values: Iterable[tuple[str, Any]]) -> None:
     """Require that the types of values suit their settings, dotted; raises `SettingError`. Ranges are not checked."""
-    typed = OmegaConf.structured(Config)
+    typed = _schema().copy()
     for key, value in values:
         try:
             OmegaConf.update(typed, key, value)

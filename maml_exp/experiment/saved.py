@@ -23,6 +23,7 @@ from maml_exp.experiment.metrics import read_rows
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 DEEPEST = 8  # levels of nesting; ours have three
+TOO_DEEP = "nested too deeply to be a configuration of ours"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
 
 
@@ -70,12 +71,16 @@ def load_plain_config(folder: RunFolder) -> dict[str, Any]:
 def _check_shape(text: str) -> None:
     """Refuse what could exhaust the loader: deep nesting (it recurses), and aliases (small files grow without end)."""
     depth = 0
-    for event in yaml.parse(text, Loader=LOADER):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ValueError("nested too deeply to be a configuration of ours")
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError("it uses YAML aliases, which a configuration of ours never does")
+    try:
+        for event in yaml.parse(text, Loader=LOADER):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(TOO_DEEP)
+            if isinstance(event, yaml.AliasEvent):
+                raise ValueError("it uses YAML aliases, which a configuration of ours never does")
+    except yaml.YAMLError as error:
+        deep = "maximum nesting depth" in str(error)  # newer libyaml's own limit
+        raise ValueError(TOO_DEEP if deep else str(error)) from error
 
 
 def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
