@@ -11,6 +11,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -56,14 +57,17 @@ def run_all(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[
 
 
 def _run_in_pool(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
-    with _stopping_softly(stop), _pool(jobs) as pool:
+    with _stopping_softly(stop) as received, _pool(jobs) as pool:
         futures: dict[Future[Outcome], Key] = {}
         with _shielded_workers():  # they are started by the first of these calls
             for key, task in tasks.items():
                 futures[pool.submit(_run, task, stop)] = key
         try:
             for future in as_completed(futures):
-                yield futures[future], future.result()
+                outcome = future.result()
+                if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
+                    outcome = replace(outcome, exit_status=128 + received[0])
+                yield futures[future], outcome
         except BrokenProcessPool as error:
             raise WorkerKilledError("one of the processes was killed; out of memory? Try fewer at a time") from error
 
@@ -79,11 +83,17 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 @contextmanager
-def _stopping_softly(stop: Path) -> Iterator[None]:
-    """Have the first signal ask the workers to stop, and the second one end this process."""
-    before = {number: signal.signal(number, lambda number, frame: ask_to_stop(stop)) for number in CAUGHT}
+def _stopping_softly(stop: Path) -> Iterator[list[int]]:
+    """Have the first signal ask the workers to stop, and the second one end this process; yields what came."""
+    received: list[int] = []
+
+    def handle(number: int, frame: object) -> None:
+        received.append(number)
+        ask_to_stop(stop)
+
+    before = {number: signal.signal(number, handle) for number in CAUGHT}
     try:
-        yield
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -6,32 +6,23 @@
 import json
 import os
 import signal
-import subprocess
-import time
-import uuid
-from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from helpers import (
-    COMMAND,
-    TIMEOUT,
     TINY,
     assert_same_result,
     command,
-    environment,
     read_status,
     read_summary,
-    result,
     train,
 )
 
 from .conftest import job_folders
+from .processes import STOPPED, check_completed, settings, started_command
 from .test_sweep import table
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
-USER_CODE = Path(__file__).with_name("user_code")
 # jobs of two algorithms and two users' optimizers, one that calls for exit and one that waits for a second process
 OVERRIDES = [*TINY, "optimizer.lr=0.001,1e30", "optimizer.name=adam,quits,meets"]
 STATES = {
@@ -52,14 +43,6 @@ def launcher(request):
     if find_spec(f"hydra_plugins.hydra_{name}_launcher") is None:
         pytest.skip(f"hydra-{name}-launcher is not installed; .ci/launchers installs it")
     return request.param
-
-
-def settings(folder, **more):
-    """The environment of a sweep with the users' optimizers; BLAS is not told how many threads to use."""
-    threads = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"}
-    path = os.pathsep.join([str(USER_CODE), *filter(None, [os.environ.get("PYTHONPATH")])])
-    inherited = {key: value for key, value in environment().items() if key not in threads}
-    return {**inherited, "PYTHONPATH": path, "HOME": str(folder), **more}
 
 
 @pytest.fixture(scope="module")
@@ -115,70 +98,6 @@ def test_two_jobs_ran_at_once_and_each_on_one_blas_thread(swept):
 
 # ---- stopping
 
-# the first ends at once and leaves a worker idle, the second waits at iteration 60, saved there
-STOPPED = [*TINY, "optimizer.name=waits", "optimizer.lr=0.001", "training.iterations=10,100"]
-
-
-class Started:
-    """A sweep in a process group of its own, whose processes carry a mark, wherever they have gone."""
-
-    def __init__(self, launcher, cwd):
-        self.sweep, self._mark, self._cwd, self._gate = cwd / "sweep", uuid.uuid4().hex, cwd, cwd / "gate"
-        self.environment = settings(cwd, SWEEP_MARK=self._mark, GATE=str(self._gate))
-        arguments = ["-m", f"hydra/launcher={launcher}", *STOPPED, f"hydra.sweep.dir={self.sweep}"]
-        self._output = open(cwd / "output", "w+")  # noqa: SIM115  closed with the process
-        started = {"env": self.environment, "stdout": self._output, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, start_new_session=True, **started)
-
-    def wait_for(self, condition):
-        """Until it holds, for as long as the sweep runs."""
-        until = time.monotonic() + TIMEOUT
-        while not condition() and self.process.poll() is None:
-            assert time.monotonic() < until
-            time.sleep(0.02)
-
-    def states(self):
-        """(state, step) of the jobs that have said it."""
-        found = [read_status(path) for path in job_folders(self.sweep) if (path / "status.json").exists()]
-        return [(status["state"], status["step"]) for status in found]
-
-    def ended(self):
-        """Exit status and output."""
-        status = self.process.wait(TIMEOUT)
-        self._output.seek(0)
-        return status, self._output.read()
-
-    def alive(self):
-        """Command lines of the processes that the sweep started and that are still there."""
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                marked = f"SWEEP_MARK={self._mark}".encode() in (folder / "environ").read_bytes()
-                if marked and (folder / "stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
-                    found.append((folder / "cmdline").read_text().replace("\0", " "))
-            except OSError:  # it has just ended, or is another user's
-                continue
-        return found
-
-    def left(self):
-        """The same, when those that are about to end have had the time."""
-        until = time.monotonic() + 20
-        while self.alive() and time.monotonic() < until:
-            time.sleep(0.05)
-        return self.alive()
-
-    def clean(self):
-        """End what is left, if a test fails."""
-        self._output.close()
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def resume(self):
-        """Complete the sweep, with the gate open."""
-        self._gate.touch()
-        return command("resume", self.sweep, cwd=self._cwd, env=self.environment)
-
 
 @pytest.fixture(scope="module")
 def never_stopped(tmp_path_factory):
@@ -195,21 +114,9 @@ def never_stopped(tmp_path_factory):
 @pytest.fixture
 def started(launcher, tmp_path):
     """A sweep that has just been started."""
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("the processes of a sweep are found in /proc, which this system does not have")
-    sweep = Started(launcher, tmp_path)
-    yield sweep
-    sweep.clean()
-
-
-def check_completed(process, sweep, reference):
-    """All finished, with the bits of the sweep that was never stopped."""
-    assert process.returncode == 0, process.stderr
-    assert [path.name for path in job_folders(sweep)] == [path.name for path in job_folders(reference)]
-    for path in job_folders(reference):
-        assert read_status(sweep / path.name)["state"] == "finished"
-        assert result(sweep / path.name)["arrays"] == result(path)["arrays"]
-        assert read_summary(sweep / path.name)["evaluation"] == read_summary(path)["evaluation"]
+    arguments = ["-m", f"hydra/launcher={launcher}", *STOPPED, f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    with started_command(arguments, tmp_path) as sweep:
+        yield sweep
 
 
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
@@ -252,7 +159,7 @@ def test_a_worker_that_is_killed_costs_no_more_than_its_sweep(started, never_sto
         pytest.skip("submitit waits 15 seconds for the result of a job that was killed")
     started.wait_for(lambda: ("finished", 10) in started.states() and ("running", 60) in started.states())
     os.kill(read_status(job_folders(started.sweep)[1])["pid"], signal.SIGKILL)
-    (started.sweep.parent / "gate").touch()  # Ray starts a killed job again
+    started.gate.touch()  # Ray starts a killed job again
     status, output = started.ended()
     states = [row[1] for row in table(output)]
     assert (status, states) in [(1, ["finished", "running"]), (0, ["finished", "finished"])]

@@ -22,6 +22,7 @@ from helpers import (
     train,
     tree,
 )
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from maml_exp.cli import main
 
@@ -266,3 +267,35 @@ def test_an_interpolation_is_resolved_in_each_job_also_after_resume(tmp_path):
 
 def rates_by_job(sweep):
     return {folder.name: saved_rates(folder) for folder in job_folders(sweep)}
+
+
+REFUSED = {
+    "seed=0,1,x": "seed='x' is not usable: it must be an integer",
+    "training.iterations=5,1.5": "training.iterations=1.5 is not usable: it must be an integer",
+    "model.hidden=[4],[a]": "model.hidden='a' is not usable: it must be a list of integers, as in [40,40]",
+    "model=one_hidden,nope": "model=nope is not usable: it must be one of one_hidden, three_hidden, two_hidden",
+    "task.nope=1,2": "task.nope is not a setting; did you mean task.name?",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED)
+def test_what_cannot_be_composed_is_refused_in_a_line_before_the_first_job(override, tmp_path, capsys):
+    assert sweep_here(tmp_path / "sweep", "algorithm=maml,joint", override) == 1
+    captured = capsys.readouterr()
+    assert captured.err == f"maml-exp: {REFUSED[override]}\n"
+    assert captured.out == ""
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_a_job_is_composed_once_when_it_runs(tmp_path, monkeypatch):
+    composed = []
+    compose = ConfigLoaderImpl.load_sweep_config
+
+    def counted(self, master_config, sweep_overrides):
+        composed.append(sweep_overrides)
+        return compose(self, master_config, sweep_overrides)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_sweep_config", counted)
+    swept = ["training.iterations=2", "algorithm=maml,joint", "seed=0,1,2"]
+    assert sweep_here(tmp_path / "sweep", *swept) == 0
+    assert len(composed) == 2 + 6  # before the first job one for each algorithm; then every job
