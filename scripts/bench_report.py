@@ -61,8 +61,8 @@ def print_table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
     print(flush=True)
 
 
-HEADS = ("H", "S", "K", "T", "ours", "JAX step", "JAX scan", "JAX pairs", "torch", "floor", "GF/s", "/JAX")
-HEADS += ("/pairs", "/torch", "/floor", "|dg|/|g|")
+HEADS = ("H", "S", "K", "T", "ours", "JAX step", "JAX scan", "JAX pairs", "torch.func", "torch batched", "floor")
+HEADS += ("GF/s", "/JAX", "/pairs", "/torch", "/torch.func", "/floor", "|dg|/|g|")
 PEAK_HEADS = ("H", "S", "K", "T", "ours", "JAX", "JAX pairs", "torch")
 
 
@@ -75,10 +75,11 @@ def comparison_line(rows: Sequence[Row]) -> list[str]:
     """One line under `HEADS` from the rows of one case."""
     case = rows[0].case
     ours, jax, pairs, torch, floor = (fastest(rows, peer=peer) for peer in LOOKS)
-    loops = {r.variant.split("/")[0]: r for r in pick(rows, peer="jax")}
-    times = [timed(row) for row in (ours, loops.get("step"), loops.get("scan"), pairs, torch, floor)]
+    by_way = {r.variant.split("/")[0]: r for r in rows if r.peer in ("jax", "torch")}
+    step, scan, func, batched = (by_way.get(way) for way in ("step", "scan", "torch.func", "hand-batched"))
+    times = [timed(row) for row in (ours, step, scan, pairs, func, batched, floor)]
     rate = number(case.flops / floor.ms / 1e6) if floor else "-"
-    ratios = [ratio(ours, other) for other in (jax, pairs, torch, floor)]
+    ratios = [ratio(ours, other) for other in (jax, pairs, torch, func, floor)]
     error = max((r.gradient_error for r in rows if r.gradient_error is not None), default=0.0)
     return [*map(str, sizes(case)), *times, rate, *ratios, f"{error:.0e}"]
 
@@ -86,7 +87,7 @@ def comparison_line(rows: Sequence[Row]) -> list[str]:
 def peak_line(rows: Sequence[Row]) -> list[str]:
     """One line under `PEAK_HEADS`: MiB."""
     peaks = [[r.peak_mib for r in pick(rows, peer=p) if r.peak_mib is not None] for p in LOOKS if p != "floor"]
-    return [*map(str, sizes(rows[0].case)), *[number(peak[0]) if peak else "-" for peak in peaks]]
+    return [*map(str, sizes(rows[0].case)), *[number(min(peak)) if peak else "-" for peak in peaks]]
 
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:

@@ -18,7 +18,7 @@ TEXT = """maml-exp: Model-Agnostic Meta-Learning in raw numpy, one command a run
 
   maml-exp [key=value ...]              train, evaluate and plot one run in runs/
   maml-exp -m key=a,b [key=c,d ...]     a sweep: one run for every combination
-  maml-exp resume RUN                   go on with an interrupted run or sweep, to the same bits
+  maml-exp resume RUN [--jobs 2]        go on with an interrupted run or sweep, to the same bits
   maml-exp rerun RUN [key=value ...]    run a saved configuration again, in a new folder, and compare
   maml-exp diff RUN_A RUN_B             configuration, environment and results in which two runs differ
   maml-exp compare PATH...              tables and figures of many runs beside each other

@@ -1,7 +1,7 @@
-"""PyTorch, eager, by whichever of two routes is faster: `torch.func`, or autograd on hand-batched weights.
+"""PyTorch, eager, by two routes: `torch.func`, which is how one would write it, and autograd batched by hand.
 
-`func`: grad of the mean over a vmap of the tasks' losses, the inner gradient by `torch.func.grad`.
-`autograd`: every task's weights stacked along the first axis, `torch.autograd.grad(create_graph=True)`.
+`torch.func`: grad of the mean over a vmap of the tasks' losses, the inner gradient by `torch.func.grad`.
+`hand-batched`: every task's weights stacked along the first axis, `torch.autograd.grad(create_graph=True)`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from bench_peers import ADAM, SEED, Case, initial_theta
 from maml_exp.core.tasks import Batch
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
-VARIANTS = ("step/func", "step/autograd")
+VARIANTS = ("torch.func/func", "hand-batched/autograd")
 Tensors = list[torch.Tensor]  # W (n, m), b (m) of every layer, one after the other
 
 

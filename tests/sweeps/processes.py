@@ -31,12 +31,12 @@ STOPPED = [*TINY, "optimizer.name=waits", "optimizer.lr=0.001", "training.iterat
 class Started:
     """A command over cwd/sweep in a process group of its own; its processes carry a mark, wherever they go."""
 
-    def __init__(self, arguments, cwd):
+    def __init__(self, arguments, cwd, command=COMMAND):
         self.sweep, self._mark, self._cwd, self.gate = cwd / "sweep", uuid.uuid4().hex, cwd, cwd / "gate"
         self.environment = settings(cwd, SWEEP_MARK=self._mark, GATE=str(self.gate))
         self._output = open(cwd / "output", "w+")  # noqa: SIM115  closed with the process
         started = {"env": self.environment, "stdout": self._output, "stderr": subprocess.STDOUT}
-        self.process = subprocess.Popen([*COMMAND, *arguments], cwd=cwd, start_new_session=True, **started)
+        self.process = subprocess.Popen([*command, *arguments], cwd=cwd, start_new_session=True, **started)
 
     def wait_for(self, condition):
         """Until it holds, for as long as the sweep runs."""
@@ -99,12 +99,12 @@ def check_completed(process, sweep, reference):
 
 
 @contextmanager
-def started_command(arguments, cwd):
+def started_command(arguments, cwd, command=COMMAND):
     """A command that has just been started, ended whatever the test does."""
     if not Path("/proc/self/environ").exists():
         pytest.skip("the processes of a sweep are found in /proc, which this system does not have")
-    command = Started(arguments, cwd)
+    started = Started(arguments, cwd, command)
     try:
-        yield command
+        yield started
     finally:
-        command.clean()
+        started.clean()
