@@ -85,7 +85,7 @@ def depth(out: Path, jobs: int, seeds: int = 5) -> None:
     """One to four hidden layers at matched parameter counts (Finn and Levine 2018)."""
     groups: dict[str, Overrides] = {}
     for layers, widths in DEPTHS.items():
-        model = (*COMMON, f"model.hidden=[{','.join(map(str, widths))}]")
+        model = (*COMMON, "training=paper", f"model.hidden=[{','.join(map(str, widths))}]")
         groups |= {f"MAML {layers}": model, f"joint {layers}": (*model, "algorithm=joint", JOINT_RATES)}
     grid = Grid(groups, seeds, jobs)
     table = [["hidden layers", "method", "parameters", "step 0", "step 1", "step 10"]]
@@ -96,7 +96,7 @@ def depth(out: Path, jobs: int, seeds: int = 5) -> None:
             errors = curves[name, layers] = errors_of(grid[f"{name} {layers}"], 10)
             table.append([str(layers), name, str(count), *(cell(errors, step) for step in (0, 1, 10))])
     figures.depth(curves, list(DEPTHS), out / "depth.png")
-    notes = [f"{MEASURED}, {seeds} seeds; K = 10", "ReLU, inner rate 0.01, one inner step, 10,000 iterations", CHOSEN]
+    notes = [f"{MEASURED}, {seeds} seeds; K = 10", "ReLU, inner rate 0.01, one inner step, 70,000 iterations", CHOSEN]
     write(out, "depth", "Depth at matched parameter counts", table, notes)
 
 
@@ -108,7 +108,7 @@ def curvature(out: Path, jobs: int) -> None:
     groups: dict[str, Overrides] = {}
     for rate in RATES:
         for steps in STEPS:
-            inner = (*COMMON, f"inner.lr={rate}", f"inner.steps={steps}")
+            inner = (*COMMON, "training.iterations=30000", f"inner.lr={rate}", f"inner.steps={steps}")
             groups |= {
                 f"maml {rate} {steps}": (*inner, "training.log_curvature=true"),
                 f"fomaml {rate} {steps}": (*inner, "algorithm=fomaml"),
@@ -127,7 +127,7 @@ def curvature(out: Path, jobs: int) -> None:
             table.append([rate, str(steps), show(share), show(cosine), *cells, show(ratio)])
     figures.curvature(points, out / "curvature.png")
     notes = [
-        f"{MEASURED}, {SEEDS} seeds; K = 10, after as many gradient steps as in training, 10,000 iterations",
+        f"{MEASURED}, {SEEDS} seeds; K = 10, after as many gradient steps as in training, 30,000 iterations",
         "share: norm of what FOMAML drops over the norm of MAML's meta-gradient; cosine: between both; "
         "means over the second half of MAML's training",
         "the last column is a ratio of medians over tasks",

@@ -54,7 +54,7 @@ def _run_all(tasks: Mapping[Overrides, Task], jobs: int) -> None:
             if outcome.state == FAILED:
                 raise SettingError(f"{' '.join(overrides)}: failed, {outcome.message}")
             interrupted |= outcome.state == INTERRUPTED  # that a run diverges is a result too
-            bar.update()
+            bar.update(outcome.state != INTERRUPTED)
     finally:
         bar.close()
         stop.unlink(missing_ok=True)

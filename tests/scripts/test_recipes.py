@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from helpers import read_rows, read_status, tree
 
+from maml_exp.experiment import hydra_app
 from tests.sweeps.processes import started_command
 
 SMALL = ("training.iterations=4", "training.log_every=1", "training.evaluate_every=0", "evaluation.tasks=30")
@@ -20,7 +21,7 @@ T_95 = {2: 12.7062, 3: 4.3027}  # Student's 97.5% quantile for so many seeds
 @pytest.fixture
 def items(monkeypatch):
     """The recipes with tiny runs and two seeds."""
-    from recipes import items
+    from recipes import items, runs
 
     monkeypatch.setattr(items, "COMMON", COMMON)
     monkeypatch.setattr(items, "PAPER", (*COMMON, "model.initializer=truncated_normal"))
@@ -29,6 +30,8 @@ def items(monkeypatch):
     monkeypatch.setattr(items, "DEPTHS", {1: [9], 2: [4, 4]})
     monkeypatch.setattr(items, "RATES", ("0.001", "0.01"))
     monkeypatch.setattr(items, "STEPS", (1, 2))
+    compose = hydra_app.compose
+    monkeypatch.setattr(runs, "compose", lambda overrides: compose([*overrides, *SMALL]))  # whatever their length
     return items
 
 
