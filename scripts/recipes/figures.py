@@ -28,7 +28,7 @@ def adaptation(curves: dict[tuple[str, int], Errors], path: Path, title: str) ->
                 _curve(axis, curves[method, k], method, *style)
             axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log", ylim=(0.001, 20))
         axes[0, 0].set_ylabel("mean squared error")
-        fig.suptitle(title)
+        fig.suptitle(f"{title}\nmean over seeds with 95% band, as far as no task diverges; dashed: the median task")
         entries = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
         for axis in axes[0]:
             entries |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
@@ -41,9 +41,9 @@ def _curve(axis, errors: Errors, label: str, colour: str, marker: str | None) ->
     mean, ci = (np.array([getattr(e, name) for e in errors.mean]) for name in ("mean", "ci95"))
     whole = errors.diverged == 0
     last = len(steps) if whole.all() else int(np.argmin(whole))
-    axis.plot(steps[:last], mean[:last], color=colour, marker=marker, ms=4, label=label)
-    low, high = np.maximum(mean - ci, mean / 10), mean + ci
-    axis.fill_between(steps[:last], low[:last], high[:last], color=colour, alpha=0.2, lw=0)
+    shown, half = mean[:last], ci[:last]
+    axis.plot(steps[:last], shown, color=colour, marker=marker, ms=4, label=label)
+    axis.fill_between(steps[:last], np.maximum(shown - half, shown / 10), shown + half, color=colour, alpha=0.2, lw=0)
     if last < len(steps) or (mean > 3 * errors.median).any():
         axis.plot(steps, errors.median, color=colour, ls="--", lw=1, label=f"{label}, median")
 
