@@ -17,6 +17,7 @@ from recipes.runs import Overrides, ensure
 SEEDS = 3
 JOINT_RATES = "evaluation.lr=[0.001,0.002,0.005,0.01,0.02]"
 COMMON = ("evaluation=thorough", "evaluation.plots=false")
+LONGER = "training.iterations=30000"
 PAPER = (*COMMON, "training=paper", "model.initializer=truncated_normal")
 MEASURED = (
     "mean squared error on 100 evenly spaced x of 6000 tasks, mean ± 95% CI over seeds (Student's t); "
@@ -85,7 +86,7 @@ def depth(out: Path, jobs: int, seeds: int = 5) -> None:
     """One to four hidden layers at matched parameter counts (Finn and Levine 2018)."""
     groups: dict[str, Overrides] = {}
     for layers, widths in DEPTHS.items():
-        model = (*COMMON, "training=paper", f"model.hidden=[{','.join(map(str, widths))}]")
+        model = (*COMMON, LONGER, f"model.hidden=[{','.join(map(str, widths))}]")
         groups |= {f"MAML {layers}": model, f"joint {layers}": (*model, "algorithm=joint", JOINT_RATES)}
     grid = Grid(groups, seeds, jobs)
     table = [["hidden layers", "method", "parameters", "step 0", "step 1", "step 10"]]
@@ -96,7 +97,7 @@ def depth(out: Path, jobs: int, seeds: int = 5) -> None:
             errors = curves[name, layers] = errors_of(grid[f"{name} {layers}"], 10)
             table.append([str(layers), name, str(count), *(cell(errors, step) for step in (0, 1, 10))])
     figures.depth(curves, list(DEPTHS), out / "depth.png")
-    notes = [f"{MEASURED}, {seeds} seeds; K = 10", "ReLU, inner rate 0.01, one inner step, 70,000 iterations", CHOSEN]
+    notes = [f"{MEASURED}, {seeds} seeds; K = 10", "ReLU, inner rate 0.01, one inner step, 30,000 iterations", CHOSEN]
     write(out, "depth", "Depth at matched parameter counts", table, notes)
 
 
@@ -108,7 +109,7 @@ def curvature(out: Path, jobs: int) -> None:
     groups: dict[str, Overrides] = {}
     for rate in RATES:
         for steps in STEPS:
-            inner = (*COMMON, "training.iterations=30000", f"inner.lr={rate}", f"inner.steps={steps}")
+            inner = (*COMMON, LONGER, f"inner.lr={rate}", f"inner.steps={steps}")
             groups |= {
                 f"maml {rate} {steps}": (*inner, "training.log_curvature=true"),
                 f"fomaml {rate} {steps}": (*inner, "algorithm=fomaml"),
