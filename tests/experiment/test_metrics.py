@@ -1,10 +1,12 @@
 """What is logged: metrics.csv and TensorBoard hold the same points, once each, and the core's numbers."""
 
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from helpers import CLOCK, TINY, points, points_of_rows, read_events, read_rows, read_summary, train
+from helpers import CLOCK, TINY, environment, points, points_of_rows, read_events, read_rows, read_summary, train
 
 from maml_exp.core.evaluation import evaluate, fixed_tasks, statistics
 from maml_exp.core.tasks import Sinusoids
@@ -152,3 +154,17 @@ def test_torn_lines_are_no_rows(rest, steps, tmp_path):
     assert [row["step"] for row in rows] == steps
     assert rows[0] == {"step": 7, "meta/loss": 0.1, "time/unix": 2.0}
     assert [row["step"] for row in product_rows(path, last_step=14)] == [step for step in steps if step <= 14]
+
+
+def test_pytorch_is_not_imported_and_stays_importable(tmp_path):
+    """tensorboardX imports it where it is installed: more than a second of every start."""
+    (tmp_path / "torch.py").write_text("print('torch')")
+    code = "import maml_exp.experiment.board; print('board'); import torch"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.split() == ["board", "torch"]
