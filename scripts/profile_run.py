@@ -31,7 +31,7 @@ def timed(owner: Any, name: str, part: str) -> None:
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         before = time.perf_counter()
-        FIRST.setdefault(part, before)
+        FIRST.setdefault(part, before - sum(SPENT.values()))  # what was timed by then is no start-up
         try:
             return function(*args, **kwargs)
         finally:
@@ -46,7 +46,7 @@ def profile(overrides: list[str]) -> None:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
     from maml_exp.core.training import Trainer
-    from maml_exp.experiment import config, hydra_app, runner
+    from maml_exp.experiment import config, runner
     from maml_exp.experiment.metrics import MetricsLog
 
     parts = {
@@ -59,7 +59,6 @@ def profile(overrides: list[str]) -> None:
     }
     sweep = overrides[:1] == ["-m"]
     if sweep:
-        del hydra_app  # imported for the sake of what it imports
         parts |= {
             "composing (Hydra)": (ConfigLoaderImpl, "load_sweep_config"),
             "checking settings": (config, "from_omegaconf"),
@@ -80,7 +79,7 @@ def report(total: float, parts: list[str], jobs: int) -> None:
     """Print where the time went; of a sweep also milliseconds a job."""
     a_job = (lambda seconds: f"{1e3 * seconds / jobs:>10.1f}") if jobs > 1 else (lambda seconds: "")
     print(f"\n{'part':<22}{'seconds':>9}{'share':>8}{'calls':>8}{'ms a job' if jobs > 1 else '':>10}")
-    start_up = FIRST["training"] - STARTED - (SPENT["composing (Hydra)"] / jobs if jobs > 1 else 0)
+    start_up = FIRST["training"] - STARTED
     rows = [("start-up", start_up, 1), *((part, SPENT[part], CALLS[part]) for part in parts)]
     rows.append(("everything else", total - sum(seconds for _, seconds, _ in rows), 1))
     for part, seconds, calls in rows:

@@ -70,11 +70,11 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
     """
     count = len(tasks.x_support)
     most = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 32))
-    chunk = -(-count // -(-count // most))  # as large as `most` allows, and all about as large
+    chunk = -(-count // max(1, -(-count // most)))  # as large as `most` allows, and all about as large
     loop = _adapting_loop(network, theta, chunk, shots, lr, steps)
     errors = np.empty((count, steps + 1))
     with np.errstate(over="ignore", invalid="ignore"):
-        for end in range(chunk, count + chunk, chunk):
+        for end in range(chunk, count + chunk, max(1, chunk)):
             end = min(end, count)
             part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]

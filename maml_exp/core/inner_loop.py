@@ -58,7 +58,7 @@ class InnerLoop:
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
     def bind(self, theta: Array) -> None:
-        """Start from theta (P,)."""
+        """Start from theta (P,), which must not change until the next `bind`."""
         for layer, matrix in zip(self.layers, self.network.matrices(theta), strict=True):
             layer.bind(matrix)
 
@@ -72,6 +72,7 @@ class InnerLoop:
         return residual
 
     def _forward(self, r: int, x: Array) -> Array:
+        """Predictions (T, K, m), in a buffer that the next pass with as many points uses again."""
         activation = self.network.activation
         self.layers[0].inputs[r][..., :-1] = x
         z = self.layers[0].forward(r)

@@ -54,13 +54,14 @@ class Layer:
         self.r_errors, self.errors = errors[: len(query)], [*errors[len(query) :], errors[len(support)]]
         self._query = slice(tasks * sum(support), tasks * sum(query))
         self._ones = np.ones(self._query.stop, dtype)
+        self._copies_transpose = not ones and n * m < SMALL_MATRIX  # the first layer's is not used
         self._z = {k: np.empty((tasks, k, m), dtype) for k in points}
 
     def bind(self, matrix: Array) -> None:
-        """Take the shared [W; b] (n + 1, m), a view of theta."""
+        """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
         self.matrix = matrix
         self.weight, self.bias = (matrix, None) if self.ones else (matrix[:-1], matrix[-1])
-        self.weight_t = self.weight.T.copy() if self.weight.size < SMALL_MATRIX else self.weight.T
+        self.weight_t = self.weight.T.copy() if self._copies_transpose else self.weight.T
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v, multiplied out at last, to out (n + 1, m)."""
@@ -98,7 +99,7 @@ class PairedLayer(Layer):
         return transpose(self._grams[kind, r, s])
 
     def forward(self, r: int) -> Array:
-        """h_r W_r + b_r (T, K, m)."""
+        """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
         z = self._shared_forward(self.inputs[r], self._z[self.inputs[r].shape[1]])
         for s in range(r):
             z += self._gram("h", r, s, self.inputs[r], self.inputs[s]) @ self.errors[s]
@@ -182,13 +183,14 @@ class MultipliedOutLayer(Layer):
 
     def __init__(self, n: int, m: int, tasks: int, points: Sequence[int], dtype: np.dtype, ones: bool):
         super().__init__(n, m, tasks, points, dtype, ones)
-        # theta_1 .. theta_S; v; and what is to be added to v
-        *self._adapted, self._v, self._change = (TaskMatrices(tasks, n, m, dtype, ones) for _ in range(self.steps + 2))
-        support, most = (points[0] if self.steps else 0), max(points)
-        self._row = np.ones((1, most), dtype)
-        self._row_of_both = np.repeat(np.array([[1, 0]], dtype), support, axis=1)
-        self._lefts, self._rights = (np.empty((tasks, 2 * support, width), dtype) for width in (self.n, m))
-        self._columns, self._rows = np.empty((tasks, most, 2), dtype), np.empty((tasks, 2, self.n), dtype)
+        *self._adapted, self._v = (TaskMatrices(tasks, n, m, dtype, ones) for _ in range(self.steps + 1))
+        self._row = np.ones((1, max(points)), dtype)
+        if self.steps > 1:  # for `pulled_back`: a change of v, and both pairs that make it, of which one has a bias
+            self._change, both = TaskMatrices(tasks, n, m, dtype, ones), 2 * points[0]
+            self._lefts, self._rights = (np.empty((tasks, both, width), dtype) for width in (self.n, m))
+            self._row_of_both = np.repeat(np.array([[1, 0]], dtype), points[0], axis=1)
+        if m == 1:  # for `_outer_products`
+            self._columns, self._rows = np.empty((tasks, max(points), 2), dtype), np.empty((tasks, 2, self.n), dtype)
 
     def _outer_products(self, pairs: Sequence[tuple[Array, Array]], out: Array | None = None) -> Array:
         """Sum of one or two outer products u w, u (T, K, 1) and w (T or 1, 1, n), as one product over two columns.
@@ -205,7 +207,7 @@ class MultipliedOutLayer(Layer):
         return self._adapted[r - 1].product(h, out) if r else self._shared_forward(h, out)
 
     def forward(self, r: int) -> Array:
-        """h_r W_r + b_r (T, K, m)."""
+        """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
         h = self.inputs[r]
         return self._forward(h, r, self._z[h.shape[1]])
 
@@ -250,14 +252,14 @@ class MultipliedOutLayer(Layer):
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v to out (n + 1, m); after several steps most of it is multiplied out already."""
         if not second_order or self.steps < 2:
-            return super().gradient(out, second_order)
+            super().gradient(out, second_order)
+            return
         np.add.reduce(self._v.whole, axis=0, out=out)
         ru = flat(self.r_errors[0])
         out[: self.n] += flat(self.inputs[0]).T @ ru
         if not self.ones:
             out[:-1] += flat(self.r_inputs[0]).T @ flat(self.errors[0])
             out[-1] += self._ones[: len(ru)] @ ru
-        return None
 
     def r_forward(self, s: int) -> Array:
         """R{h_s} W_s + h_s V + c (T, K, m)."""

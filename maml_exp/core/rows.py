@@ -31,7 +31,7 @@ def shared_product(rows: Array, matrix: Array, out: Array | None = None) -> Arra
 def rows_product(left: Array, right: Array, out: Array) -> None:
     """Write left^T right, of rows (R, n) and (R, m), to out (n, m); of narrow rows in blocks of small products."""
     blocks = -(-len(left) * out.size // SMALL_PRODUCT) if out.size < SMALL_MATRIX else 1
-    block = -(-len(left) // blocks)
+    block = max(1, -(-len(left) // max(1, blocks)))
     np.matmul(left[:block].T, right[:block], out=out)
     for start in range(block, len(left), block):
         out += left[start : start + block].T @ right[start : start + block]

@@ -56,8 +56,10 @@ class Guard(Callback):
             params = OmegaConf.to_container(config.hydra.sweeper, resolve=False).get("params") or {}
             given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
             overrides = [f"{key}={value}" for key, value in params.items()] + given
-            folder = create_folder(Path(config.hydra.sweep.dir), exact=_chosen(config, "hydra.sweep.dir"))
-            sweep = Sweep.plan(folder.resolve(), overrides)
+            path = Path(config.hydra.sweep.dir)
+            made = not path.is_dir()
+            folder = create_folder(path, exact=_chosen(config, "hydra.sweep.dir"))
+            sweep = Sweep.plan(folder.resolve(), overrides, made_folder=made or folder != path)
             _hand_to_jobs(config, sweep)
         if (session := current()) is not None:
             session.folder, session.sweep = folder, sweep

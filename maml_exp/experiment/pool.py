@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -27,10 +28,6 @@ Key = TypeVar("Key", bound=Hashable)
 RUNNING = threading.Lock()  # held while a run is under way in this process
 
 
-class WorkerKilledError(SettingError):
-    """The system killed a process; with it end those that run beside it."""
-
-
 class Task(NamedTuple):
     """A run to be made in its folder."""
 
@@ -40,51 +37,27 @@ class Task(NamedTuple):
     overrides: Sequence[str] | None = None  # of a job that never started: it gets a new folder, and these in it
 
 
-def run_all(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
-    """Make all runs, up to `jobs` at the same time; yields the outcomes as they come.
+def run_all(tasks: Mapping[Key, Task], jobs: int, in_process: bool = False) -> Iterator[tuple[Key, Outcome]]:
+    """Make all runs, up to `jobs` at the same time; yields an outcome of each as they come.
 
-    On SIGTERM or SIGINT, or when the file `stop` appears, running ones save and end, and the others do not
-    start: their outcomes are interrupted ones.
+    Runs are made in worker processes, and what they say is in their logs only; with `in_process` they are made
+    here, one after the other. On SIGTERM or SIGINT running ones save and end, and the others do not start: all
+    of these are interrupted. So they do when the iterator is closed. A process that is killed costs its run alone.
     """
-    if jobs == 1 or len(tasks) < 2:
-        for key, task in tasks.items():
-            outcome = _run(task, stop)
-            yield key, outcome
-            if outcome.state == states.INTERRUPTED:
-                return
-    else:
-        yield from _run_in_pool(tasks, min(jobs, len(tasks)), stop)
-
-
-def _run_in_pool(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
-    with _stopping_softly(stop) as received, _pool(jobs) as pool:
-        futures: dict[Future[Outcome], Key] = {}
-        with _shielded_workers():  # they are started by the first of these calls
-            for key, task in tasks.items():
-                futures[pool.submit(_run, task, stop)] = key
-        try:
-            for future in as_completed(futures):
-                outcome = future.result()
-                if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
-                    outcome = replace(outcome, exit_status=128 + received[0])
-                yield futures[future], outcome
-        except BrokenProcessPool as error:
-            raise WorkerKilledError("one of the processes was killed; out of memory? Try fewer at a time") from error
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """Worker processes that drop what has not begun when the caller leaves early."""
-    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_start_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with tempfile.TemporaryDirectory(prefix="maml-exp-") as folder:
+        stop = Path(folder) / "stop"
+        with _stopping_softly(stop) as received:
+            made = _one_by_one(tasks, stop) if in_process else _in_processes(tasks, min(jobs, len(tasks)), stop)
+            with closing(made):
+                for key, outcome in made:
+                    if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
+                        outcome = replace(outcome, exit_status=128 + received[0])
+                    yield key, outcome
 
 
 @contextmanager
 def _stopping_softly(stop: Path) -> Iterator[list[int]]:
-    """Have the first signal ask the workers to stop, and the second one end this process; yields what came."""
+    """Have the first signal ask the runs to stop, and the second one end this process; yields what came."""
     received: list[int] = []
 
     def handle(number: int, frame: object) -> None:
@@ -99,31 +72,109 @@ def _stopping_softly(stop: Path) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _shielded_workers() -> Iterator[None]:
-    """Keep a terminal's Ctrl-C from processes started inside, for good; here it waits until the end of this part."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _one_by_one(tasks: Mapping[Key, Task], stop: Path) -> Iterator[tuple[Key, Outcome]]:
+    for key, task in tasks.items():
+        outcome = _run(task, stop)
+        if outcome.state == states.INTERRUPTED:
+            stop.touch()
+        yield key, outcome
+
+
+def _in_processes(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
+    """Hand tasks to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
+    waiting, workers = deque(tasks.items()), [_Worker(stop) for _ in range(jobs)]
+    busy: dict[_Worker, tuple[Key, Task]] = {}
     try:
-        yield
+        while waiting or busy:
+            for worker in workers:
+                if worker not in busy and waiting and not stop.exists():
+                    busy[worker] = waiting.popleft()
+                    worker.send(busy[worker][1])
+            if not busy:  # asked to stop
+                key, task = waiting.popleft()
+                yield key, _not_started(task)
+                continue
+            ready = wait([worker.connection for worker in busy])
+            for worker in [w for w in busy if w.connection in ready]:
+                key, task = busy.pop(worker)
+                yield key, worker.receive(task)
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        stop.touch()
+        for worker in workers:
+            worker.end()
 
 
-def _start_worker() -> None:
+class _Worker:
+    """A process that makes the runs it is sent, until the pipe is closed; a new one takes the place of a dead one."""
+
+    def __init__(self, stop: Path):
+        self._stop = stop
+        self._start()
+
+    def _start(self) -> None:
+        context = get_context("spawn")
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, self._stop))
+        # signals to a whole group, as Ctrl-C, must not end it while it starts: it inherits the mask
+        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+        theirs.close()
+
+    def send(self, task: Task) -> None:
+        """Have a run made."""
+        try:
+            self.connection.send(task)
+        except OSError:  # killed since its last run
+            self._start()
+            self.connection.send(task)
+
+    def receive(self, task: Task) -> Outcome:
+        """The outcome of the run that was sent."""
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self._start()
+            return Outcome(states.FAILED, task.path, "its process was killed; out of memory?")
+
+    def end(self) -> None:
+        """Let it end, once its run has."""
+        self.connection.close()
+        self._process.join()
+
+
+def _work(connection: Connection, stop: Path) -> None:
+    """What a worker does. A run catches SIGTERM itself; between runs the closed pipe is what ends the process."""
+    for number in CAUGHT:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     end_with_parent()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker; what runs say is in their logs
+    while True:
+        try:
+            connection.send(_run(connection.recv(), stop))
+        except (EOFError, BrokenPipeError):
+            return
+
+
+def _not_started(task: Task) -> Outcome:
+    return Outcome(states.INTERRUPTED, task.path, "not started", 128 + signal.SIGINT)
 
 
 def _run(task: Task, stop: Path) -> Outcome:
     with RUNNING:
         if stop.exists():
-            return Outcome(states.INTERRUPTED, task.path, "not started", 128 + signal.SIGINT)
+            return _not_started(task)
         try:
             path = task.path if task.overrides is None else new_folder(task.path, task.overrides)
             path.mkdir(parents=True, exist_ok=True)
             return execute(task.config, path, task.resume, stop)
         except SettingError as error:
             return Outcome(states.FAILED, task.path, str(error))
+        except OSError as error:
+            return Outcome(states.FAILED, task.path, f"cannot write {error.filename}: {error.strerror}")
 
 
 def end_with_parent() -> None:

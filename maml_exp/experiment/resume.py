@@ -14,10 +14,10 @@ from maml_exp.experiment import folder as states
 from maml_exp.experiment.config import Config
 from maml_exp.experiment.folder import PLAN_FILE, RunFolder
 from maml_exp.experiment.jobs import safe_name
-from maml_exp.experiment.pool import Task, WorkerKilledError, run_all
+from maml_exp.experiment.pool import Task, run_all
 from maml_exp.experiment.runner import execute
 from maml_exp.experiment.saved import load_config, open_run
-from maml_exp.experiment.sweeps import Sweep, describe_outcome, job_number, stop_file
+from maml_exp.experiment.sweeps import Sweep, describe_outcome, job_number
 
 
 def run_resume(arguments: Sequence[str]) -> int:
@@ -52,23 +52,19 @@ def resume_run(path: Path) -> int:
 def resume_sweep(path: Path, jobs: int) -> int:
     """Finish what is unfinished of a sweep; returns the exit status."""
     sweep, status = Sweep.load(path), 0
-    stop_file(path).unlink(missing_ok=True)
-    try:
-        for _, outcome in run_all(dict(enumerate(_unfinished(sweep))), jobs, stop_file(path)):
-            print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
-            if outcome.state == states.INTERRUPTED:
-                status = outcome.exit_status
-    except WorkerKilledError as error:
-        print(f"maml-exp: {error}", file=sys.stderr)
+    for _, outcome in run_all(dict(enumerate(_unfinished(sweep))), jobs, in_process=jobs == 1):
+        print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
+        if outcome.state == states.INTERRUPTED:
+            status = outcome.exit_status
     failed = sweep.report()
     return status or int(failed)
 
 
 def _unfinished(sweep: Sweep) -> list[Task]:
     """What is left to do of a sweep; planned jobs that cannot run are named."""
-    saved = [(folder, _config_or_none(folder)) for folder in sweep.folders()]
+    saved = {folder: _config_or_none(folder) for folder in sweep.folders()}
     if not sweep.jobs:  # another sweeper chose the jobs: what it had started can be finished
-        return [Task(config, run.path, True) for run, config in saved if config is not None and _is_open(run)]
+        return [Task(config, run.path, True) for run, config in saved.items() if config is not None and _is_open(run)]
     tasks = []
     for number, overrides in enumerate(sweep.jobs):
         config = _planned_config(overrides)
@@ -79,17 +75,18 @@ def _unfinished(sweep: Sweep) -> list[Task]:
     return tasks
 
 
-def _rest_of_job(
-    sweep: Sweep, number: int, config: Config, saved: list[tuple[RunFolder, Config | None]]
-) -> Task | None:
-    """What is left of a planned job; None if it had ended."""
-    same = [folder for folder, its_config in saved if its_config == config]
-    if same:
-        return Task(config, same[0].path, True) if all(_is_open(folder) for folder in same) else None
+def _rest_of_job(sweep: Sweep, number: int, config: Config, saved: dict[RunFolder, Config | None]) -> Task | None:
+    """What is left of a planned job; None if it had ended. Its folder is taken out of `saved`."""
+    own_first = sorted(saved, key=lambda folder: job_number(folder.path) != number)
+    for folder in own_first:
+        if saved[folder] == config:
+            del saved[folder]
+            return Task(config, folder.path, True) if _is_open(folder) else None
     # killed before its configuration was saved, or never started
-    torn = [folder for folder, its_config in saved if its_config is None and job_number(folder.path) == number]
-    if torn:
-        return Task(config, torn[0].path, False)
+    for folder in own_first[:1]:
+        if saved[folder] is None and job_number(folder.path) == number:
+            del saved[folder]
+            return Task(config, folder.path, False)
     overrides = sweep.jobs[number]
     return Task(config, sweep.folder / f"{number}_{safe_name(sweep.swept(overrides))}", False, overrides)
 

@@ -92,6 +92,7 @@ class Session:
     def report(self) -> int:
         """Print how it ended; returns the exit status."""
         if self.sweep is not None:
+            stop_file(self.sweep.folder).unlink(missing_ok=True)
             failed = self.sweep.report()
             return 128 + self.received if self.received else int(failed)
         return 0 if self.outcome is None else self.outcome.exit_status

@@ -28,9 +28,10 @@ class Sweep:
     overrides: list[str]  # as given, sweeps included
     constant: list[str]  # keys of those that every job shares
     jobs: list[list[str]]  # each job's overrides; empty where the sweeper decides as it goes
+    made_folder: bool = False  # whether the folder was not there before
 
     @classmethod
-    def plan(cls, folder: Path, overrides: Sequence[str]) -> Sweep:
+    def plan(cls, folder: Path, overrides: Sequence[str], made_folder: bool) -> Sweep:
         """Expand a sweep's overrides into jobs, and write them down before the first starts."""
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
         from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -43,7 +44,7 @@ class Sweep:
             jobs = [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
         except HydraException:  # intervals: another sweeper decides
             jobs = []
-        sweep = cls(folder, list(overrides), constant, jobs)
+        sweep = cls(folder, list(overrides), constant, jobs, made_folder)
         write_json(folder / PLAN_FILE, {"overrides": sweep.overrides, "constant": constant, "jobs": jobs})
         return sweep
 
@@ -71,15 +72,15 @@ class Sweep:
         return sorted(found, key=lambda run: (job_number(run.path), run.path.name))
 
     def take_back(self) -> None:
-        """Delete the folder of a sweep that was planned and cannot start."""
+        """Delete what was written for a sweep that cannot start."""
         for name in (PLAN_FILE, "multirun.yaml"):  # ours, and Hydra's
             (self.folder / name).unlink(missing_ok=True)
-        with suppress(OSError):  # somebody else put something there
-            self.folder.rmdir()
+        if self.made_folder:
+            with suppress(OSError):  # somebody else put something there
+                self.folder.rmdir()
 
     def report(self) -> bool:
         """Print a table of the jobs; returns whether any of them did not finish."""
-        stop_file(self.folder).unlink(missing_ok=True)
         rows = [self._row(run) for run in self.folders()]
         missing = max(0, len(self.jobs) - len(rows))
         print("\n" + as_text([["job", "status", "objective", "error"], *rows]))

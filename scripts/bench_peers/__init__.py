@@ -1,6 +1,6 @@
 """Who is compared by `benchmark.py`, and what each must be able to do.
 
-A peer is a module with `VARIANTS`, names "<how it loops>/<how it differentiates>", and
+A peer is a module with `VARIANTS`, names "<how it loops, or is called>/<how it differentiates>", and
 `make(case, variant)`, which returns a contender:
 
     gradient(theta, batch) -> (P,)    the meta-gradient, float32, in the layout of `maml_exp.core.network`

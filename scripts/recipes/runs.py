@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,6 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
     ended = (FINISHED, DIVERGED)
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
     print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
-    BASE.mkdir(parents=True, exist_ok=True)
     tasks = {key: Task(configs[key], folders[key].path, folders[key].status.is_file()) for key in missing}
     _run_all(tasks, jobs)
     return {overrides: read_run(folder) for overrides, folder in folders.items()}
@@ -46,18 +46,14 @@ def _name(config: Config) -> str:
 
 def _run_all(tasks: Mapping[Overrides, Task], jobs: int) -> None:
     """Make the runs, with a bar; raises KeyboardInterrupt once they have ended on a signal."""
-    stop = BASE / ".stop"
-    stop.unlink(missing_ok=True)
-    interrupted, bar = False, tqdm(total=len(tasks), unit="run", file=sys.stdout, mininterval=5)
-    try:
-        for overrides, outcome in run_all(tasks, jobs, stop):
+    interrupted = False
+    bar = tqdm(total=len(tasks), unit="run", file=sys.stdout, mininterval=5, disable=not tasks)
+    with bar, closing(run_all(tasks, jobs)) as outcomes:
+        for overrides, outcome in outcomes:
             if outcome.state == FAILED:
                 raise SettingError(f"{' '.join(overrides)}: failed, {outcome.message}")
             interrupted |= outcome.state == INTERRUPTED  # that a run diverges is a result too
             bar.update(outcome.state != INTERRUPTED)
-    finally:
-        bar.close()
-        stop.unlink(missing_ok=True)
     if interrupted:
         raise KeyboardInterrupt
 

@@ -190,6 +190,13 @@ def test_every_dropped_term_is_detected(module, used_by, name, line, monkeypatch
     assert is_detected(activations=["tanh"])
 
 
+@pytest.mark.parametrize("small_matrix", [0, 10**9])
+def test_gradients_are_right_with_and_without_copied_transposes(small_matrix, monkeypatch):
+    # at the sizes checked all are copied; those of wide layers never are
+    monkeypatch.setattr(layers, "SMALL_MATRIX", small_matrix)
+    assert not is_detected(activations=["tanh"])
+
+
 def test_an_unchanged_copy_passes(monkeypatch):
     # the dropped terms above are found for what they are, not because a module was executed a second time
     monkeypatch.setattr(inner_loop, "make_layer", without_line(layers, None)["make_layer"])

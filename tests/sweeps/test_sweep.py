@@ -287,6 +287,25 @@ def test_what_cannot_be_composed_is_refused_in_a_line_before_the_first_job(overr
     assert not (tmp_path / "sweep").exists()
 
 
+def test_a_folder_of_the_user_s_own_is_left(tmp_path):
+    (tmp_path / "mine").mkdir()
+    assert sweep_here(tmp_path / "mine", "seed=0,x") == 1
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_jobs_that_are_the_same_have_a_folder_each_also_after_resume(tmp_path, jobs):
+    sweep = tmp_path / "sweep"
+    assert sweep_here(sweep, "seed=0,0", "training.iterations=5") == 0
+    first, second = job_folders(sweep)
+    assert_same_result(second, first)
+    before = tree(first)
+    shutil.rmtree(second)
+    assert main(["resume", str(sweep), f"--jobs={jobs}"]) == 0
+    assert tree(first) == before
+    assert_same_result(second, first)
+
+
 def test_a_job_is_composed_once_when_it_runs(tmp_path, monkeypatch):
     composed = []
     compose = ConfigLoaderImpl.load_sweep_config
