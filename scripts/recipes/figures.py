@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from maml_exp.experiment.metrics import CURVATURE_TAGS, read_rows
 from maml_exp.experiment.plots import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
 from recipes.report import Errors
 
-__all__ = ["CURVATURE_TAGS", "adaptation", "curvature", "depth", "late_mean"]
+__all__ = ["CURVATURE_TAGS", "CurvaturePoint", "adaptation", "curvature", "depth", "late_mean"]
 
 
 def adaptation(curves: dict[tuple[str, int], Errors], path: Path, title: str) -> None:
@@ -72,21 +73,70 @@ def late_mean(runs: Sequence[RunRecord], tag: str) -> Estimate:
     return estimate(values)
 
 
-def curvature(points: Sequence[tuple[str, int, Estimate, Estimate]], path: Path) -> None:
+X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the panel
+
+
+class CurvaturePoint(NamedTuple):
+    """MAML and FOMAML with one inner rate and number of inner steps."""
+
+    rate: str
+    steps: int
+    share: Estimate  # of curvature in MAML's meta-gradient
+    maml: list[float]  # median errors, by seed; NaN where training diverged
+    fomaml: list[float]
+
+    @property
+    def log_ratio(self) -> Estimate:
+        """Logarithm of FOMAML's error over MAML's, over the seeds with which both trained."""
+        logs = np.log(self.fomaml) - np.log(self.maml)
+        return estimate(logs[np.isfinite(logs)])
+
+
+def curvature(points: Sequence[CurvaturePoint], path: Path) -> None:
     """What dropping the second order costs, against how much of the meta-gradient it is."""
-    with figure(path, 1, 1, (6.6, 4.4)) as (fig, axes):
-        axis = axes[0, 0]
-        rates, steps = (list(dict.fromkeys(point[i] for point in points)) for i in (0, 1))
-        for rate, s, share, ratio in points:
-            colour, marker = COLOURS[rates.index(rate)], MARKERS[steps.index(s)]
-            axis.errorbar(
-                share.mean, ratio.mean, yerr=np.nan_to_num(ratio.ci95), color=colour, marker=marker, capsize=2
-            )
+    rates, steps = (list(dict.fromkeys(getattr(point, name) for point in points)) for name in ("rate", "steps"))
+    with figure(path, 1, 2, (9.4, 4.6), sharex=True) as (fig, ((errors, ratios),)):
+        for point in points:
+            look = {"color": COLOURS[rates.index(point.rate)], "marker": MARKERS[steps.index(point.steps)]}
+            _errors(errors, point, look)
+            _ratio(ratios, point, look)
         for rate in rates:
-            axis.plot([], [], color=COLOURS[rates.index(rate)], label=f"inner rate {rate}")
+            errors.plot([], [], color=COLOURS[rates.index(rate)], label=f"inner rate {rate}")
         for s in steps:
             label = f"{s} inner step{'s' * (s > 1)}"
-            axis.plot([], [], color=GREY, ls="", marker=MARKERS[steps.index(s)], label=label)
-        axis.axhline(1, color=GREY, lw=0.8, ls=":")
-        axis.set(xlabel="share of curvature in MAML's meta-gradient", ylabel="FOMAML's median error / MAML's")
-        fig.legend(loc="outside lower center", ncols=4)
+            errors.plot([], [], color=GREY, ls="", marker=MARKERS[steps.index(s)], label=label)
+        errors.plot([], [], color=GREY, ls="", marker="o", label="filled: MAML")
+        errors.plot([], [], color=GREY, ls="", marker="o", mfc="none", label="hollow: FOMAML")
+        ratios.axhline(1, color=GREY, lw=0.8, ls=":")
+        errors.set(
+            yscale="log", ylabel="mean squared error, K = 10\n(median task; mean over seeds)", title="final error"
+        )
+        ratios.set(yscale="log", ylabel="FOMAML's error / MAML's\n(geometric mean over seeds, 95% CI)", title="ratio")
+        for axis in (errors, ratios):
+            axis.set_xlabel("share of curvature in MAML's meta-gradient")
+        fig.legend(loc="outside lower center", ncols=5)
+
+
+def _errors(axis: Any, point: CurvaturePoint, look: dict[str, Any]) -> None:
+    """MAML's error filled, FOMAML's hollow, joined by a line."""
+    maml, fomaml = (float(np.nanmean(e)) if np.isfinite(e).any() else np.nan for e in (point.maml, point.fomaml))
+    axis.plot([point.share.mean] * 2, [maml, fomaml], color=look["color"], lw=0.8)
+    axis.plot(point.share.mean, maml, ls="", **look)
+    axis.plot(point.share.mean, fomaml, ls="", mfc="none", **look)
+
+
+def _ratio(axis: Any, point: CurvaturePoint, look: dict[str, Any]) -> None:
+    """The factor with its interval; what stands on fewer seeds, since others diverged, is written beside it."""
+    log, seeds = point.log_ratio, len(point.maml)
+    if log.n:
+        mean, reach = np.exp(log.mean), np.exp(log.ci95) if log.n == seeds else 1.0
+        axis.errorbar(point.share.mean, mean, yerr=[[mean - mean / reach], [mean * reach - mean]], capsize=2, **look)
+    if log.n < seeds:
+        text = (
+            f"{seeds - log.n} of {seeds} pairs\ndiverged"
+            if log.n
+            else f"all pairs diverged\n(rate {point.rate}, {point.steps} steps)"
+        )
+        place, where = ((point.share.mean, np.exp(log.mean)), "data") if log.n else ((point.share.mean, 0.9), X_DATA)
+        style = {"fontsize": 7, "color": look["color"], "ha": "right"}
+        axis.annotate(text, place, (-6, -5), xycoords=where, textcoords="offset points", **style)

@@ -9,9 +9,9 @@ from maml_exp.core.network import Network
 from maml_exp.experiment.collect import RunRecord
 from maml_exp.experiment.compare_plots import draw_panels
 from maml_exp.experiment.compare_tables import show
-from maml_exp.experiment.grouping import Group, estimate
+from maml_exp.experiment.grouping import Group
 from recipes import figures
-from recipes.report import cell, errors_of, write
+from recipes.report import cell, errors_of, show_factor, write
 from recipes.runs import Overrides, ensure
 
 SEEDS = 3
@@ -121,19 +121,23 @@ def curvature(out: Path, jobs: int) -> None:
         for steps in STEPS:
             share, cosine = (figures.late_mean(grid[f"maml {rate} {steps}"], tag) for tag in figures.CURVATURE_TAGS)
             cells = [_cell(grid[f"{name} {rate} {steps}"], steps) for name in ("maml", "fomaml")]
-            both = zip(grid[f"fomaml {rate} {steps}"], grid[f"maml {rate} {steps}"], strict=True)
-            pairs = [(a.results[10]["median"], b.results[10]["median"]) for a, b in both if a.results and b.results]
-            ratio = estimate([a[steps] / b[steps] for a, b in pairs])
-            points.append((rate, steps, share, ratio))
-            table.append([rate, str(steps), show(share), show(cosine), *cells, show(ratio)])
+            medians = [_medians(grid[f"{name} {rate} {steps}"], steps) for name in ("maml", "fomaml")]
+            points.append(figures.CurvaturePoint(rate, steps, share, *medians))
+            ratio = show_factor(points[-1].log_ratio)
+            table.append([rate, str(steps), show(share), show(cosine), *cells, ratio])
     figures.curvature(points, out / "curvature.png")
     notes = [
         f"{MEASURED}, {SEEDS} seeds; K = 10, after as many gradient steps as in training, 30,000 iterations",
         "share: norm of what FOMAML drops over the norm of MAML's meta-gradient; cosine: between both; "
         "means over the second half of MAML's training",
-        "the last column is a ratio of medians over tasks",
+        "the last column is a ratio of medians over tasks, paired by seed: geometric mean [95% CI over seeds]",
     ]
     write(out, "curvature", "When does second order matter?", table, notes)
+
+
+def _medians(runs: Sequence[RunRecord], step: int) -> list[float]:
+    """The median error of every run, NaN for one that diverged in training."""
+    return [float(run.results[10]["median"][step]) if run.results else float("nan") for run in runs]
 
 
 def _cell(runs: Sequence[RunRecord], step: int) -> str:

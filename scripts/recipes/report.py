@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,14 @@ def cell(errors: Errors, step: int) -> str:
     count = round(errors.diverged[step] * errors.tasks)
     diverged = f"; {count} of {errors.tasks} tasks diverged" if count else ""
     return f"{show(errors.mean[step])} (median {errors.median[step]:.3g}{diverged})"
+
+
+def show_factor(log: Estimate) -> str:
+    """A factor estimated by its logarithm: geometric mean [95% CI]."""
+    if log.n == 0:
+        return "-"
+    low, mean, high = (math.exp(log.mean + sign * log.ci95) for sign in (-1, 0, 1))
+    return f"{mean:.3g}" if log.n == 1 else f"{mean:.3g} [{low:.2g}, {high:.2g}]"
 
 
 def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) -> None:

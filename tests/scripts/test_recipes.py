@@ -113,7 +113,10 @@ def test_the_curvature_table_has_the_logged_share_and_ratios_of_medians(items, t
         both = [errors(group, "trained_K10")[:, :, int(steps)] for group in folders]
         assert [maml, fomaml] == [cell(values) for values in both]
         medians = [np.median(values, axis=1) for values in both]
-        assert float(ratio.split(" ± ")[0]) == pytest.approx(np.mean(medians[1] / medians[0]), rel=5e-3)
+        logs = np.log(medians[1] / medians[0])
+        half = T_95[2] * logs.std(ddof=1) / np.sqrt(2)
+        low, mean, high = np.exp([logs.mean() - half, logs.mean(), logs.mean() + half])
+        assert ratio == f"{mean:.3g} [{low:.2g}, {high:.2g}]"
 
 
 def test_diverged_tasks_are_counted_and_their_means_not_averaged_away():
