@@ -1,7 +1,8 @@
 """Time and memory of training, against JAX and PyTorch, on one core and one thread each.
 
     python scripts/benchmark.py                  everything, about twenty minutes
-    python scripts/benchmark.py --quick          the main cases, less than a minute
+    python scripts/benchmark.py --main           the comparison with JAX and PyTorch alone, four minutes
+    python scripts/benchmark.py --quick          two of its cases, less than a minute
     python scripts/benchmark.py --sizes 40 256   these widths only
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
@@ -72,6 +73,7 @@ def options() -> argparse.Namespace:
     clock = "processor time holds still where other programs share the core (default: wall)"
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=clock)
     parser.add_argument("--core", type=int, help="the core to use (default: the last one)")
+    parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="default: runs/benchmark")
     chosen = parser.parse_args()
@@ -207,7 +209,8 @@ def main() -> None:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             extra = [case for case in EXTRA if case.width in chosen.sizes]
             cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, case.steps))
-            compare_cases(bench, cases, memory=True)
+            compare_cases(bench, cases, memory=not chosen.main)
+        if not (chosen.quick or chosen.main):
             compare_ours(bench)
             grow_steps(bench, STEPS)
             few = Bench(workers, min(chosen.rounds, 7), chosen.seconds, chosen.clock, ["reverse", "autograd"])
@@ -220,7 +223,7 @@ def main() -> None:
 
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_csv(bench.rows, chosen.out / "benchmark.csv")
-    if not chosen.quick:
+    if not (chosen.quick or chosen.main):
         draw(bench.rows, chosen.out / "benchmark.png", title)
     say_if_busy(bench.rows)
     print(f"Written to {chosen.out}")
