@@ -55,7 +55,7 @@ def resume_sweep(path: Path, jobs: int) -> int:
     for _, outcome in run_all(dict(enumerate(_unfinished(sweep))), jobs, in_process=jobs == 1):
         print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
         if outcome.state == states.INTERRUPTED:
-            status = outcome.exit_status
+            status = status or outcome.exit_status
     failed = sweep.report()
     return status or int(failed)
 
