@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,89 +20,86 @@ from threadpoolctl import threadpool_limits
 from maml_exp.core.layers import PairedLayer
 from maml_exp.core.training import Trainer
 
+Parts = dict[tuple[str, str], list[float]]  # (what, method): a number an iteration
 METHODS = ("forward", "learn", "backward", "start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient")
 
 
-class Profile:
-    """Seconds and flops of named parts, one sum an iteration."""
+class Counted(np.ndarray):
+    """An array that counts the flops of the matrix products it takes part in."""
 
-    def __init__(self) -> None:
-        self.seconds: dict[tuple[str, str], list[float]] = defaultdict(list)
-        self.flops: dict[tuple[str, str], float] = defaultdict(float)
-        self._now: tuple[str, str] | None = None
+    flops = 0.0  # of all arrays together
 
-    def time(self, owner: Any, name: str, part: tuple[str, str]) -> None:
-        """Count calls of a function as `part`, from now on."""
+    def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """Compute with plain arrays, and count."""
+        plain = [np.asarray(value) for value in inputs]
+        if out is not None:
+            options["out"] = tuple(np.asarray(array) for array in out)
+        result = getattr(ufunc, how)(*plain, **options)
+        if ufunc is np.matmul:
+            Counted.flops += 2.0 * np.size(result) * plain[0].shape[-1]
+        return np.asarray(result).view(Counted) if out is None else out[0]
+
+
+def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
+    """By part, how far `clock` went within its calls, one sum an iteration; calls count from now on."""
+    sums: Parts = {}
+
+    def watch(owner: Any, name: str, part: tuple[str, str]) -> None:
         function: Callable = getattr(owner, name)
 
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            self._now, started = part, time.perf_counter()
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            before = clock()
             result = function(*args, **kwargs)
-            self.seconds[part][-1] += time.perf_counter() - started
-            self._now = None
+            sums[part][-1] += clock() - before
             return result
 
-        setattr(owner, name, timed)
+        sums[part] = []
+        setattr(owner, name, wrapper)
 
-    def start_iteration(self) -> None:
-        """From now on times belong to the next iteration."""
-        for part in self.seconds:
-            self.seconds[part].append(0.0)
-
-    def count_flops(self, run: Callable[[], Any]) -> None:
-        """Count the flops of the matrix products of one iteration."""
-        matmul = np.matmul
-
-        def counted(a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
-            result = matmul(a, b, *args, **kwargs)
-            if self._now is not None:
-                self.flops[self._now] += 2.0 * np.size(result) * np.shape(a)[-1]
-            return result
-
-        np.matmul = counted
-        try:
-            run()
-        finally:
-            np.matmul = matmul
-
-
-def profiled(case: Case, iterations: int) -> tuple[Profile, np.ndarray]:
-    """The parts of `iterations` iterations, and their whole times (iterations,) in seconds."""
-    trainer, profile = Trainer(case.problem), Profile()
-    state = trainer.init(0)
-    for _ in range(20):
-        state, _ = trainer.train_step(state)
-    parts = [(trainer._tasks, "sample", ("tasks", "drawn"))]
+    watch(trainer._tasks, "sample", ("tasks", "drawn"))
     for number, layer in enumerate(trainer._meta_gradient.inner_loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
-        name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
-        parts += [(layer, method, (name, method)) for method in METHODS]
-    for owner, name, part in parts:
-        profile.seconds[part] = []
-        profile.time(owner, name, part)
-    whole = []
+        for method in METHODS:
+            watch(layer, method, (f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})", method))
+    return sums
+
+
+def run(trainer: Trainer, sums: Parts, iterations: int) -> np.ndarray:
+    """The whole times (iterations,) of so many iterations, in seconds."""
+    state, whole = trainer.init(0), []
     for _ in range(iterations):
-        profile.start_iteration()
+        for part in sums.values():
+            part.append(0.0)
         started = time.perf_counter()
         state, _ = trainer.train_step(state)
         whole.append(time.perf_counter() - started)
-    profile.start_iteration()
-    profile.count_flops(lambda: trainer.train_step(state))
-    return profile, np.array(whole)
+    return np.array(whole)
 
 
-def print_parts(profile: Profile, whole: np.ndarray) -> None:
+def flops_of(case: Case) -> Parts:
+    """The flops of one iteration, by part: all the core's buffers count."""
+    empty = np.empty
+    np.empty = lambda *args, **kwargs: empty(*args, **kwargs).view(Counted)
+    try:
+        trainer = Trainer(case.problem)
+        sums = watched(trainer, lambda: Counted.flops)
+        run(trainer, sums, 1)
+    finally:
+        np.empty = empty
+    return sums
+
+
+def print_parts(seconds: Parts, flops: Parts, whole: np.ndarray) -> None:
     """A line a part: microseconds (medians), share, rate."""
     total, known = float(np.median(whole)), 0.0
     print(f"{'':<34}{'':<18}{'us':>8}{'share':>8}{'GF/s':>8}")
-    for (owner, method), seconds in profile.seconds.items():
-        median = float(np.median(seconds[:-1]))
+    for part, times in seconds.items():
+        median = float(np.median(times))
         if 1e6 * median < 0.5:
             continue
         known += median
-        flops = profile.flops[owner, method]
-        rate = f"{flops / median / 1e9:>8.1f}" if flops else f"{'':>8}"
-        print(f"{owner:<34}{method:<18}{1e6 * median:>8.1f}{median / total:>8.1%}{rate}")
+        rate = f"{flops[part][0] / median / 1e9:>8.1f}" if flops[part][0] else ""
+        print(f"{part[0]:<34}{part[1]:<18}{1e6 * median:>8.1f}{median / total:>8.1%}{rate}")
     rest = total - known
     print(f"{'activations, Adam, metrics, Python':<52}{1e6 * rest:>8.1f}{rest / total:>8.1%}")
     print(f"{'whole iteration':<52}{1e6 * total:>8.1f}")
@@ -117,8 +113,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=500)
     options = parser.parse_args(arguments)
+    case = Case(options.width, options.steps, options.shots)
     with threadpool_limits(1):
-        print_parts(*profiled(Case(options.width, options.steps, options.shots), options.iterations))
+        flops, trainer = flops_of(case), Trainer(case.problem)
+        seconds = watched(trainer, time.perf_counter)
+        whole = run(trainer, seconds, options.iterations)
+        print_parts(seconds, flops, whole)
 
 
 if __name__ == "__main__":
