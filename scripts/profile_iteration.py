@@ -2,8 +2,8 @@
 
     python scripts/profile_iteration.py --width 40 --steps 1
 
-Every method of every layer is timed by wrapping it, over many iterations; what is left is activations, metrics and
-Python. Flops are those of the matrix products; one BLAS thread.
+Every method of every layer, the activation and the optimizer are timed by wrapping them, over many iterations.
+Flops are those of the matrix products; one BLAS thread.
 """
 
 from __future__ import annotations
@@ -39,14 +39,19 @@ class Counted(np.ndarray):
             Counted.flops += 2.0 * np.size(result) * plain[0].shape[-1]
         return np.asarray(result).view(Counted) if out is None else out[0]
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Of two matrices np.dot is np.matmul."""
+        if function is not np.dot:
+            return super().__array_function__(function, types, args, kwargs)
+        out = {name: (array,) for name, array in kwargs.items()}
+        return self.__array_ufunc__(np.matmul, "__call__", *args, **out)
+
 
 def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
     """By part, how far `clock` went within its calls, one sum an iteration; calls count from now on."""
     sums: Parts = {}
 
-    def watch(owner: Any, name: str, part: tuple[str, str]) -> None:
-        function: Callable = getattr(owner, name)
-
+    def timed(function: Callable, *part: str) -> Callable:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             before = clock()
             result = function(*args, **kwargs)
@@ -54,13 +59,20 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
             return result
 
         sums[part] = []
-        setattr(owner, name, wrapper)
+        return wrapper
 
-    watch(trainer._tasks, "sample", ("tasks", "drawn"))
-    for number, layer in enumerate(trainer._meta_gradient.inner_loop.layers, start=1):
+    trainer._tasks.sample = timed(trainer._tasks.sample, "tasks", "drawn")
+    loop = trainer._meta_gradient.inner_loop
+    for number, layer in enumerate(loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
+        name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
         for method in METHODS:
-            watch(layer, method, (f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})", method))
+            setattr(layer, method, timed(getattr(layer, method), name, method))
+    f = loop._activation
+    value, slope = timed(f.value, "activation", "value"), timed(f.slope, "activation", "slope")
+    loop._activation = f._replace(value=value, slope=slope)
+    optimizer = trainer._optimizer
+    trainer._optimizer = optimizer._replace(update=timed(optimizer.update, "optimizer", "update"))
     return sums
 
 
@@ -101,7 +113,7 @@ def print_parts(seconds: Parts, flops: Parts, whole: np.ndarray) -> None:
         rate = f"{flops[part][0] / median / 1e9:>8.1f}" if flops[part][0] else ""
         print(f"{part[0]:<34}{part[1]:<18}{1e6 * median:>8.1f}{median / total:>8.1%}{rate}")
     rest = total - known
-    print(f"{'activations, Adam, metrics, Python':<52}{1e6 * rest:>8.1f}{rest / total:>8.1%}")
+    print(f"{'products with slopes, metrics, Python':<52}{1e6 * rest:>8.1f}{rest / total:>8.1%}")
     print(f"{'whole iteration':<52}{1e6 * total:>8.1f}")
 
 

@@ -190,6 +190,12 @@ class Counted(np.ndarray):
             Counted.flops[key] = Counted.flops.get(key, 0) + 2 * result.size * left.shape[-1]
         return result.view(Counted) if out is None else out[0]
 
+    def __array_function__(self, function, types, args, kwargs):
+        if function is not np.dot:
+            return super().__array_function__(function, types, args, kwargs)
+        out = {name: (array,) for name, array in kwargs.items()}
+        return self.__array_ufunc__(np.matmul, "__call__", *args, **out)
+
 
 @cache
 def products(algorithm: str, pairs: bool, steps: int) -> dict[tuple[str, str], float]:

@@ -18,6 +18,11 @@ from maml_exp.core.network import Network
 Array = np.ndarray
 
 
+def with_one(x: Array) -> Array:
+    """[x, 1] (..., n + 1): the first layer's bias is the last row of its weights."""
+    return np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
+
+
 class InnerLoop:
     """All passes of a meta-batch, with buffers that live across iterations.
 
@@ -42,11 +47,13 @@ class InnerLoop:
         pairs: bool | None = None,
     ):
         self.network, self.tasks, self.points = network, tasks, tuple(points)
+        self._activation = network.activation
         self.dtype, self.steps = np.dtype(dtype), len(points) - 1
         self.layers = [
             make_layer(n, m, tasks, points, self.dtype, ones=(index == 0), pairs=pairs)
             for index, (n, m) in enumerate(network.shapes)
         ]
+        self._data = [inputs[..., :-1] for inputs in self.layers[0].inputs]
         for inputs in self.layers[0].inputs:
             inputs[..., -1] = 1
         # d loss / dz of the output is 2 / (points m) (prediction - target), times -alpha in a support
@@ -54,6 +61,8 @@ class InnerLoop:
         outputs = network.sizes[-1]
         factors = [-inner_lr] * self.steps + [1 / tasks]
         self._scales = [f * 2 / (max(k, 1) * outputs) for f, k in zip(factors, points, strict=True)]
+        # layer i and the one above it, whose inputs are behind activation i
+        self._from_the_top = list(enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in self.layers[1:]]
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
@@ -73,33 +82,35 @@ class InnerLoop:
 
     def _forward(self, r: int, x: Array) -> Array:
         """Predictions (T, K, m), in a buffer that the next pass with as many points uses again."""
-        activation = self.network.activation
-        self.layers[0].inputs[r][..., :-1] = x
+        self._data[r][...] = x
         z = self.layers[0].forward(r)
-        for index, layer in enumerate(self.layers[1:]):
-            h = activation.value(z, out=layer.inputs[r])
-            activation.slope(z, h, out=self._slopes[index][r])
+        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+            h = self._activation.value(z, out=layer.inputs[r])
+            self._activation.slope(z, h, out=slopes[r])
             z = layer.forward(r)
         return z
 
     def _backward(self, r: int, residual: Array) -> None:
+        support = r < self.steps
         np.multiply(residual, self._scales[r], out=self.layers[-1].errors[r])
-        for index in range(len(self.layers) - 1, 0, -1):
-            u = self.layers[index - 1].errors[r]
-            self.layers[index].backward(r, out=u)
-            if self.network.activation.curvature and r < self.steps:
+        for index, (below, layer) in self._from_the_top:
+            u = layer.backward(r, out=below.errors[r])
+            if support and self._activation.curvature:
                 self._backs[index, r] = u.copy()
-            u *= self._slopes[index - 1][r]
-        if r < self.steps:
+            u *= self._slopes[index][r]
+        if support:
             for layer in self.layers:
                 layer.learn(r)
 
     def predict(self, x: Array, r: int) -> Array:
         """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""
-        h = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
+        return self.predict_from(with_one(x), r)
+
+    def predict_from(self, h: Array, r: int) -> Array:
+        """The same for x `with_one` (T, Q, n + 1)."""
         for layer in self.layers[:-1]:
             z = layer.predict(h, r)
-            h = self.network.activation.value(z, out=z)
+            h = self._activation.value(z, out=z)
         return self.layers[-1].predict(h, r)
 
     def start_pull_back(self) -> None:
@@ -117,21 +128,20 @@ class InnerLoop:
     def _r_forward(self, s: int) -> list[Array]:
         """R{z} of every layer: R{x} = 0, R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z}."""
         rzs = [self.layers[0].r_forward(s)]
-        for index, layer in enumerate(self.layers[1:]):
-            np.multiply(self._slopes[index][s], rzs[-1], out=layer.r_inputs[s])
+        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+            np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
             rzs.append(layer.r_forward(s))
         return rzs
 
     def _r_backward(self, s: int, rzs: list[Array]) -> None:
         """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output R{u} = scale R{z}."""
-        curvature = self.network.activation.curvature
+        curvature = self._activation.curvature
         np.multiply(rzs[-1], self._scales[s], out=self.layers[-1].r_errors[s])
-        for index in range(len(self.layers) - 1, 0, -1):
-            layer, slope = self.layers[index], self._slopes[index - 1][s]
-            re = layer.r_backward(s)
-            ru = np.multiply(re, slope, out=self.layers[index - 1].r_errors[s])
+        for index, (below, layer) in self._from_the_top:
+            slope = self._slopes[index][s]
+            ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])
             if curvature:
-                ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index - 1]
+                ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
 
     def gradient(self, out: Array, second_order: bool = True) -> Array:
         """Write v, summed over tasks (P,), to out. Without `second_order` only the query pass's part."""

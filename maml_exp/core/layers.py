@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_exp.core.rows import SMALL_MATRIX, flat, row_buffer, rows_product, shared_product, transpose
+from maml_exp.core.rows import SMALL_MATRIX, RowBuffer, flat, rows_product, shared_product, transpose
 
 Array = np.ndarray
 
@@ -39,7 +39,7 @@ class Layer:
     the number of points of each. With `ones` the caller appends a constant-one column to the inputs
     (first layer only: it is data), and the bias is simply the last row of the weights.
 
-    inputs[r]    h_r (T, K_r, n)                r_inputs[s]   R{h_s}, None behind constant inputs
+    inputs[r]    h_r (T, K_r, n)                r_inputs[s]   R{h_s}, not behind constant inputs
     errors[r]    u_r (T, K_r, m)                r_errors[s]   R{u_s}, and at S the same array as u_S
     """
 
@@ -47,15 +47,20 @@ class Layer:
         self.n, self.m, self.ones = n + ones, m, ones
         self.steps = len(points) - 1
         # v's pairs, row by row: (h_s, R{u_s}) of the support passes, (h_S, u_S); then (R{h_s}, u_s), but behind data
-        support, query = points[:-1], points
-        self._left, inputs = row_buffer(tasks, [*query, *(() if ones else support)], self.n, dtype)
-        self._right, errors = row_buffer(tasks, [*query, *support], m, dtype)
-        self.inputs, self.r_inputs = inputs[: len(query)], None if ones else inputs[len(query) :]
-        self.r_errors, self.errors = errors[: len(query)], [*errors[len(query) :], errors[len(support)]]
-        self._query = slice(tasks * sum(support), tasks * sum(query))
+        support, later = points[:-1], slice(len(points), None)
+        self._left = RowBuffer(tasks, [*points, *(() if ones else support)], self.n, dtype)
+        self._right = RowBuffer(tasks, [*points, *support], m, dtype)
+        self.inputs, self._input_rows = self._left.by_task[: len(points)], self._left.flat[: len(points)]
+        self.r_inputs, self._r_input_rows = self._left.by_task[later], self._left.flat[later]
+        self.r_errors, self._r_error_rows = self._right.by_task[: len(points)], self._right.flat[: len(points)]
+        self.errors = [*self._right.by_task[later], self.r_errors[-1]]
+        self._error_rows = [*self._right.flat[later], self._r_error_rows[-1]]
+        self._inputs_t, self._errors_t = [transpose(h) for h in self.inputs], [transpose(u) for u in self.errors]
+        self._query = slice(tasks * sum(support), tasks * sum(points))
         self._ones = np.ones(self._query.stop, dtype)
-        self._copies_transpose = not ones and n * m < SMALL_MATRIX  # the first layer's is not used
-        self._z = {k: np.empty((tasks, k, m), dtype) for k in points}
+        self._copies_transpose = not ones and m > 1 and n * m < SMALL_MATRIX  # the first layer's is not used
+        shared = {k: np.empty((tasks, k, m), dtype) for k in points}
+        self._z = [shared[k] for k in points]
 
     def bind(self, matrix: Array) -> None:
         """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
@@ -65,15 +70,27 @@ class Layer:
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v, multiplied out at last, to out (n + 1, m)."""
-        rows = slice(len(self._left)) if second_order else self._query
-        rows_product(self._left[rows], self._right[rows], out[: self.n])
+        rows = slice(len(self._left.whole)) if second_order else self._query
+        rows_product(self._left.whole[rows], self._right.whole[rows], out[: self.n])
         if not self.ones:  # R{h} has no bias part
             rows = slice(self._query.stop) if second_order else self._query
-            np.matmul(self._ones[rows], self._right[rows], out=out[-1])
+            np.dot(self._ones[rows], self._right.whole[rows], out=out[-1])
 
-    def _shared_forward(self, h: Array, out: Array | None = None) -> Array:
-        z = shared_product(h, self.weight, out)
+    def _shared_forward(self, rows: Array, out: Array) -> Array:
+        z = shared_product(rows, self.weight, out)
         return z if self.ones else np.add(z, self.bias, out=z)
+
+    def _shared_predict(self, h: Array) -> Array:
+        return self._shared_forward(flat(h), np.empty((*h.shape[:2], self.m), h.dtype))
+
+    def _shared_backward(self, r: int, out: Array | None) -> Array:
+        return shared_product(self._error_rows[r], self.weight_t, np.empty_like(self.inputs[r]) if out is None else out)
+
+    def _shared_r_forward(self, s: int) -> Array:
+        return shared_product(self._r_input_rows[s], self.weight, self._z[s])
+
+    def _shared_r_backward(self, s: int) -> Array:
+        return shared_product(self._r_error_rows[s], self.weight_t, np.empty_like(self.inputs[s]))
 
 
 class PairedLayer(Layer):
@@ -87,9 +104,9 @@ class PairedLayer(Layer):
         super().__init__(*args, **kwargs)
         self._grams: dict[tuple[str, int, int], Array] = {}
 
-    def _gram(self, kind: str, r: int, s: int, a: Array, b: Array) -> Array:
+    def _gram(self, kind: str, r: int, s: int, a: Array, b_t: Array) -> Array:
         """a_r b_s^T (T, K_r, K_s), kept under (kind, r, s)."""
-        gram = self._grams[kind, r, s] = np.matmul(a, transpose(b), out=self._grams.get((kind, r, s)))
+        gram = self._grams[kind, r, s] = np.matmul(a, b_t, out=self._grams.get((kind, r, s)))
         if kind == "h" and not self.ones:
             gram += 1
         return gram
@@ -100,16 +117,16 @@ class PairedLayer(Layer):
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
-        z = self._shared_forward(self.inputs[r], self._z[self.inputs[r].shape[1]])
+        z = self._shared_forward(self._input_rows[r], self._z[r])
         for s in range(r):
-            z += self._gram("h", r, s, self.inputs[r], self.inputs[s]) @ self.errors[s]
+            z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.errors[s]
         return z
 
     def predict(self, h: Array, r: int) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        z = self._shared_forward(h)
+        z = self._shared_predict(h)
         for s in range(r):
-            gram = h @ transpose(self.inputs[s])
+            gram = h @ self._inputs_t[s]
             gram += not self.ones
             z += gram @ self.errors[s]
         return z
@@ -119,9 +136,9 @@ class PairedLayer(Layer):
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
-        e = shared_product(self.errors[r], self.weight_t, out)
+        e = self._shared_backward(r, out)
         for s in range(r):
-            e += self._gram("u", r, s, self.errors[r], self.errors[s]) @ self.inputs[s]
+            e += self._gram("u", r, s, self.errors[r], self._errors_t[s]) @ self.inputs[s]
         return e
 
     def start_pull_back(self) -> None:
@@ -139,21 +156,21 @@ class PairedLayer(Layer):
             if not self.ones:
                 rz += self._kept("rh", r, s) @ self.errors[r]
         if not self.ones:
-            rz += shared_product(self.r_inputs[s], self.weight)
+            rz += self._shared_r_forward(s)
             for r in range(s):
-                rz += self._gram("rh", s, r, self.r_inputs[s], self.inputs[r]) @ self.errors[r]
+                rz += self._gram("rh", s, r, self.r_inputs[s], self._inputs_t[r]) @ self.errors[r]
         return rz
 
     def r_backward(self, s: int) -> Array:
         """R{u_s} W_s^T + u_s V^T (T, K, n)."""
         last = self.steps
-        re = shared_product(self.r_errors[s], self.weight_t)
+        re = self._shared_r_backward(s)
         re += self._kept("u", last, s) @ self.inputs[last]
         for r in range(s + 1, last):
             re += self._kept("ru", r, s) @ self.inputs[r]
             re += self._kept("u", r, s) @ self.r_inputs[r]
         for r in range(s):
-            re += self._gram("ru", s, r, self.r_errors[s], self.errors[r]) @ self.inputs[r]
+            re += self._gram("ru", s, r, self.r_errors[s], self._errors_t[r]) @ self.inputs[r]
         return re
 
 
@@ -170,9 +187,9 @@ class TaskMatrices:
         z = np.matmul(h, self.weight, out=out)
         return z if self.bias is None else np.add(z, self.bias, out=z)
 
-    def multiply_out(self, h: Array, u: Array, ones: Array) -> Array:
+    def multiply_out(self, h_t: Array, u: Array, ones: Array) -> Array:
         """Become [h^T u; 1^T u], and return that; `ones` (1, K) has a zero where a row has no bias part."""
-        np.matmul(transpose(h), u, out=self.weight)
+        np.matmul(h_t, u, out=self.weight)
         if self.bias is not None:
             np.matmul(ones, u, out=self.bias)
         return self.whole
@@ -189,36 +206,25 @@ class MultipliedOutLayer(Layer):
             self._change, both = TaskMatrices(tasks, n, m, dtype, ones), 2 * points[0]
             self._lefts, self._rights = (np.empty((tasks, both, width), dtype) for width in (self.n, m))
             self._row_of_both = np.repeat(np.array([[1, 0]], dtype), points[0], axis=1)
-        if m == 1:  # for `_outer_products`
-            self._columns, self._rows = np.empty((tasks, max(points), 2), dtype), np.empty((tasks, 2, self.n), dtype)
-
-    def _outer_products(self, pairs: Sequence[tuple[Array, Array]], out: Array | None = None) -> Array:
-        """Sum of one or two outer products u w, u (T, K, 1) and w (T or 1, 1, n), as one product over two columns.
-
-        numpy's matmul is slow at matrices that are one column wide.
-        """
-        columns = self._columns[:, : pairs[0][0].shape[1]]
-        for index in range(2):
-            columns[..., index : index + 1] = pairs[index][0] if index < len(pairs) else 0
-            self._rows[:, index : index + 1] = pairs[index][1] if index < len(pairs) else 0
-        return np.matmul(columns, self._rows, out=out)
-
-    def _forward(self, h: Array, r: int, out: Array | None = None) -> Array:
-        return self._adapted[r - 1].product(h, out) if r else self._shared_forward(h, out)
+        if m == 1:  # `backward` is an outer product, `r_backward` the sum of two
+            columns = {k: np.zeros((tasks, k, 2), dtype) for k in points}
+            self._columns, self._rows = [columns[k] for k in points], np.zeros((tasks, 2, self.n), dtype)
+            self._r_columns, self._r_rows = np.empty((tasks, points[0], 2), dtype), np.empty_like(self._rows)
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
-        h = self.inputs[r]
-        return self._forward(h, r, self._z[h.shape[1]])
+        if r == 0:
+            return self._shared_forward(self._input_rows[r], self._z[r])
+        return self._adapted[r - 1].product(self.inputs[r], self._z[r])
 
     def predict(self, h: Array, r: int) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        return self._forward(h, r)
+        return self._adapted[r - 1].product(h) if r else self._shared_predict(h)
 
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T u_r; 1^T u_r]."""
         u = self.errors[r]
-        step = self._adapted[r].multiply_out(self.inputs[r], u, self._row[:, : u.shape[1]])
+        step = self._adapted[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
         step += self._adapted[r - 1].whole if r else self.matrix
 
     def _weight_t(self, r: int) -> Array:
@@ -227,27 +233,28 @@ class MultipliedOutLayer(Layer):
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
-        if self.m == 1:
-            return self._outer_products([(self.errors[r], self._weight_t(r))], out)
-        if r:
-            return np.matmul(self.errors[r], self._weight_t(r), out=out)
-        return shared_product(self.errors[r], self.weight_t, out)
+        u = self.errors[r]
+        if self.m == 1:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
+            columns, rows = self._columns[r], self._rows
+            columns[..., :1], rows[:, :1] = u, self._weight_t(r)
+            return np.matmul(columns, rows, out=out)
+        return np.matmul(u, self._weight_t(r), out=out) if r else self._shared_backward(r, out)
 
     def start_pull_back(self) -> None:
         """v = h_Q^T u_Q."""
         u = self.errors[-1]
-        self._v.multiply_out(self.inputs[-1], u, self._row[:, : u.shape[1]])
+        self._v.multiply_out(self._inputs_t[-1], u, self._row[:, : u.shape[1]])
 
     def pulled_back(self, s: int) -> None:
         """v += h_s^T R{u_s} + R{h_s}^T u_s; not behind step 0, where `gradient` sums the rows instead."""
         if s == 0:
             return
-        left, right, row = self.inputs[s], self.r_errors[s], self._row
+        left_t, right, row = self._inputs_t[s], self.r_errors[s], self._row
         if not self.ones:  # both pairs in one product; the second has no bias part
-            left = np.concatenate([left, self.r_inputs[s]], axis=1, out=self._lefts)
+            left_t = transpose(np.concatenate([self.inputs[s], self.r_inputs[s]], axis=1, out=self._lefts))
             right = np.concatenate([right, self.errors[s]], axis=1, out=self._rights)
             row = self._row_of_both
-        self._v.whole += self._change.multiply_out(left, right, row)
+        self._v.whole += self._change.multiply_out(left_t, right, row)
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v to out (n + 1, m); after several steps most of it is multiplied out already."""
@@ -265,17 +272,19 @@ class MultipliedOutLayer(Layer):
         """R{h_s} W_s + h_s V + c (T, K, m)."""
         rz = self._v.product(self.inputs[s])
         if not self.ones:
-            rh = self.r_inputs[s]
-            rz += rh @ self._adapted[s - 1].weight if s else shared_product(rh, self.weight)
+            rz += self.r_inputs[s] @ self._adapted[s - 1].weight if s else self._shared_r_forward(s)
         return rz
 
     def r_backward(self, s: int) -> Array:
         """R{u_s} W_s^T + u_s V^T (T, K, n)."""
         u, ru = self.errors[s], self.r_errors[s]
         if self.m == 1:
-            return self._outer_products([(u, self._v.weight_t), (ru, self._weight_t(s))])
+            columns, rows = self._r_columns, self._r_rows
+            columns[..., :1], columns[..., 1:] = u, ru
+            rows[:, :1], rows[:, 1:] = self._v.weight_t, self._weight_t(s)
+            return np.matmul(columns, rows)
         re = u @ self._v.weight_t
-        re += ru @ self._weight_t(s) if s else shared_product(ru, self.weight_t)
+        re += ru @ self._weight_t(s) if s else self._shared_r_backward(s)
         return re
 
 

@@ -114,10 +114,10 @@ def curvature_metrics(maml: Array, fomaml: Array) -> dict[str, float]:
 def mean_square(residual: Array) -> float:
     """The loss from residuals (T, K, m): the mean square, over points and outputs, then over tasks."""
     flat = residual.reshape(-1)
-    return (flat @ flat).item() / flat.size
+    return np.dot(flat, flat).item() / flat.size
 
 
 def norm(vector: Array) -> float:
     """The Euclidean norm of a real vector (P,); in float64 where squares overflow float32, which the norm need not."""
-    square = float((vector @ vector).real)
+    square = float(np.dot(vector, vector).real)
     return math.sqrt(square) if math.isfinite(square) else float(np.linalg.norm(vector.astype(np.float64)))

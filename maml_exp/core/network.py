@@ -35,18 +35,20 @@ class Network:
         """(n, m) = (inputs, outputs) of every layer."""
         return tuple(zip(self.sizes[:-1], self.sizes[1:], strict=True))
 
+    @cached_property
+    def _layout(self) -> list[tuple[slice, tuple[int, int]]]:
+        """Of every layer's [W; b], its part of theta and its shape."""
+        ends = np.cumsum([(n + 1) * m for n, m in self.shapes]).tolist()
+        return [(slice(end - (n + 1) * m, end), (n + 1, m)) for end, (n, m) in zip(ends, self.shapes, strict=True)]
+
     @property
     def parameter_count(self) -> int:
         """P, the length of the flat parameter vector."""
-        return sum((n + 1) * m for n, m in self.shapes)
+        return self._layout[-1][0].stop
 
     def matrices(self, theta: Array) -> list[Array]:
         """Views of theta (P,): [W; b] (n + 1, m) for every layer."""
-        views, start = [], 0
-        for n, m in self.shapes:
-            views.append(theta[start : start + (n + 1) * m].reshape(n + 1, m))
-            start += (n + 1) * m
-        return views
+        return [theta[part].reshape(shape) for part, shape in self._layout]
 
     def predict(self, theta: Array, x: Array) -> Array:
         """Outputs (..., m) for inputs x (..., n)."""

@@ -21,10 +21,9 @@ def flat(rows: Array) -> Array:
     return rows.reshape(-1, rows.shape[-1])
 
 
-def shared_product(rows: Array, matrix: Array, out: Array | None = None) -> Array:
-    """rows (T, K, n) times one matrix (n, m) for all tasks, as a single product over T*K rows."""
-    out = np.empty((*rows.shape[:2], matrix.shape[1]), rows.dtype) if out is None else out
-    np.matmul(flat(rows), matrix, out=flat(out))
+def shared_product(rows: Array, matrix: Array, out: Array) -> Array:
+    """Write rows (T K, n) times one matrix (n, m), a single product for all tasks, to out (T, K, m)."""
+    np.dot(rows, matrix, out=flat(out))
     return out
 
 
@@ -32,14 +31,21 @@ def rows_product(left: Array, right: Array, out: Array) -> None:
     """Write left^T right, of rows (R, n) and (R, m), to out (n, m); of narrow rows in blocks of small products."""
     blocks = -(-len(left) * out.size // SMALL_PRODUCT) if out.size < SMALL_MATRIX else 1
     block = max(1, -(-len(left) // max(1, blocks)))
-    np.matmul(left[:block].T, right[:block], out=out)
+    np.dot(left[:block].T, right[:block], out=out)
     for start in range(block, len(left), block):
-        out += left[start : start + block].T @ right[start : start + block]
+        out += np.dot(left[start : start + block].T, right[start : start + block])
 
 
-def row_buffer(tasks: int, points: Sequence[int], width: int, dtype: np.dtype) -> tuple[Array, list[Array]]:
-    """One buffer of rows for all passes, and a (T, K_r, width) view for each: sums over passes are one product."""
-    rows = np.empty((tasks * sum(points), width), dtype)
-    ends = np.cumsum([tasks * k for k in points], dtype=int)
-    views = [rows[end - tasks * k : end].reshape(tasks, k, width) for end, k in zip(ends, points, strict=True)]
-    return rows, views
+class RowBuffer:
+    """The rows of several passes below each other in one array, so that a sum over passes is one product.
+
+    whole        (sum of T K_r, width)
+    flat[r]      the rows of pass r (T K_r, width)
+    by_task[r]   the same (T, K_r, width)
+    """
+
+    def __init__(self, tasks: int, points: Sequence[int], width: int, dtype: np.dtype):
+        self.whole = np.empty((tasks * sum(points), width), dtype)
+        ends = np.cumsum([tasks * k for k in points], dtype=int)
+        self.flat = [self.whole[end - tasks * k : end] for end, k in zip(ends, points, strict=True)]
+        self.by_task = [rows.reshape(tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]

@@ -39,11 +39,12 @@ class Sinusoids:
         self.inputs, self.outputs = (3 if settings.oracle else 1), 1
         low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
         self._low, self._width = low, high - low
+        repeats = [1, 1, 1, settings.shots + settings.query]  # what `sample` draws for a task
+        self._lows, self._widths = np.repeat(self._low, repeats), np.repeat(self._width, repeats)
 
     def parameters(self, uniform: Array) -> tuple[Array, Array, Array]:
         """Amplitude, phase (radians) and frequency, (T, 1) each, from uniform numbers (T, 3) in [0, 1)."""
-        drawn = self._low[:3] + self._width[:3] * uniform
-        return drawn[:, 0:1], drawn[:, 1:2], drawn[:, 2:3]
+        return _columns(self._low[:3] + self._width[:3] * uniform)
 
     def inputs_from(self, uniform: Array) -> Array:
         """x in the x range from uniform numbers of the same shape in [0, 1)."""
@@ -70,11 +71,16 @@ class Sinusoids:
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
         """A meta-batch of `tasks` tasks with the settings' numbers of support and query points."""
         shots, queries = self.settings.shots, self.settings.query
-        uniform = rng.random((tasks, 3 + shots + queries))
-        parameters, x = self.parameters(uniform[:, :3]), self.inputs_from(uniform[:, 3:])
+        drawn = self._lows + self._widths * rng.random((tasks, 3 + shots + queries))
+        parameters, x = _columns(drawn), drawn[:, 3:]
         y = self.curve(parameters, x)[..., None].astype(dtype)
         x = self.features(parameters, x).astype(dtype)
         return Batch(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
+
+
+def _columns(drawn: Array) -> tuple[Array, Array, Array]:
+    """The first three columns of (T, 3) or more, (T, 1) each."""
+    return drawn[:, 0:1], drawn[:, 1:2], drawn[:, 2:3]
 
 
 TASKS: dict[str, Callable[[TaskSettings], Sinusoids]] = {"sinusoid": Sinusoids}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -88,4 +88,4 @@ class Trainer:
         gradient, metrics = self._meta_gradient(state.theta, batch)
         gradient = clipped(gradient, metrics["meta/grad_norm"], settings.clip_norm)
         theta, optimizer = self._optimizer.update(gradient, state.optimizer, state.theta, settings)
-        return replace(state, theta=theta, optimizer=optimizer, step=state.step + 1), metrics
+        return TrainState(theta, optimizer, state.step + 1, state.rng), metrics

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maml_exp.core import rows
 from maml_exp.core.layers import MultipliedOutLayer, PairedLayer, make_layer, pairs_pay
 
 from .helpers import relative_error
@@ -13,6 +14,7 @@ TASKS, SHOTS, QUERY = 3, 4, 5
 each_kind = pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "multiplied_out"])
 each_step_count = pytest.mark.parametrize("steps", [0, 1, 2, 4])
 with_steps = pytest.mark.parametrize("steps", [1, 2, 4])  # for what exists only behind an inner step
+each_block_size = pytest.mark.parametrize("small_product", [30, 10**6])  # sums over rows in several products, in one
 each_shape = pytest.mark.parametrize(("n", "m"), [(3, 2), (4, 1), (1, 3), (1, 1)])
 
 
@@ -138,7 +140,9 @@ def test_r_backward_is_ru_w_plus_u_v_transposed(n, m, steps, pairs):
 @each_step_count
 @each_shape
 @pytest.mark.parametrize("ones", [True, False])
-def test_gradient_is_v_summed_over_tasks(n, m, steps, pairs, ones):
+@each_block_size
+def test_gradient_is_v_summed_over_tasks(n, m, steps, pairs, ones, small_product, monkeypatch):
+    monkeypatch.setattr(rows, "SMALL_PRODUCT", small_product)
     driven = Driven(n, m, steps, pairs, ones)
     out = np.full((n + 1, m), np.nan)
     driven.layer.gradient(out, second_order=True)
@@ -149,7 +153,9 @@ def test_gradient_is_v_summed_over_tasks(n, m, steps, pairs, ones):
 @each_step_count
 @each_shape
 @pytest.mark.parametrize("ones", [True, False])
-def test_first_order_gradient_is_the_query_pair_alone(n, m, steps, pairs, ones):
+@each_block_size
+def test_first_order_gradient_is_the_query_pair_alone(n, m, steps, pairs, ones, small_product, monkeypatch):
+    monkeypatch.setattr(rows, "SMALL_PRODUCT", small_product)
     driven = Driven(n, m, steps, pairs, ones)
     out = np.full((n + 1, m), np.nan)
     driven.layer.gradient(out, second_order=False)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core import rows as module
-from maml_exp.core.rows import flat, row_buffer, rows_product, shared_product
+from maml_exp.core.rows import RowBuffer, flat, rows_product, shared_product
 
 from .helpers import relative_error
 
@@ -29,19 +29,21 @@ def test_large_matrices_are_summed_in_one_product(monkeypatch):
 
 def test_shared_product_is_every_tasks_rows_times_the_matrix():
     rng = np.random.default_rng(0)
-    rows, matrix = rng.standard_normal((3, 5, 2)), rng.standard_normal((2, 4))
-    exact = np.stack([task @ matrix for task in rows])
-    assert relative_error(shared_product(rows, matrix), exact) < 1e-14
-    out = np.empty((3, 5, 4))
-    assert shared_product(rows, matrix, out) is out
-    assert relative_error(out, exact) < 1e-14
+    rows, matrix, out = rng.standard_normal((3, 5, 2)), rng.standard_normal((2, 4)), np.empty((3, 5, 4))
+    assert shared_product(flat(rows), matrix, out) is out
+    assert relative_error(out, np.stack([task @ matrix for task in rows])) < 1e-14
 
 
 def test_views_of_a_row_buffer_share_its_memory_in_order():
-    rows, views = row_buffer(2, [3, 1, 4], 5, np.dtype(np.float32))
-    assert rows.shape == (16, 5)
-    assert [view.shape for view in views] == [(2, 3, 5), (2, 1, 5), (2, 4, 5)]
-    for number, view in enumerate(views):
-        view.fill(number)
-    assert np.array_equal(rows[:, 0], np.repeat([0, 1, 2], [6, 2, 8]))
-    assert all(np.shares_memory(flat(view), rows) for view in views)
+    buffer = RowBuffer(2, [3, 1, 4], 5, np.dtype(np.float32))
+    assert buffer.whole.shape == (16, 5)
+    assert buffer.whole.dtype == np.float32
+    assert [rows.shape for rows in buffer.flat] == [(6, 5), (2, 5), (8, 5)]
+    assert [rows.shape for rows in buffer.by_task] == [(2, 3, 5), (2, 1, 5), (2, 4, 5)]
+    for number, rows in enumerate(buffer.by_task):
+        rows.fill(number)
+    assert np.array_equal(buffer.whole[:, 0], np.repeat([0, 1, 2], [6, 2, 8]))
+    buffer.whole[:, 0] = np.arange(16)
+    for rows, by_task in zip(buffer.flat, buffer.by_task, strict=True):
+        assert np.array_equal(flat(by_task), rows)
+    assert np.array_equal(buffer.by_task[2][:, :, 0], [[8, 9, 10, 11], [12, 13, 14, 15]])
