@@ -21,7 +21,8 @@ from maml_exp.core.layers import PairedLayer
 from maml_exp.core.training import Trainer
 
 Parts = dict[tuple[str, str], list[float]]  # (what, method): a number an iteration
-METHODS = ("forward", "learn", "backward", "start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient")
+PASSES = ("bind", "forward", "learn", "backward")
+PULL_BACK = ("start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient")
 
 
 class Counted(np.ndarray):
@@ -66,7 +67,7 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
     for number, layer in enumerate(loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
         name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
-        for method in METHODS:
+        for method in PASSES + PULL_BACK:
             setattr(layer, method, timed(getattr(layer, method), name, method))
     f = loop._activation
     value, slope = timed(f.value, "activation", "value"), timed(f.slope, "activation", "slope")

@@ -31,7 +31,7 @@ def _is_positive(z: Array, out: Array | None = None) -> Array:
     return np.greater(z.real, 0, out=out, casting="unsafe")
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)  # a network asks for two at every width
 def _zeros(shape: tuple[int, ...], dtype: np.dtype) -> Array:
     """Zeros, not to be written to: `np.maximum` with an array is three times as fast as with the number 0."""
     zeros = np.zeros(shape, dtype)

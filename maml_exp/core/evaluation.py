@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maml_exp.core.inner_loop import InnerLoop, with_one
+from maml_exp.core.inner_loop import InnerLoop
 from maml_exp.core.network import Network
 from maml_exp.core.tasks import Sinusoids
 
@@ -56,9 +56,8 @@ def _adapting_loop(network: Network, theta: Array, tasks: int, shots: int, lr: f
 def _predictions(loop: InnerLoop, x_support: Array, y_support: Array, x: Array) -> Iterator[Array]:
     """Predictions after 0, 1 .. steps of `loop`, each computed as it is asked for."""
     x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
-    inputs = with_one(x)
     for step in range(loop.steps + 1):
-        yield loop.predict_from(inputs, step)
+        yield loop.predict(x, step)
         if step < loop.steps:
             loop.run_pass(step, x_support, y_support)
 
@@ -81,7 +80,7 @@ def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: 
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
             for step, prediction in enumerate(_predictions(loop, x_support, y_support, tasks.x_grid[part])):
                 residual = prediction - tasks.y_grid[part]
-                errors[part, step] = np.add.reduce(residual * residual, axis=(1, 2)) / residual[0].size
+                errors[part, step] = np.mean(residual * residual, axis=(1, 2))
     return errors
 
 

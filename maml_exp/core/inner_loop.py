@@ -18,11 +18,6 @@ from maml_exp.core.network import Network
 Array = np.ndarray
 
 
-def with_one(x: Array) -> Array:
-    """[x, 1] (..., n + 1): the first layer's bias is the last row of its weights."""
-    return np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
-
-
 class InnerLoop:
     """All passes of a meta-batch, with buffers that live across iterations.
 
@@ -53,6 +48,7 @@ class InnerLoop:
             make_layer(n, m, tasks, points, self.dtype, ones=(index == 0), pairs=pairs)
             for index, (n, m) in enumerate(network.shapes)
         ]
+        # where x goes: the first layer's inputs but for their constant one
         self._data = [inputs[..., :-1] for inputs in self.layers[0].inputs]
         for inputs in self.layers[0].inputs:
             inputs[..., -1] = 1
@@ -81,7 +77,7 @@ class InnerLoop:
         return residual
 
     def _forward(self, r: int, x: Array) -> Array:
-        """Predictions (T, K, m), in a buffer that the next pass with as many points uses again."""
+        """Predictions (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         self._data[r][...] = x
         z = self.layers[0].forward(r)
         for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
@@ -104,10 +100,7 @@ class InnerLoop:
 
     def predict(self, x: Array, r: int) -> Array:
         """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""
-        return self.predict_from(with_one(x), r)
-
-    def predict_from(self, h: Array, r: int) -> Array:
-        """The same for x `with_one` (T, Q, n + 1)."""
+        h = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
         for layer in self.layers[:-1]:
             z = layer.predict(h, r)
             h = self._activation.value(z, out=z)

@@ -41,6 +41,8 @@ class Layer:
 
     inputs[r]    h_r (T, K_r, n)                r_inputs[s]   R{h_s}, not behind constant inputs
     errors[r]    u_r (T, K_r, m)                r_errors[s]   R{u_s}, and at S the same array as u_S
+
+    Of these, `_input_rows` and so on are the same memory as (T K_r, n), `_inputs_t` and `_errors_t` transposed views.
     """
 
     def __init__(self, n: int, m: int, tasks: int, points: Sequence[int], dtype: np.dtype, ones: bool):
@@ -58,7 +60,7 @@ class Layer:
         self._inputs_t, self._errors_t = [transpose(h) for h in self.inputs], [transpose(u) for u in self.errors]
         self._query = slice(tasks * sum(support), tasks * sum(points))
         self._ones = np.ones(self._query.stop, dtype)
-        self._copies_transpose = not ones and m > 1 and n * m < SMALL_MATRIX  # the first layer's is not used
+        self._copies_transpose = not ones and m > 1 and n * m < SMALL_MATRIX  # not where nothing would be gained
         shared = {k: np.empty((tasks, k, m), dtype) for k in points}
         self._z = [shared[k] for k in points]
 
@@ -77,19 +79,24 @@ class Layer:
             np.dot(self._ones[rows], self._right.whole[rows], out=out[-1])
 
     def _shared_forward(self, rows: Array, out: Array) -> Array:
+        """h W + b (T, K, m) of rows (T K, n)."""
         z = shared_product(rows, self.weight, out)
         return z if self.ones else np.add(z, self.bias, out=z)
 
     def _shared_predict(self, h: Array) -> Array:
+        """h W + b (T, Q, m) of any inputs h (T, Q, n)."""
         return self._shared_forward(flat(h), np.empty((*h.shape[:2], self.m), h.dtype))
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
+        """u_r W^T (T, K, n)."""
         return shared_product(self._error_rows[r], self.weight_t, np.empty_like(self.inputs[r]) if out is None else out)
 
     def _shared_r_forward(self, s: int) -> Array:
+        """R{h_s} W (T, K, m), in the buffer of z_s."""
         return shared_product(self._r_input_rows[s], self.weight, self._z[s])
 
     def _shared_r_backward(self, s: int) -> Array:
+        """R{u_s} W^T (T, K, n)."""
         return shared_product(self._r_error_rows[s], self.weight_t, np.empty_like(self.inputs[s]))
 
 
@@ -116,7 +123,7 @@ class PairedLayer(Layer):
         return transpose(self._grams[kind, r, s])
 
     def forward(self, r: int) -> Array:
-        """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
+        """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         z = self._shared_forward(self._input_rows[r], self._z[r])
         for s in range(r):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.errors[s]
@@ -212,7 +219,7 @@ class MultipliedOutLayer(Layer):
             self._r_columns, self._r_rows = np.empty((tasks, points[0], 2), dtype), np.empty_like(self._rows)
 
     def forward(self, r: int) -> Array:
-        """h_r W_r + b_r (T, K, m), in a buffer that the next pass with as many points uses again."""
+        """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         if r == 0:
             return self._shared_forward(self._input_rows[r], self._z[r])
         return self._adapted[r - 1].product(self.inputs[r], self._z[r])
@@ -262,10 +269,10 @@ class MultipliedOutLayer(Layer):
             super().gradient(out, second_order)
             return
         np.add.reduce(self._v.whole, axis=0, out=out)
-        ru = flat(self.r_errors[0])
-        out[: self.n] += flat(self.inputs[0]).T @ ru
+        ru = self._r_error_rows[0]
+        out[: self.n] += self._input_rows[0].T @ ru
         if not self.ones:
-            out[:-1] += flat(self.r_inputs[0]).T @ flat(self.errors[0])
+            out[:-1] += self._r_input_rows[0].T @ self._error_rows[0]
             out[-1] += self._ones[: len(ru)] @ ru
 
     def r_forward(self, s: int) -> Array:

@@ -22,7 +22,7 @@ def flat(rows: Array) -> Array:
 
 
 def shared_product(rows: Array, matrix: Array, out: Array) -> Array:
-    """Write rows (T K, n) times one matrix (n, m), a single product for all tasks, to out (T, K, m)."""
+    """Write rows (T K, n) times one matrix (n, m), a single product for all tasks, to out (T, K, m), in C order."""
     np.dot(rows, matrix, out=flat(out))
     return out
 

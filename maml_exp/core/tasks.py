@@ -38,9 +38,8 @@ class Sinusoids:
         self.settings = settings
         self.inputs, self.outputs = (3 if settings.oracle else 1), 1
         low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
-        self._low, self._width = low, high - low
-        repeats = [1, 1, 1, settings.shots + settings.query]  # what `sample` draws for a task
-        self._lows, self._widths = np.repeat(self._low, repeats), np.repeat(self._width, repeats)
+        draws = [1, 1, 1, settings.shots + settings.query]  # of each, for a task
+        self._low, self._width = np.repeat(low, draws), np.repeat(high - low, draws)
 
     def parameters(self, uniform: Array) -> tuple[Array, Array, Array]:
         """Amplitude, phase (radians) and frequency, (T, 1) each, from uniform numbers (T, 3) in [0, 1)."""
@@ -71,7 +70,7 @@ class Sinusoids:
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
         """A meta-batch of `tasks` tasks with the settings' numbers of support and query points."""
         shots, queries = self.settings.shots, self.settings.query
-        drawn = self._lows + self._widths * rng.random((tasks, 3 + shots + queries))
+        drawn = self._low + self._width * rng.random((tasks, 3 + shots + queries))
         parameters, x = _columns(drawn), drawn[:, 3:]
         y = self.curve(parameters, x)[..., None].astype(dtype)
         x = self.features(parameters, x).astype(dtype)

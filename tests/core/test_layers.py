@@ -24,7 +24,8 @@ class Driven:
     def __init__(self, n, m, steps, pairs, ones=False, dtype=np.float64):
         rng = np.random.default_rng([n, m, steps])
         draw = lambda *shape: rng.standard_normal(shape).astype(dtype)  # noqa: E731
-        points = [SHOTS] * steps + [QUERY]
+        query = SHOTS if steps == 2 else QUERY  # where they are as many, both kinds of passes share buffers
+        points = [SHOTS] * steps + [query]
         self.layer = layer = make_layer(n, m, TASKS, points, dtype, ones, pairs)
         self.matrix = draw(n + 1, m)
         layer.bind(self.matrix)
