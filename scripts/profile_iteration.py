@@ -128,10 +128,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     case = Case(options.width, options.steps, options.shots)
     with threadpool_limits(1):
-        flops, trainer = flops_of(case), Trainer(case.problem)
+        trainer = Trainer(case.problem)
         seconds = watched(trainer, time.perf_counter)
         whole = run(trainer, seconds, options.iterations)
-        print_parts(seconds, flops, whole)
+        print_parts(seconds, flops_of(case), whole)  # in this order: freed memory would cost what is timed page faults
 
 
 if __name__ == "__main__":
