@@ -126,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shots", type=int, default=10)
     parser.add_argument("--iterations", type=int, default=500)
     options = parser.parse_args(arguments)
+    if min(options.width, options.shots, options.iterations) < 1 or options.steps < 0:
+        parser.error("--width, --shots and --iterations must be at least 1, --steps at least 0")
     case = Case(options.width, options.steps, options.shots)
     with threadpool_limits(1):
         trainer = Trainer(case.problem)

@@ -83,8 +83,8 @@ class EvaluationSettings:
     grid: int = 100  # evenly spaced x on which the error is measured
     plots: bool = True  # draw plots/ at the end
     objective: str = "mean"  # of the errors over tasks: the number that sweeps minimise
-    objective_shots: int | None = None  # after adapting to so many points; null: task.shots
-    objective_steps: int | None = None  # with so many gradient steps; null: inner.steps
+    objective_shots: int | None = None  # after adapting to so many points; null: task.shots if evaluated
+    objective_steps: int | None = None  # with so many gradient steps; null: inner.steps, from 1 to steps
 
     def __post_init__(self):
         need.require_integer("evaluation.seed", self.seed, 0, 2**63 - 1)

@@ -102,7 +102,8 @@ class Verdict:
         title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({self.config.algorithm.name})"
         rows = [["steps", name, "median", "random initialisation", "median", "gain"]]
-        for step in (s for s in metrics.FINAL_STEPS if s <= evaluation.steps):
+        steps = {*metrics.FINAL_STEPS, self.config.objective_steps, evaluation.steps}
+        for step in sorted(step for step in steps if step <= evaluation.steps):
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
             rows.append([str(step), *_cells(trained, step), *_cells(random, step), gain])
         lines = [title, as_text(rows), "means with 95% confidence intervals over tasks"]

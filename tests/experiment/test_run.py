@@ -166,6 +166,12 @@ def test_the_table_printed_is_the_summary_s(smoke):
     assert "10 support points" in process.stdout
 
 
+def test_the_table_has_the_step_trained_for_and_the_last_one(tmp_path, capsys):
+    train(tmp_path / "run", "inner.steps=3", "evaluation.steps=7")
+    rows = [line.split()[0] for line in capsys.readouterr().out.splitlines() if "±" in line]
+    assert rows == ["0", "1", "3", "5", "7"]
+
+
 def test_numbers_in_the_table_never_touch(tmp_path, capsys):
     folder = train(tmp_path / "run", "inner.lr=1", "evaluation.steps=1", "task.shots=10")  # errors of many digits
     results = read_summary(folder)["evaluation"]["shots"]["10"]
