@@ -1,7 +1,7 @@
 """Time and memory of training, against JAX and PyTorch, on one core and one thread each.
 
     python scripts/benchmark.py                  everything, about twenty minutes
-    python scripts/benchmark.py --main           the comparison with JAX and PyTorch alone, four minutes
+    python scripts/benchmark.py --main           the comparison with JAX and PyTorch alone, some six minutes
     python scripts/benchmark.py --quick          two of its cases, less than a minute
     python scripts/benchmark.py --sizes 40 256   these widths only
 

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,9 +75,8 @@ def load(path: Path) -> Checkpoint:
     try:
         if path.stat().st_size > LARGEST:
             raise CheckpointError(f"{path} is too large to be a checkpoint")
-        if not zipfile.is_zipfile(path):  # numpy would take it for a pickle, and say how to load that
-            raise CheckpointError(f"{path} is not a checkpoint, or only a part of one: it is no whole npz file")
-        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+        # not np.load, which takes anything else for a pickle, and says how to load that
+        with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
         expected = record.pop("sha256")

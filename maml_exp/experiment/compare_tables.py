@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from maml_exp.experiment.console import Table
 from maml_exp.experiment.grouping import Estimate, Group
-from maml_exp.experiment.metrics import FINAL_STEPS
+from maml_exp.experiment.metrics import final_steps
 
 
 def show(value: Estimate) -> str:
@@ -23,7 +23,7 @@ def show(value: Estimate) -> str:
 
 def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     """Errors of every group after a few gradient steps, and what did not finish."""
-    steps = [step for step in FINAL_STEPS if step <= last_step]
+    steps = final_steps(last_step)
     table = [["group", "n", *(f"step {step}" for step in steps), "diverged tasks", "not finished"]]
     for group in groups:
         cells = [show(group.estimate(shots, step)) for step in steps]
@@ -34,7 +34,7 @@ def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
 
 def difference_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     """Every group's error minus the first one's, paired by seed on the same tasks."""
-    steps = [step for step in FINAL_STEPS if step <= last_step]
+    steps = final_steps(last_step)
     table = [["group", "pairs", *(f"step {step}" for step in steps)]]
     for group in groups[1:]:
         differences = [group.difference(groups[0], shots, step) for step in steps]

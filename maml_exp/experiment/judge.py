@@ -82,8 +82,7 @@ class Verdict:
         row = {metrics.OBJECTIVE_TAG: self.objective()}
         for k, errors in self.trained.items():
             mean = statistics(errors).mean
-            steps = [step for step in metrics.FINAL_STEPS if step < len(mean)]
-            row |= {metrics.final_tag(k, step): float(mean[step]) for step in steps}
+            row |= {metrics.final_tag(k, step): float(mean[step]) for step in metrics.final_steps(len(mean) - 1)}
         return row
 
     def arrays(self) -> dict[str, Array]:
@@ -102,8 +101,7 @@ class Verdict:
         title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({self.config.algorithm.name})"
         rows = [["steps", name, "median", "random initialisation", "median", "gain"]]
-        steps = {*metrics.FINAL_STEPS, self.config.objective_steps, evaluation.steps}
-        for step in sorted(step for step in steps if step <= evaluation.steps):
+        for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
             rows.append([str(step), *_cells(trained, step), *_cells(random, step), gain])
         lines = [title, as_text(rows), "means with 95% confidence intervals over tasks"]

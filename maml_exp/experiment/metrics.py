@@ -37,9 +37,14 @@ def final_tag(shots: int, step: int) -> str:
     return f"final/mean_K{shots}_step_{step:02d}"
 
 
+def final_steps(last: int) -> list[int]:
+    """Those of `FINAL_STEPS` that an evaluation with `last` gradient steps has."""
+    return [step for step in FINAL_STEPS if step <= last]
+
+
 def final_tags(evaluation: dict[str, Any]) -> list[str]:
     """Tags of the final evaluation, the metrics of the HParams tab, from the settings of evaluation."""
-    steps = [step for step in FINAL_STEPS if step <= evaluation["steps"]]
+    steps = final_steps(evaluation["steps"])
     return [OBJECTIVE_TAG, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
 
 
