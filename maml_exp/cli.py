@@ -6,15 +6,15 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from maml_exp.core.errors import SettingError
+from maml_exp.core.checks import SettingError
 
-# verb: (module of maml_exp.experiment, function); imported only when it is called
+# verb: (module of maml_exp.commands, function); imported only when it is called
 VERBS = {
-    "gradcheck": ("proof", "run_gradcheck"),
-    "plot": ("replot", "run_plot"),
+    "gradcheck": ("gradcheck", "run_gradcheck"),
+    "plot": ("plot", "run_plot"),
     "resume": ("resume", "run_resume"),
     "rerun": ("rerun", "run_rerun"),
-    "diff": ("differences", "run_diff"),
+    "diff": ("diff", "run_diff"),
     "compare": ("compare", "run_compare"),
 }
 
@@ -25,7 +25,7 @@ def train(arguments: Sequence[str]) -> int:
     if first and "=" not in first and not first.startswith(("-", "~")):
         raise SettingError(f"{first} is neither a verb ({', '.join(VERBS)}) nor a setting such as inner.lr=0.02")
 
-    from maml_exp.experiment.hydra_app import launch
+    from maml_exp.sweep.hydra_run import launch
 
     return launch(arguments)
 
@@ -35,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if arguments[:1] in (["--help"], ["-h"], ["help"]):
-            from maml_exp.experiment.help import help_text
+            from maml_exp.commands.help import help_text
 
             print(help_text())
             return 0
         if arguments and arguments[0] in VERBS:
             module, function = VERBS[arguments[0]]
-            return getattr(import_module(f"maml_exp.experiment.{module}"), function)(arguments[1:])
+            return getattr(import_module(f"maml_exp.commands.{module}"), function)(arguments[1:])
         return train(arguments)
     except SettingError as error:
         print(f"maml-exp: {error}", file=sys.stderr)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import maml_exp.core
-from maml_exp.core import reference
-from maml_exp.core.layers import pairs_pay
-from maml_exp.core.meta_gradient import ALGORITHMS, MetaGradient, mean_square
+from maml_exp.core.inner.layer import pairs_pay
+from maml_exp.core.learners.gradient import ALGORITHMS, MetaGradient, mean_square
 from maml_exp.core.network import Network, initial_parameters
-from maml_exp.core.tasks import Batch
+from maml_exp.core.proof import reference
+from maml_exp.core.tasks.sinusoid import Batch
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "derivation.md").read_text(encoding="utf-8")

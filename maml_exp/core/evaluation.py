@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maml_exp.core.inner_loop import InnerLoop
+from maml_exp.core.inner.loop import InnerLoop
 from maml_exp.core.network import Network
-from maml_exp.core.tasks import Sinusoids
+from maml_exp.core.tasks.sinusoid import Sinusoids
 
 Array = np.ndarray
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from maml_exp.core import errors as need
+from maml_exp.core import checks as need
 from maml_exp.core.activations import ACTIVATIONS
-from maml_exp.core.meta_gradient import ALGORITHMS
+from maml_exp.core.learners.gradient import ALGORITHMS
 from maml_exp.core.network import INITIALIZERS
-from maml_exp.core.optimizers import OPTIMIZERS
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.optimizers.updates import OPTIMIZERS
+from maml_exp.core.tasks.sinusoid import TASKS
 
 
 @dataclass

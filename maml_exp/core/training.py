@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maml_exp.core.meta_gradient import MetaGradient
+from maml_exp.core.learners.gradient import MetaGradient
 from maml_exp.core.network import Network, initial_parameters
-from maml_exp.core.optimizers import OPTIMIZERS, OptimizerState, clipped
+from maml_exp.core.optimizers.updates import OPTIMIZERS, OptimizerState, clipped
 from maml_exp.core.settings import (
     AlgorithmSettings,
     InnerSettings,
@@ -16,7 +16,7 @@ from maml_exp.core.settings import (
     OptimizerSettings,
     TaskSettings,
 )
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks.sinusoid import TASKS
 
 Array = np.ndarray
 

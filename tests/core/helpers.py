@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from maml_exp.core.meta_gradient import MetaGradient
+from maml_exp.core.learners.gradient import MetaGradient
 from maml_exp.core.network import Network
-from maml_exp.core.tasks import Batch
+from maml_exp.core.tasks.sinusoid import Batch
 
 INPUTS, OUTPUTS = 2, 3  # several of each, and different: a transposed or dropped axis cannot hide
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from maml_exp.core.activations import ACTIVATIONS
-from maml_exp.core.errors import SettingError
-from maml_exp.core.meta_gradient import ALGORITHMS
+from maml_exp.core.checks import SettingError
+from maml_exp.core.learners.gradient import ALGORITHMS
 from maml_exp.core.network import INITIALIZERS
-from maml_exp.core.optimizers import OPTIMIZERS
+from maml_exp.core.optimizers.updates import OPTIMIZERS
 from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks.sinusoid import TASKS
 
 NAN, INF = float("nan"), float("inf")
 GROUPS = {

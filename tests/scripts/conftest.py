@@ -12,10 +12,10 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 def elsewhere(tmp_path, monkeypatch):
     """Every test works in a folder of its own, and can import from scripts/."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.syspath_prepend(str(SCRIPTS / "reproduce"))
 
 
 @pytest.fixture
 def reproduce():
-    """The command line of scripts/reproduce.py."""
-    return [sys.executable, str(SCRIPTS / "reproduce.py")]
+    """The command line of scripts/reproduce."""
+    return [sys.executable, str(SCRIPTS / "reproduce")]

@@ -1,4 +1,4 @@
-"""The recipes of scripts/reproduce.py, small: their tables against numbers computed here from what the runs saved."""
+"""The recipes of scripts/reproduce, small: their tables against numbers computed here from what the runs saved."""
 
 import csv
 import os
@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from helpers import read_rows, read_status, tree
 
-from maml_exp.experiment import hydra_app
-from tests.sweeps.processes import started_command
+from maml_exp.sweep import hydra_run as hydra_app
+from tests.sweep.processes import started_command
 
 SMALL = ("training.iterations=4", "training.log_every=1", "training.evaluate_every=0", "evaluation.tasks=30")
 COMMON = (*SMALL, "training.meta_batch=3", "evaluation.plots=false")
@@ -122,7 +122,7 @@ def test_the_curvature_table_has_the_logged_share_and_ratios_of_medians(items, t
 def test_diverged_tasks_are_counted_and_their_means_not_averaged_away():
     from recipes.report import Errors, cell
 
-    from maml_exp.experiment.grouping import estimate
+    from maml_exp.comparison.groups import estimate
 
     shown = cell(Errors([estimate([np.inf, 1.0])], np.array([0.25]), np.array([0.1]), np.array([0.125]), 40), 0)
     assert shown == "not finite (median 0.25; 5 of 40 tasks diverged)"
@@ -131,7 +131,7 @@ def test_diverged_tasks_are_counted_and_their_means_not_averaged_away():
 def test_a_run_that_fails_is_named(items):
     from recipes.runs import ensure
 
-    from maml_exp.core.errors import SettingError
+    from maml_exp.core.checks import SettingError
 
     Path("runs").mkdir()
     Path("runs/reproduce").write_text("a file where a folder belongs")

@@ -1,0 +1,41 @@
+"""`maml-exp plot`: a run's figures again, from its folder, without training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from maml_exp.config.saved import load_config, newest_checkpoint, open_run
+from maml_exp.core.checks import SettingError
+from maml_exp.core.training import Trainer
+from maml_exp.store.run_folder import read_json
+
+FORMATS = ("png", "pdf", "svg")
+
+
+def run_plot(arguments: Sequence[str]) -> int:
+    """Draw the figures of a finished run into its plots/ and print their paths."""
+    parser = argparse.ArgumentParser(prog="maml-exp plot", description=run_plot.__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--format", choices=FORMATS, default="png")
+    options = parser.parse_args(arguments)
+
+    folder = open_run(options.run)
+    config = load_config(folder)
+    point = newest_checkpoint(folder, config)
+    if point is None:
+        raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
+    from maml_exp.run.figures import draw_all
+
+    random = Trainer(config.problem).init(config.seed).theta
+    try:
+        evaluation = read_json(folder.summary)["evaluation"]
+        paths = draw_all(config, point.state.theta, random, evaluation, folder.plots, options.format)
+    except OSError as error:
+        raise SettingError(f"{error.filename}: {error.strerror}; finish the run first?") from error
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SettingError(f"{folder.summary} is not a summary of a finished run ({error!r})") from error
+    for path in paths:
+        print(path)
+    return 0

@@ -1,0 +1,111 @@
+"""In what two runs differ: configuration, environment, results to the bit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from maml_exp.config.saved import load_plain_config
+from maml_exp.core.checks import SettingError
+from maml_exp.run import metrics_log as metrics
+from maml_exp.store import provenance
+from maml_exp.store.run_folder import RunFolder, flatten, read_json
+
+NOT_COMPARED = ("host",)  # of the environment: a name, not a cause
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Each a list of lines for people; all empty for runs that are the same."""
+
+    config: list[str]
+    environment: list[str]
+    results: list[str]
+
+    @property
+    def identical(self) -> bool:
+        """Whether the results are equal to the bit."""
+        return not self.results
+
+
+def compare_runs(a: RunFolder, b: RunFolder, shared_steps_only: bool = False) -> Differences:
+    """Compare two runs; with `shared_steps_only` rows beyond the shorter run's last one do not count."""
+    records = [provenance.read_record(run) for run in (a, b)]
+    environments = [flatten({"code": r.get("code"), **_as_dict(r.get("environment"))}) for r in records]
+    return Differences(
+        config=_changed(flatten(load_plain_config(a)), flatten(load_plain_config(b))),
+        environment=[line for line in _changed(*environments) if not line.startswith(NOT_COMPARED)],
+        results=list(_result_differences(a, b, shared_steps_only)),
+    )
+
+
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _changed(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    keys = [*a, *(key for key in b if key not in a)]
+    missing = object()
+    return [
+        f"{key}: {_shown(a.get(key, missing), missing)} -> {_shown(b.get(key, missing), missing)}"
+        for key in keys
+        if a.get(key, missing) != b.get(key, missing)
+    ]
+
+
+def _shown(value: Any, missing: object) -> str:
+    return "(not there)" if value is missing else str(value)[:100]
+
+
+def _result_differences(a: RunFolder, b: RunFolder, shared_steps_only: bool) -> Iterator[str]:
+    rows_a, rows_b = (_comparable_rows(run) for run in (a, b))
+    yield from _row_differences(rows_a, rows_b)
+    if shared_steps_only and len(rows_a) != len(rows_b):
+        return
+    if len(rows_a) != len(rows_b):
+        yield f"metrics.csv has {len(rows_a)} rows -> {len(rows_b)} rows"
+    summary_a, summary_b = (_summary(run) for run in (a, b))
+    for line in _changed(flatten(summary_a), flatten(summary_b)):
+        yield f"summary.json {line}"
+
+
+def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> Iterator[str]:
+    """The first row in which they part, and by how much."""
+    for row_a, row_b in zip(rows_a, rows_b, strict=False):
+        if row_a == row_b:
+            continue
+        tag = next(tag for tag in [*row_a, *row_b] if row_a.get(tag) != row_b.get(tag))
+        x, y = row_a.get(tag), row_b.get(tag)
+        size = f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})" if None not in (x, y) else ""
+        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"
+        return
+
+
+def _comparable_rows(run: RunFolder) -> list[metrics.Row]:
+    """Rows without the columns that no rerun repeats; not-a-number compares as a text does."""
+    rows = [{k: v for k, v in row.items() if k not in metrics.CLOCK_TAGS} for row in metrics.read_rows(run.metrics)]
+    return [{k: v if v == v else float("inf") for k, v in row.items()} for row in rows]
+
+
+def _summary(run: RunFolder) -> dict[str, Any]:
+    try:
+        summary = read_json(run.summary)
+    except (OSError, ValueError):
+        return {}
+    return {key: value for key, value in _as_dict(summary).items() if key not in ("time", "config")}
+
+
+def print_section(title: str, lines: list[str], most: int = 100) -> None:
+    """Print a heading and the lines below it, or that there is no difference."""
+    print(f"{title}: {'identical' if not lines else ''}".rstrip())
+    for line in lines[:most]:
+        print(f"  {line}")
+    if len(lines) > most:
+        print(f"  and {len(lines) - most} more")
+
+
+def require_finished(run: RunFolder) -> None:
+    """Raise `SettingError` for a run without results."""
+    if not run.metrics.is_file():
+        raise SettingError(f"{run.path} has no metrics.csv: there is nothing to compare with")

@@ -1,0 +1,138 @@
+"""Groups of runs that differ in the seed alone, and statistics over their seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maml_exp.core.checks import SettingError
+from maml_exp.store import run_folder as states
+from maml_exp.store.records import BOOKKEEPING, JUDGED_ON, RunRecord
+
+Array = np.ndarray
+# 97.5% quantiles of Student's t distribution for 1 .. 30 degrees of freedom; 1.96 beyond
+T_QUANTILES = (
+    *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
+    *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
+    *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
+)
+
+
+class Estimate(NamedTuple):
+    """A mean over n seeds and the half width of its 95% confidence interval (NaN for one seed)."""
+
+    n: int
+    mean: float
+    ci95: float
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """Mean and Student's 95% confidence interval; infinite where a value is not finite."""
+    values = np.asarray(values, dtype=float)
+    if len(values) == 0:
+        return Estimate(0, float("nan"), float("nan"))
+    if not np.isfinite(values).all():
+        return Estimate(len(values), float("inf"), float("inf"))
+    if len(values) == 1:
+        return Estimate(1, float(values[0]), float("nan"))
+    freedom = len(values) - 1
+    quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else 1.96
+    return Estimate(len(values), float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(len(values))))
+
+
+@dataclass
+class Group:
+    """Runs with the same settings but for the seed."""
+
+    settings: dict[str, Any]
+    label: str = ""
+    runs: dict[Any, RunRecord] = field(default_factory=dict)  # finished, by seed
+    unfinished: Counter = field(default_factory=Counter)  # of the others, by state
+    repeated: int = 0  # finished runs of a seed that was there already
+
+    def add(self, run: RunRecord) -> None:
+        """Put a run in its place."""
+        if run.state != states.FINISHED:
+            self.unfinished[run.state] += 1
+        elif run.seed in self.runs:
+            self.repeated += 1
+        else:
+            self.runs[run.seed] = run
+
+    def errors(self, shots: int, step: int) -> dict[Any, float]:
+        """Mean errors after `step` gradient steps, by seed."""
+        return {
+            seed: float(run.results[shots]["mean"][step]) for seed, run in self.runs.items() if shots in run.results
+        }
+
+    def estimate(self, shots: int, step: int) -> Estimate:
+        """The error over seeds."""
+        return estimate(list(self.errors(shots, step).values()))
+
+    def difference(self, other: Group, shots: int, step: int) -> Estimate:
+        """This group's error minus the other's, over the seeds that both have, on the same tasks."""
+        ours, theirs = self.errors(shots, step), other.errors(shots, step)
+        with np.errstate(invalid="ignore"):
+            return estimate([np.subtract(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
+
+    def objective(self) -> Estimate:
+        """The number that sweeps minimise, over seeds."""
+        return estimate([run.objective for run in self.runs.values()])
+
+    def diverged_tasks(self, shots: int, step: int) -> int:
+        """Tasks with a non-finite error, all seeds together."""
+        return sum(int(run.results[shots]["nonfinite"][step]) for run in self.runs.values() if shots in run.results)
+
+
+def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
+    """Groups, in the order in which they come, and the settings in which they differ; raises `SettingError`."""
+    require_same_tasks(runs)
+    groups: dict[tuple, Group] = {}
+    for run in runs:
+        settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
+        groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
+    found = list(groups.values())
+    keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
+    for group in found:
+        names = {key: _short(key) for key in keys}
+        group.label = ", ".join(f"{names[key]}={_value(group.settings.get(key))}" for key in keys) or "all runs"
+    return found, keys
+
+
+def _short(key: str) -> str:
+    """A setting's name in a label: algorithm for algorithm.name."""
+    return key.removesuffix(".name")
+
+
+def _value(value: Any) -> str:
+    return str(value).replace(" ", "")
+
+
+def require_same_tasks(runs: Sequence[RunRecord]) -> None:
+    """Refuse runs that were judged on different tasks: their errors must not be averaged or compared."""
+    if not runs:
+        raise SettingError("there is no run to compare")
+    for key in JUDGED_ON:
+        values = Counter(str(run.settings.get(key)) for run in runs)
+        if len(values) > 1:
+            shown = ", ".join(f"{value} ({count} runs)" for value, count in values.most_common(4))
+            choice = f"{key}={values.most_common(1)[0][0].replace(' ', '')}"
+            raise SettingError(
+                f"these runs were judged on different tasks and cannot be compared: {key} is {shown}\n"
+                f"choose runs that share it, as with --where '{choice}'"
+            )
+
+
+def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:
+    """Numbers of shots that every finished run was evaluated with, and the gradient steps all of them made."""
+    runs = [run for group in groups for run in group.runs.values()]
+    if not runs:
+        raise SettingError("none of these runs is finished; there is nothing to compare")
+    shared = set.intersection(*(set(run.results) for run in runs))
+    if not shared:
+        raise SettingError("these runs share no number of evaluation.shots; there is nothing to compare")
+    return {k: min(len(run.results[k]["mean"]) for run in runs) - 1 for k in sorted(shared)}

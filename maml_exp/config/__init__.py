@@ -1,0 +1,1 @@
+"""What a run is told: the schema, composing conf/ and overrides, saved configurations."""

@@ -1,0 +1,1 @@
+"""The passes of a gradient inner loop; knows no method."""

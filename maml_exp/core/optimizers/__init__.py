@@ -1,0 +1,1 @@
+"""Optimizers of the outer loop, a file each."""

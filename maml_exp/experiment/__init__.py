@@ -1,1 +1,0 @@
-"""The runner around the core: configuration, files, TensorBoard, figures, commands."""

@@ -1,0 +1,135 @@
+"""Figures of one run. The only module that imports matplotlib, and only when a figure is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.config.schema import Config
+from maml_exp.core.checks import SettingError
+from maml_exp.core.evaluation import FixedTasks, adapt_and_predict, fixed_tasks
+from maml_exp.core.tasks.sinusoid import TASKS
+
+Array = np.ndarray
+# Okabe and Ito's colours, told apart by readers with colour vision deficiency
+BLACK, GREY, ORANGE, BLUE, GREEN, RED = "#000000", "#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00"
+COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", BLACK)
+MARKERS = "osD^vPX"
+STYLE = {
+    "figure.dpi": 120,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+}
+STEP_LINES = ((0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-"))  # gradient steps shown, and how
+FINETUNE_TASKS, DRAWN_POINTS = 4, 50
+
+
+@contextmanager
+def figure(
+    path: Path, rows: int, columns: int, size: tuple[float, float], style: str | None = None, **options
+) -> Iterator[Any]:
+    """Subplots that are saved to `path` and closed, whatever happens; `style` is one of matplotlib's, over ours."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    if style is not None and style not in plt.style.available:
+        raise SettingError(f"--style {style} is not usable: it must be one of {', '.join(plt.style.available)}")
+    with plt.rc_context(STYLE), plt.style.context(style or {}):
+        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+        try:
+            yield fig, axes
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # no date or version in the file: the same run gives the same picture
+            metadata = {"Software": None} if path.suffix == ".png" else None
+            fig.savefig(path, metadata=metadata)
+        finally:
+            plt.close(fig)
+
+
+def draw_all(
+    config: Config, theta: Array, random: Array, evaluation: dict[str, Any], folder: Path, suffix: str = "png"
+) -> list[Path]:
+    """Draw both figures of a run into `folder`; returns their paths."""
+    paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
+    draw_finetune(config, theta, random, evaluation["lr"], paths[0])
+    draw_adaptation(config, evaluation, paths[1])
+    return paths
+
+
+def draw_finetune(config: Config, theta: Array, random: Array, lr: float, path: Path) -> None:
+    """Predictions on a few fixed tasks, before and after 1 and 10 steps; below, the random initialisation's."""
+    tasks = plotted_tasks(config, FINETUNE_TASKS)
+    size = (2.6 * FINETUNE_TASKS, 5.2)
+    with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
+        rows = ((f"this run ({config.algorithm.name})", theta), ("random initialisation", random))
+        for row, (label, weights) in zip(axes, rows, strict=True):
+            for task, axis in enumerate(row):
+                draw_task(axis, config, tasks, task, weights, lr)
+            row[0].set_ylabel(f"{label}\ny")
+        for number, axis in enumerate(axes[0], start=1):
+            axis.set_title(f"task {number}")
+        for axis in axes[1]:
+            axis.set_xlabel("x")
+        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+
+
+def plotted_tasks(config: Config, tasks: int) -> FixedTasks:
+    """The first evaluation tasks, with as many points of their curves as are drawn."""
+    evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
+    return fixed_tasks(family, evaluation.seed, tasks, config.objective_shots, DRAWN_POINTS)
+
+
+def draw_task(axis: Any, config: Config, tasks: FixedTasks, task: int, weights: Array, lr: float) -> None:
+    """One task: true curve, support points, predictions before and after 1 and 10 gradient steps."""
+    one = slice(task, task + 1)
+    support, x = (tasks.x_support[one], tasks.y_support[one]), tasks.x_grid[one]
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = adapt_and_predict(config.problem.network, weights, *support, x, lr, config.evaluation.steps)
+    drawn_x, true = x[0, :, 0], tasks.y_grid[task, :, 0]
+    axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
+    for step, colour, style in [line for line in STEP_LINES if line[0] < len(made)]:
+        label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
+        axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    axis.plot(support[0][0, :, 0], support[1][0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+    reach = 1.6 * np.abs(true).max() + 0.1
+    axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
+
+
+def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> None:
+    """Error against gradient steps for every number of shots: mean with its 95% band, and median."""
+    shots = evaluation["shots"]
+    steps = np.arange(evaluation["steps"] + 1)
+    with figure(path, 1, len(shots), (3.2 * len(shots) + 0.6, 3.6), sharey=True) as (fig, axes):
+        for axis, (k, results) in zip(axes[0], shots.items(), strict=True):
+            for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
+                curve = {name: np.array(values, dtype=float) for name, values in results[key].items()}
+                for name in ("mean", "ci95", "median"):
+                    curve[name][~np.isfinite(curve[name])] = np.nan  # no number, no line
+                axis.plot(steps, curve["mean"], color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
+                low = np.maximum(curve["mean"] - curve["ci95"], 1e-12)
+                axis.fill_between(steps, low, curve["mean"] + curve["ci95"], color=colour, alpha=0.25, lw=0)
+                axis.plot(steps, curve["median"], color=colour, ls="--", lw=1, label=f"{label}, median")
+                _say_diverged(axis, curve["nonfinite"], evaluation["tasks"], label, colour)
+            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
+        axes[0, 0].set_ylabel("mean squared error")
+        title = f"{config.algorithm.name}: {evaluation['tasks']} tasks, gradient steps with rate {evaluation['lr']:g}"
+        fig.suptitle(title)
+        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def _say_diverged(axis: Any, nonfinite: Array, tasks: int, label: str, colour: str) -> None:
+    if nonfinite.any():
+        text = f"{int(nonfinite.max())} of {tasks} tasks diverge\n({label})"
+        height = 0.98 if colour == BLUE else 0.86
+        axis.text(0.98, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)

@@ -1,0 +1,231 @@
+"""One run, from a checked configuration to a finished folder, in one go or resumed."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maml_exp.config.saved import newest_checkpoint
+from maml_exp.config.schema import Config, every, is_logged, to_yaml
+from maml_exp.core.evaluation import statistics
+from maml_exp.core.training import Trainer
+from maml_exp.run import metrics_log as metrics
+from maml_exp.run.final_evaluation import Verdict, evaluation_tasks, judge, task_errors
+from maml_exp.run.progress import Progress, log, logging_to
+from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
+from maml_exp.store import checkpoints, provenance
+from maml_exp.store import run_folder as states
+from maml_exp.store.checkpoints import Checkpoint
+from maml_exp.store.run_folder import RunFolder
+
+
+class DivergedError(Exception):
+    """The meta-loss is no longer finite."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended."""
+
+    state: str
+    folder: Path
+    message: str = ""
+    exit_status: int = 1
+    verdict: Verdict | None = None  # of a finished run
+
+
+def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
+    """Run a configuration in its folder; whatever happens is logged there and said in status.json.
+
+    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint. A file
+    `stop` that appears has the effect of SIGINT. Raises `SettingError` if another process is writing the folder.
+    """
+    from threadpoolctl import threadpool_limits
+
+    folder = RunFolder(path)
+    with (
+        states.locked(path),
+        logging_to(folder.log),
+        threadpool_limits(config.threads),
+        caught_signals(stop) as signals,
+    ):
+        run, status = None, 1
+        try:
+            run = Run(config, folder, signals)
+            return run.to_the_end(resume)
+        except InterruptedRunError as error:
+            made = run.step if run else 0
+            state, message, status = states.INTERRUPTED, f"{error} after iteration {made}", error.exit_status
+            log.warning("%s; to go on: maml-exp resume %s", message, path)
+        except DivergedError as error:
+            state, message = states.DIVERGED, str(error)
+            log.error(message)
+        except OSError as error:
+            state, message = states.FAILED, f"cannot write {error.filename}: {error.strerror}"
+            log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
+        except (Exception, SystemExit) as error:  # logged with its traceback; a sweep goes on with its other jobs
+            state, message = states.FAILED, f"{type(error).__name__}: {error}"
+            log.exception("%s (the traceback is in %s)", message, folder.log)
+        try:
+            folder.write_status(state, run.step if run else 0, config.training.iterations, message)
+        except OSError as error:
+            log.error("cannot write %s: %s", error.filename, error.strerror)
+        return Outcome(state, path, message, status)
+
+
+class Run:
+    """One run while it runs: training state, running sums, log."""
+
+    def __init__(self, config: Config, folder: RunFolder, signals: Signals):
+        self.config, self.folder, self._signals = config, folder, signals
+        self._trainer = Trainer(config.problem)
+        self._initial = self._state = self._trainer.init(config.seed)
+        self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
+        self._seconds = 0.0
+
+    @property
+    def step(self) -> int:
+        """Iterations made."""
+        return self._state.step
+
+    def to_the_end(self, resume: bool) -> Outcome:
+        """Train, evaluate, plot."""
+        finished = False
+        with self._signals.deferred():
+            self._open(resume)
+        try:
+            with self._signals.deferred():
+                self._train()
+            outcome = self._finish()
+            finished = True
+            return outcome
+        finally:
+            self._log.close(success=finished)
+
+    def _open(self, resume: bool) -> None:
+        """Write what is known before the first step, or take up what an earlier process left."""
+        rows: list[metrics.Row] = []
+        point = newest_checkpoint(self.folder, self.config, to_resume=True) if resume else None
+        if point is not None:
+            self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
+            rows = [
+                row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
+            ]
+        if resume:
+            self.folder.clear_half_written()
+            provenance.record_resume(self.folder, self.config, self.step)
+            if point is None:
+                log.warning("there is no usable checkpoint; the run starts over")
+            log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
+        else:
+            states.write_atomically(self.folder.config, to_yaml(self.config).encode())
+            provenance.record_start(self.folder, self.config)
+        self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
+        self._log = metrics.MetricsLog(self.folder, self.config, rows)
+        log.info("%s in %s", describe(self.config), self.folder.path)
+
+    def _train(self) -> None:
+        training = self.config.training
+        last, progress = training.iterations, Progress(self.step, training.iterations, self.config.algorithm.name)
+        started, logged = time.perf_counter(), self.step
+        try:
+            while self.step < last:
+                self._state, values = self._trainer.train_step(self._state)
+                self._add(values)
+                if is_logged(training, self.step):
+                    self._log_row(time.perf_counter() - started, self.step - logged)
+                    started, logged = time.perf_counter(), self.step
+                if every(training.checkpoint_every, self.step, last) or self.step == last:
+                    paused = time.perf_counter()
+                    self._save()
+                    started += time.perf_counter() - paused
+                if self.step % 16 == 0 or self.step == last:
+                    progress.update(self.step, values["meta/loss"])
+                if self._signals.received:
+                    self._save()
+                    self._signals.check()
+        finally:
+            progress.close()
+
+    def _add(self, values: dict[str, float]) -> None:
+        """Add an iteration's metrics to the sums since the last row."""
+        loss = values["meta/loss"]
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the meta-loss is {loss} at iteration {self.step}; "
+                "try a smaller optimizer.lr or inner.lr, or optimizer.clip_norm=10"
+            )
+        for tag, value in values.items():
+            self._sums[tag] = self._sums.get(tag, 0.0) + value
+        self._sums["count"] = self._sums.get("count", 0.0) + 1
+
+    def _log_row(self, elapsed: float, iterations: int) -> None:
+        """Log means since the last row, the speed, and now and then a small evaluation."""
+        self._seconds += elapsed
+        count = self._sums.pop("count")
+        row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
+        self._sums = {}
+        training = self.config.training
+        if every(training.evaluate_every, self.step, training.iterations):
+            row |= self._small_evaluation()
+        self._log.write(row)
+
+    def _small_evaluation(self) -> metrics.Row:
+        tasks, row = evaluation_tasks(self.config, self.config.evaluation.tasks_in_training), {}
+        lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
+        for shots, errors in task_errors(self.config, self._state.theta, tasks, lr).items():
+            result = statistics(errors)
+            for step in range(errors.shape[1]):
+                row[metrics.evaluation_tag(shots, "mean", step)] = float(result.mean[step])
+                row[metrics.evaluation_tag(shots, "median", step)] = float(result.median[step])
+        return row
+
+    def _save(self) -> None:
+        self._log.sync()
+        point = Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds)
+        checkpoints.save(self.folder.checkpoints, point)
+        checkpoints.prune(self.folder.checkpoints, self.config.training.keep_checkpoints)
+        self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
+
+    def _finish(self) -> Outcome:
+        """Evaluate and plot; everything here can be done again from the last checkpoint."""
+        self._signals.check()
+        verdict = judge(self.config, self._state.theta, self._initial.theta)
+        summary = self._summary(verdict)
+        if self.config.evaluation.plots:
+            self._plot(summary)
+        with self._signals.deferred():
+            self._log.write({"step": self.step, **verdict.final_metrics()})
+            checkpoints.save_arrays(self.folder.evaluation, verdict.arrays())
+            states.write_json(self.folder.summary, summary)
+            self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
+        return Outcome(states.FINISHED, self.folder.path, exit_status=0, verdict=verdict)
+
+    def _summary(self, verdict: Verdict) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "parameters_sha256": checkpoints.parameters_sha256(self._state.theta),
+            "objective": verdict.objective(),
+            "evaluation": verdict.summary(),
+            "config": self.config.to_dict(),
+            "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},
+        }
+
+    def _plot(self, summary: dict[str, Any]) -> None:
+        from maml_exp.run import figures as plots
+
+        theta, random = self._state.theta, self._initial.theta
+        for png in plots.draw_all(self.config, theta, random, summary["evaluation"], self.folder.plots):
+            self._log.board.image(png.stem, png, self.step)
+
+
+def describe(config: Config) -> str:
+    """A run in a line: algorithm, network, inner loop, iterations."""
+    network = "-".join(map(str, config.problem.network.sizes))
+    inner = f", {config.inner.steps} inner step{'s' * (config.inner.steps != 1)} of rate {config.inner.lr:g}"
+    how = "" if config.algorithm.name == "joint" else inner
+    return f"{config.algorithm.name}, {network} {config.model.activation}{how}, {config.training.iterations} iterations"

@@ -1,0 +1,102 @@
+"""TensorBoard event files. The only module that imports tensorboardX.
+
+Events are written in the caller's thread and handed to the system at every `flush`: what was logged
+survives a kill, and a full disk is an OSError here rather than a dead writer thread.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from maml_exp.store.run_folder import naming
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have imports of a module that is not imported yet fail."""
+    absent = module not in sys.modules
+    if absent:
+        sys.modules[module] = None
+    try:
+        yield
+    finally:
+        if absent:
+            del sys.modules[module]
+
+
+with without("torch"):  # tensorboardX imports it where it is installed, for more than a second, and we need none of it
+    from tensorboardX import summary
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto.api_pb2 import Status
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
+    from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
+
+DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
+
+
+class Board:
+    """One event file in a run's folder; older ones there are replaced."""
+
+    def __init__(self, folder: Path):
+        for old in folder.glob("events.out.tfevents.*"):
+            old.unlink()
+        self._folder = folder
+        # a suffix of our own: names have one-second resolution
+        with naming(folder):
+            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+
+    def _write(self, value: Summary, step: int = 0, walltime: float | None = None) -> None:
+        """Append an event and hand it to the system."""
+        event = Event(wall_time=time.time() if walltime is None else walltime, step=step, summary=value)
+        with naming(self._folder):
+            self._writer.write_event(event)
+            self._writer.flush()
+
+    def scalars(self, values: dict[str, float], step: int, walltime: float) -> None:
+        """A point of each of several curves."""
+        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        self._write(Summary(value=points), step, walltime)
+
+    def text(self, tag: str, markdown: str) -> None:
+        """A text, shown under Text."""
+        self._write(summary.text(tag, markdown))
+
+    def image(self, tag: str, png: Path, step: int) -> None:
+        """A PNG file, shown under Images just as it is."""
+        content = png.read_bytes()
+        width, height = struct.unpack(">II", content[16:24])  # PNG's first chunk
+        image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content)
+        self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+
+    def session_start(self, hparams: dict[str, Any], metric_tags: list[str], swept: Collection[str] = ()) -> None:
+        """This run's row in the HParams tab: its settings, `swept` ones in front, and its metrics."""
+        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(metric_tags, 0.0))
+        plugin = experiment.value[0].metadata.plugin_data
+        data = HParamsPluginData.FromString(plugin.content)
+        for info in data.experiment.hparam_infos:
+            if any(info.name == key or info.name.startswith(f"{key}.") for key in swept):
+                info.MergeFromString(DIFFERS)
+        plugin.content = data.SerializeToString()
+        if metric_tags:  # TensorBoard takes its columns from one of the runs that name them
+            self._write(experiment)
+        self._write(start)
+
+    def session_end(self, success: bool) -> None:
+        """The status of this run's row in the HParams tab."""
+        status = Status.Value("STATUS_SUCCESS" if success else "STATUS_FAILURE")
+        data = HParamsPluginData(session_end_info=SessionEndInfo(status=status, end_time_secs=time.time()), version=0)
+        plugin = SummaryMetadata.PluginData(plugin_name="hparams", content=data.SerializeToString())
+        metadata = SummaryMetadata(plugin_data=plugin)
+        self._write(Summary(value=[Summary.Value(tag="_hparams_/session_end_info", metadata=metadata)]))
+
+    def close(self) -> None:
+        """Close the file."""
+        with naming(self._folder):
+            self._writer.close()

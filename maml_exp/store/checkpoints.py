@@ -1,0 +1,135 @@
+"""Checkpoints: npz files without pickles that hold all a run needs to go on, or that are refused.
+
+Arrays `theta`, `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the
+generator's state, the running sums of the metrics, the seconds spent, the resolved configuration and
+a SHA-256 over all of it. A file is written beside its place, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.core.optimizers.updates import OptimizerState
+from maml_exp.core.training import TrainState
+from maml_exp.store.run_folder import write_atomically
+
+FORMAT = 1
+LARGEST = 8 * 2**30  # bytes; refuse to read more than that of a stranger's file
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be used; the message names the file and why."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds."""
+
+    state: TrainState
+    config: dict[str, Any]  # resolved, plain
+    sums: dict[str, float]  # of the metrics since the last logged row
+    seconds: float  # spent training
+
+
+def file_name(step: int) -> str:
+    """step_00010000.npz: the names sort as the steps do."""
+    return f"step_{step:08d}.npz"
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint and return its path; raises OSError naming the file."""
+    state = checkpoint.state
+    arrays = {"theta": state.theta} | {f"moment_{i}": moment for i, moment in enumerate(state.optimizer.moments)}
+    record = {
+        "format": FORMAT,
+        "step": state.step,
+        "count": state.optimizer.count,
+        "generator": state.rng.bit_generator.state,
+        "sums": checkpoint.sums,
+        "seconds": checkpoint.seconds,
+        "config": checkpoint.config,
+    }
+    record["sha256"] = digest(arrays, record)
+    path = folder / file_name(state.step)
+    save_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
+    return path
+
+
+def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to an npz file, whole or not at all; raises OSError naming the file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and verify a checkpoint; raises `CheckpointError` for anything but a whole one of ours."""
+    try:
+        if path.stat().st_size > LARGEST:
+            raise CheckpointError(f"{path} is too large to be a checkpoint")
+        # not np.load, which takes anything else for a pickle, and says how to load that
+        with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        record = json.loads(str(arrays.pop("record")))
+        expected = record.pop("sha256")
+        if record["format"] != FORMAT:
+            raise CheckpointError(f"{path} has format {record['format']!r}; this version reads format {FORMAT}")
+        if digest(arrays, record) != expected:
+            raise CheckpointError(f"{path} is damaged: its checksum does not match")
+        return _from_parts(arrays, record)
+    except CheckpointError:
+        raise
+    except Exception as error:  # numpy raises whatever damage makes it stumble over
+        raise CheckpointError(f"{path} is not a readable checkpoint ({error})") from error
+
+
+def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkpoint:
+    rng = np.random.default_rng()
+    rng.bit_generator.state = record["generator"]
+    theta, moments = arrays["theta"], tuple(arrays[f"moment_{i}"] for i in range(len(arrays) - 1))
+    if any((moment.shape, moment.dtype) != (theta.shape, theta.dtype) for moment in moments):
+        raise ValueError("its moments do not fit its parameters")
+    sums = {str(tag): float(total) for tag, total in record["sums"].items()}
+    state = TrainState(theta, OptimizerState(int(record["count"]), moments), int(record["step"]), rng)
+    return Checkpoint(state, record["config"], sums, float(record["seconds"]))
+
+
+def digest(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of the arrays and over the record."""
+    total = hashlib.sha256(json.dumps(record, sort_keys=True).encode())
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        total.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        total.update(array.tobytes())
+    return total.hexdigest()
+
+
+def parameters_sha256(theta: np.ndarray) -> str:
+    """SHA-256 of the parameters' bytes: two runs with the same are equal to the bit."""
+    return hashlib.sha256(np.ascontiguousarray(theta).tobytes()).hexdigest()
+
+
+def listed(folder: Path) -> list[Path]:
+    """The checkpoint files in a folder, newest step first."""
+    if not folder.is_dir():
+        return []
+    return sorted((p for p in folder.iterdir() if re.fullmatch(r"step_\d{8,}\.npz", p.name)), key=step_of, reverse=True)
+
+
+def step_of(path: Path) -> int:
+    """The step in a checkpoint's file name."""
+    return int(path.stem.removeprefix("step_"))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all but the `keep` newest checkpoints (0 keeps all)."""
+    for path in listed(folder)[keep:] if keep else []:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,133 @@
+"""Finding runs and reading what comparing them needs: small text files, no checkpoint, thousands in seconds."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.config.saved import load_plain_config
+from maml_exp.core.checks import SettingError
+from maml_exp.run import metrics_log as metrics
+from maml_exp.store import run_folder as states
+from maml_exp.store.run_folder import RunFolder, flatten, read_json
+
+Array = np.ndarray
+# settings that change neither what is learned nor what is measured
+BOOKKEEPING = {
+    "seed",
+    "name",
+    "threads",
+    "training.log_every",
+    "training.evaluate_every",
+    "training.checkpoint_every",
+    "training.keep_checkpoints",
+    "training.log_curvature",
+    "evaluation.tasks_in_training",
+    "evaluation.plots",
+}
+# settings that say on what a run is judged: results are put beside each other only where these agree
+JUDGED_ON = (
+    "task.name",
+    "task.amplitude",
+    "task.phase",
+    "task.frequency",
+    "task.x_range",
+    "evaluation.seed",
+    "evaluation.tasks",
+    "evaluation.grid",
+)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is known of a run without its checkpoints."""
+
+    folder: Path
+    state: str
+    settings: dict[str, Any]  # dotted
+    results: dict[int, dict[str, Array]]  # by shots: mean, median, nonfinite, random (steps + 1); empty if unfinished
+    objective: float  # NaN where there is none
+    sha256: str | None
+    lr: float  # of the evaluation's gradient steps; NaN if unfinished
+
+    @property
+    def seed(self) -> Any:
+        """The run's seed."""
+        return self.settings.get("seed")
+
+
+def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
+    """Every run at or below the paths, each once, in the order of their names; raises `SettingError`."""
+    seen: set[Path] = set()
+    for path in paths:
+        if not path.is_dir():
+            raise SettingError(f"{path} is not a folder")
+        for run in _walk(path):
+            if (resolved := run.resolve()) not in seen:
+                seen.add(resolved)
+                yield RunFolder(run)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """Depth first; a run's own folders are not searched."""
+    if (path / ".hydra" / "config.yaml").is_file():
+        yield path
+        return
+    with os.scandir(path) as entries:
+        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+    for name in sorted(folders, key=_natural):
+        yield from _walk(path / name)
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Orders 2_b before 10_a: the first group of a sweep is that of its first job."""
+    parts = re.split(r"(\d+)", name)
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def read_run(run: RunFolder) -> RunRecord:
+    """A run's settings, state and results; raises `SettingError` for a configuration that is not of our kind."""
+    settings = flatten(load_plain_config(run))
+    state, nan = str(run.read_status().get("state")), float("nan")
+    if state != states.FINISHED:
+        return RunRecord(run.path, state, settings, {}, nan, None, nan)
+    try:
+        summary = read_json(run.summary)
+        results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()}
+        objective, lr = _float(summary["objective"]), _float(summary["evaluation"]["lr"])
+        return RunRecord(run.path, state, settings, results, objective, str(summary["parameters_sha256"]), lr)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan)
+
+
+def _results(part: dict[str, Any]) -> dict[str, Array]:
+    trained, random = part["trained"], part["random"]
+    numbers = {"mean": trained["mean"], "median": trained["median"], "random": random["mean"]}
+    found = {name: np.array([_float(value) for value in values]) for name, values in numbers.items()}
+    return {**found, "nonfinite": np.array(trained["nonfinite"], dtype=int)}
+
+
+def _float(value: Any) -> float:
+    """A number of summary.json, where null stands for one that is not finite."""
+    return float("inf") if value is None else float(value)
+
+
+def training_curve(run: RunFolder) -> tuple[Array, Array]:
+    """Steps and meta-losses (N,) of a run's metrics.csv."""
+    steps, losses = [], []
+    if run.metrics.is_file():
+        wanted = ["step", metrics.TRAINING_TAGS[0]]
+        with open(run.metrics, encoding="utf-8", errors="replace") as file:
+            if next(file, "").strip().split(",", 2)[:2] == wanted:
+                for line in file:
+                    step, loss, *_ = [*line.strip().split(",", 2), "", ""]
+                    if step.isdecimal() and loss and line.endswith("\n"):
+                        steps.append(int(step))
+                        losses.append(float(loss))
+    return np.array(steps), np.array(losses)

@@ -1,0 +1,183 @@
+"""A run's folder: its layout, its status, and files that are either whole or not there."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from maml_exp.core.checks import SettingError
+
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked there
+    fcntl = None
+
+PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
+RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
+
+
+class RunFolder:
+    """Paths of one run and its small JSON files.
+
+    See docs/run-folder.md for what each file holds.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path, self._started = Path(path), timestamp()
+        self.config = self.path / ".hydra" / "config.yaml"
+        self.overrides = self.path / ".hydra" / "overrides.yaml"
+        self.log = self.path / "maml_exp.log"
+        self.metrics = self.path / "metrics.csv"
+        self.status = self.path / "status.json"
+        self.summary = self.path / "summary.json"
+        self.provenance = self.path / "provenance.json"
+        self.evaluation = self.path / "evaluation.npz"
+        self.checkpoints = self.path / "checkpoints"
+        self.plots = self.path / "plots"
+
+    def clear_half_written(self) -> None:
+        """Delete temporary files that a killed process left behind."""
+        for folder in (self.path, self.config.parent, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                path.unlink()
+
+    @property
+    def written(self) -> list[Path]:
+        """Everything below the folder that a run opens or makes."""
+        files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
+        return [*files, self.path / ".lock", self.path / ".hydra", self.config, self.checkpoints, self.plots]
+
+    def write_status(self, state: str, step: int, iterations: int, error: str | None = None) -> None:
+        """Say what has become of the run: one of the states above, iterations made, and an error if any."""
+        times = {"started": self._started, "updated": timestamp()}
+        process = {"pid": os.getpid(), "host": socket.gethostname(), **times}
+        status = {"state": state, "step": step, "iterations": iterations, "error": error}
+        write_json(self.status, {**status, **process})
+
+    def read_status(self) -> dict[str, Any]:
+        """The status, or one with state 'unknown' where there is none that can be read."""
+        try:
+            status = read_json(self.status)
+            return status if isinstance(status, dict) else {"state": "unknown"}
+        except (OSError, ValueError):
+            return {"state": "unknown"}
+
+
+def create_folder(path: Path, exact: bool = False) -> Path:
+    """Make a new folder that no other run has: `path`, or path-2, path-3 ... where that exists.
+
+    With `exact` only an absent or empty `path` will do; else `SettingError`. Making the folder is what
+    claims it, so two runs started in the same instant get two folders.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if exact and path.is_dir() and not any(path.iterdir()):
+            return path
+        for number in range(1, 10_000):
+            candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
+            try:
+                candidate.mkdir()
+                return candidate
+            except FileExistsError:
+                if exact:
+                    break
+    except OSError as error:
+        raise SettingError(f"cannot create {error.filename}: {error.strerror}") from error
+    raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
+
+
+def new_folder(path: Path, overrides: Sequence[str]) -> Path:
+    """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
+    path = create_folder(path)
+    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
+    return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a run's folder; raises `SettingError` if another live process does.
+
+    The system drops the lock with the process that holds it, however that ends.
+    """
+    with open(path / ".lock", "a") as file:
+        try:
+            if fcntl is not None:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SettingError(f"{path} is being written by another process (see its status.json)") from error
+        yield
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that, killed at any moment, either the old or the new content is there."""
+    path.parent.mkdir(exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with naming(path):
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write strict JSON: a number that is not finite becomes null."""
+    text = json.dumps(finite_or_none(value), indent=2, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_json(path: Path, largest: int = 50_000_000) -> Any:
+    """Read a JSON file of at most `largest` bytes; raises OSError or ValueError."""
+    if path.stat().st_size > largest:
+        raise ValueError(f"{path} is larger than {largest} bytes")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
+def finite_or_none(value: Any) -> Any:
+    """The value with every non-finite number in it replaced by None, and numpy's numbers by Python's."""
+    if isinstance(value, dict):
+        return {str(key): finite_or_none(inner) for key, inner in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [finite_or_none(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def flatten(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys; lists are values, but for lists of dictionaries."""
+    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        return {key: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat |= flatten(inner, f"{key}.{name}" if key else str(name))
+    return flat
+
+
+def timestamp() -> str:
+    """Local time with its offset, ISO 8601."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")

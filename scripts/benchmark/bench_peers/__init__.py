@@ -1,0 +1,98 @@
+"""Who is compared by `benchmark.py`, and what each must be able to do.
+
+A peer is a module with `VARIANTS`, names "<how it loops, or is called>/<how it differentiates>", and
+`make(case, variant)`, which returns a contender:
+
+    gradient(theta, batch) -> (P,)    the meta-gradient, float32, in the layout of `maml_exp.core.network`
+    run(iterations)                   whole training iterations: draw tasks, meta-gradient, Adam; returns when done;
+                                      only multiples of case.chunk are asked for
+    theta() -> (P,)                   its parameters now
+
+Every contender starts from `initial_theta(case)`. A peer is imported only in a process of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from maml_exp.core.network import Network, initial_parameters
+from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
+from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
+from maml_exp.core.training import Problem
+
+PEERS = {  # name -> module
+    "ours": "bench_peers.ours",
+    "jax": "bench_peers.jax_peer",
+    "jax-pairs": "bench_peers.jax_pairs_peer",
+    "torch": "bench_peers.torch_peer",
+    "floor": "bench_peers.floor",
+}
+ADAM = OptimizerSettings(name="adam", lr=1e-3)
+SEED = 1
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training problem: sinusoids, inner rate 0.01, Adam with rate 1e-3, as many query as support points."""
+
+    width: int = 40  # H
+    steps: int = 1  # S
+    shots: int = 10  # K, and as many query points
+    tasks: int = 25  # T
+    layers: int = 2  # hidden layers
+    activation: str = "relu"
+    algorithm: str = "maml"
+
+    @property
+    def problem(self) -> Problem:
+        """The same as the core's object."""
+        return Problem(
+            model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
+            algorithm=AlgorithmSettings(name=self.algorithm),
+            inner=InnerSettings(lr=0.01, steps=self.steps),
+            task=TaskSettings(shots=self.shots, query=self.shots),
+            optimizer=ADAM,
+            meta_batch=self.tasks,
+        )
+
+    @property
+    def network(self) -> Network:
+        """Sizes, activation and the layout of theta."""
+        return self.problem.network
+
+    @property
+    def family(self) -> Sinusoids:
+        """The task distribution."""
+        return Sinusoids(self.problem.task)
+
+    @property
+    def products(self) -> int:
+        """(T K, H) x (H, H) products that exact MAML cannot do without, per iteration.
+
+        Forward and backward in S support passes and the query pass, R forward and backward in S, and
+        S pairs of two plus one in the sum over tasks: 6 S + 3 for every matrix between hidden layers.
+        """
+        return (6 * self.steps + 3) * (self.layers - 1)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of `products`: 18 T K H^2 with two hidden layers and S = 1."""
+        return self.products * 2 * self.tasks * self.shots * self.width**2
+
+    @property
+    def chunk(self) -> int:
+        """Iterations that a contender may be asked for come in multiples of this: long enough to be timed."""
+        return int(np.clip(1e9 / max(self.flops, 1), 2, 64))
+
+
+def initial_theta(case: Case) -> np.ndarray:
+    """theta (P,), float32, that every contender starts from."""
+    rng = np.random.default_rng(SEED)
+    return initial_parameters(case.network, case.problem.model.initializer, rng, "float32")
+
+
+def test_batch(case: Case) -> Batch:
+    """A meta-batch on which all sides must agree."""
+    return case.family.sample(np.random.default_rng(SEED + 1), case.tasks, "float32")

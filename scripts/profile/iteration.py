@@ -1,0 +1,140 @@
+"""Where the time of one training iteration goes: which products of which layer, at which rate.
+
+    python scripts/profile/iteration.py --width 40 --steps 1
+
+Every method of every layer, the activation and the optimizer are timed by wrapping them, over many iterations.
+Flops are those of the matrix products; one BLAS thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from bench_peers import Case
+from threadpoolctl import threadpool_limits
+
+from maml_exp.core.inner.layer import PairedLayer
+from maml_exp.core.training import Trainer
+
+Parts = dict[tuple[str, str], list[float]]  # (what, method): a number an iteration
+PASSES = ("bind", "forward", "learn", "backward")
+PULL_BACK = ("start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient")
+
+
+class Counted(np.ndarray):
+    """An array that counts the flops of the matrix products it takes part in."""
+
+    flops = 0.0  # of all arrays together
+
+    def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """Compute with plain arrays, and count."""
+        plain = [np.asarray(value) for value in inputs]
+        if out is not None:
+            options["out"] = tuple(np.asarray(array) for array in out)
+        result = getattr(ufunc, how)(*plain, **options)
+        if ufunc is np.matmul:
+            Counted.flops += 2.0 * np.size(result) * plain[0].shape[-1]
+        return np.asarray(result).view(Counted) if out is None else out[0]
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """Of two matrices np.dot is np.matmul."""
+        if function is not np.dot:
+            return super().__array_function__(function, types, args, kwargs)
+        out = {name: (array,) for name, array in kwargs.items()}
+        return self.__array_ufunc__(np.matmul, "__call__", *args, **out)
+
+
+def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
+    """By part, how far `clock` went within its calls, one sum an iteration; calls count from now on."""
+    sums: Parts = {}
+
+    def timed(function: Callable, *part: str) -> Callable:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            before = clock()
+            result = function(*args, **kwargs)
+            sums[part][-1] += clock() - before
+            return result
+
+        sums[part] = []
+        return wrapper
+
+    trainer._tasks.sample = timed(trainer._tasks.sample, "tasks", "drawn")
+    loop = trainer._meta_gradient.inner_loop
+    for number, layer in enumerate(loop.layers, start=1):
+        kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
+        name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
+        for method in PASSES + PULL_BACK:
+            setattr(layer, method, timed(getattr(layer, method), name, method))
+    f = loop._activation
+    value, slope = timed(f.value, "activation", "value"), timed(f.slope, "activation", "slope")
+    loop._activation = f._replace(value=value, slope=slope)
+    optimizer = trainer._optimizer
+    trainer._optimizer = optimizer._replace(update=timed(optimizer.update, "optimizer", "update"))
+    return sums
+
+
+def run(trainer: Trainer, sums: Parts, iterations: int) -> np.ndarray:
+    """The whole times (iterations,) of so many iterations, in seconds."""
+    state, whole = trainer.init(0), []
+    for _ in range(iterations):
+        for part in sums.values():
+            part.append(0.0)
+        started = time.perf_counter()
+        state, _ = trainer.train_step(state)
+        whole.append(time.perf_counter() - started)
+    return np.array(whole)
+
+
+def flops_of(case: Case) -> Parts:
+    """The flops of one iteration, by part: all the core's buffers count."""
+    empty = np.empty
+    np.empty = lambda *args, **kwargs: empty(*args, **kwargs).view(Counted)
+    try:
+        trainer = Trainer(case.problem)
+        sums = watched(trainer, lambda: Counted.flops)
+        run(trainer, sums, 1)
+    finally:
+        np.empty = empty
+    return sums
+
+
+def print_parts(seconds: Parts, flops: Parts, whole: np.ndarray) -> None:
+    """A line a part: microseconds (medians), share, rate."""
+    total, known = float(np.median(whole)), 0.0
+    print(f"{'':<34}{'':<18}{'us':>8}{'share':>8}{'GF/s':>8}")
+    for part, times in seconds.items():
+        median = float(np.median(times))
+        if 1e6 * median < 0.5:
+            continue
+        known += median
+        rate = f"{flops[part][0] / median / 1e9:>8.1f}" if flops[part][0] else ""
+        print(f"{part[0]:<34}{part[1]:<18}{1e6 * median:>8.1f}{median / total:>8.1%}{rate}")
+    rest = total - known
+    print(f"{'products with slopes, metrics, Python':<52}{1e6 * rest:>8.1f}{rest / total:>8.1%}")
+    print(f"{'whole iteration':<52}{1e6 * total:>8.1f}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Profile one case."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, default=40)
+    parser.add_argument("--steps", type=int, default=1)
+    parser.add_argument("--shots", type=int, default=10)
+    parser.add_argument("--iterations", type=int, default=500)
+    options = parser.parse_args(arguments)
+    if min(options.width, options.shots, options.iterations) < 1 or options.steps < 0:
+        parser.error("--width, --shots and --iterations must be at least 1, --steps at least 0")
+    case = Case(options.width, options.steps, options.shots)
+    with threadpool_limits(1):
+        trainer = Trainer(case.problem)
+        seconds = watched(trainer, time.perf_counter)
+        whole = run(trainer, seconds, options.iterations)
+        print_parts(seconds, flops_of(case), whole)  # in this order: freed memory would cost what is timed page faults
+
+
+if __name__ == "__main__":
+    main()

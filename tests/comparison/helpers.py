@@ -1,0 +1,47 @@
+"""Run folders written by hand, in the documented format, with numbers chosen by the test."""
+
+import json
+
+import yaml
+
+from maml_exp.config.schema import Config
+from maml_exp.store.run_folder import flatten
+
+STEPS = 3
+
+
+def make_run(folder, means=None, *, state="finished", nonfinite=0, objective=None, losses=(), **settings):
+    """A run with `means`: {shots: errors after 0 .. STEPS steps}; settings by dotted name."""
+    config = Config().to_dict()
+    config["evaluation"]["steps"] = STEPS
+    for key, value in settings.items():
+        *path, name = key.split("__")
+        part = config
+        for step in path:
+            part = part[step]
+        assert name in part
+        part[name] = value
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / "status.json").write_text(json.dumps({"state": state, "step": 0, "iterations": 1, "error": None}))
+    rows = "".join(f"{100 * (i + 1)},{loss}\n" for i, loss in enumerate(losses))
+    (folder / "metrics.csv").write_text("step,meta/loss\n" + rows)
+    if means is not None:
+        (folder / "summary.json").write_text(json.dumps(summary(means, nonfinite, objective)))
+    return folder
+
+
+def summary(means, nonfinite, objective):
+    def part(mean):
+        counts = [nonfinite] * len(mean)
+        return {"mean": mean, "ci95": mean, "median": mean, "p95": mean, "nonfinite": counts}
+
+    shots = {str(k): {"trained": part(mean), "random": part([9.0] * len(mean))} for k, mean in means.items()}
+    if objective is None:
+        objective = next(iter(means.values()))[1]
+    evaluation = {"lr": 0.01, "steps": STEPS, "shots": shots}
+    return {"step": 1, "parameters_sha256": "x", "objective": objective, "evaluation": evaluation}
+
+
+def setting_count():
+    return len(flatten(Config().to_dict()))

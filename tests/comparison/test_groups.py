@@ -1,0 +1,147 @@
+import math
+
+import numpy as np
+import pytest
+
+from maml_exp.comparison.groups import T_QUANTILES, estimate, group_runs, shots_and_steps
+from maml_exp.config.schema import setting_names
+from maml_exp.core.checks import SettingError
+from maml_exp.store.records import BOOKKEEPING, JUDGED_ON, find_runs, read_run, training_curve
+from maml_exp.store.run_folder import RunFolder
+from tests.comparison.helpers import make_run
+
+MEANS = {10: [4.0, 2.0, 1.0, 0.5]}
+
+
+def records(tmp_path):
+    return [read_run(run) for run in find_runs([tmp_path])]
+
+
+@pytest.mark.parametrize(
+    ("values", "mean", "half_width"),
+    [
+        ([3.0], 3.0, math.nan),
+        ([1.0, 3.0], 2.0, 12.7062 * math.sqrt(2) / math.sqrt(2)),  # sd of {1, 3} is sqrt 2
+        ([1.0, 2.0, 3.0], 2.0, 4.3027 / math.sqrt(3)),
+        ([1.0, math.inf], math.inf, math.inf),
+        ([1.0, math.nan], math.inf, math.inf),
+        ([], math.nan, math.nan),
+    ],
+)
+def test_an_estimate_is_the_mean_and_students_interval(values, mean, half_width):
+    result = estimate(values)
+    assert result.n == len(values)
+    np.testing.assert_allclose([result.mean, result.ci95], [mean, half_width], rtol=1e-12)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 5, 30])
+def test_the_quantiles_are_students(freedom):
+    # P(|t| <= q) by integrating the density; math.gamma gives its constant
+    q, nu = T_QUANTILES[freedom - 1], freedom
+    x = np.linspace(-q, q, 200_001)
+    constant = math.gamma((nu + 1) / 2) / (math.sqrt(nu * math.pi) * math.gamma(nu / 2))
+    density = constant * (1 + x**2 / nu) ** (-(nu + 1) / 2)
+    assert np.trapezoid(density, x) == pytest.approx(0.95, abs=2e-5)
+
+
+def test_the_quantiles_fall_towards_the_normal_one():
+    assert list(T_QUANTILES) == sorted(T_QUANTILES, reverse=True)
+    assert T_QUANTILES[-1] > 1.96
+
+
+def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
+    for seed, shift in enumerate([0.0, 0.1, 0.2]):
+        make_run(tmp_path / f"a{seed}", {10: [4.0, 2.0 + shift, 1.0, 0.5]}, seed=seed)
+        make_run(tmp_path / f"b{seed}", {10: [4.0, 3.0 + 2 * shift, 1.0, 0.5]}, seed=seed, algorithm__name="fomaml")
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["algorithm.name"]
+    assert [group.label for group in groups] == ["algorithm=maml", "algorithm=fomaml"]
+    first, second = groups
+    assert first.estimate(10, 1) == estimate([2.0, 2.1, 2.2])
+    difference = second.difference(first, 10, 1)
+    assert difference.mean == pytest.approx(1.1)  # the differences are 1.0, 1.1, 1.2
+    assert difference.ci95 == pytest.approx(4.3027 * 0.1 / math.sqrt(3))
+
+
+def test_differences_pair_the_seeds_that_both_have(tmp_path):
+    for seed, value in ((0, 2.0), (1, 5.0)):
+        make_run(tmp_path / f"a{seed}", {10: [4.0, value, 1.0, 0.5]}, seed=seed)
+    for seed, value in ((1, 6.0), (2, 100.0)):
+        make_run(tmp_path / f"b{seed}", {10: [4.0, value, 1.0, 0.5]}, seed=seed, inner__lr=0.1)
+    first, second = group_runs(records(tmp_path))[0]
+    assert second.difference(first, 10, 1)[:2] == (1, 1.0)
+
+
+@pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name"}))
+def test_bookkeeping_does_not_split_a_group(tmp_path, key):
+    make_run(tmp_path / "a", MEANS)
+    value = False if key == "evaluation.plots" else True if key == "training.log_curvature" else 7
+    make_run(tmp_path / "b", MEANS, seed=1, **{key.replace(".", "__"): value})
+    assert len(group_runs(records(tmp_path))[0]) == 1
+
+
+def test_the_names_of_settings_are_todays():
+    assert set(setting_names()) >= BOOKKEEPING | set(JUDGED_ON)
+
+
+def test_what_did_not_finish_is_counted(tmp_path):
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", seed=1, state="failed")
+    make_run(tmp_path / "c", seed=2, state="diverged")
+    make_run(tmp_path / "d", seed=3, state="diverged")
+    make_run(tmp_path / "e", MEANS)  # the seed of a
+    (group,), _ = group_runs(records(tmp_path))
+    assert (len(group.runs), dict(group.unfinished), group.repeated) == (1, {"failed": 1, "diverged": 2}, 1)
+
+
+def test_a_mean_that_is_not_finite_stays_so_and_its_tasks_are_counted(tmp_path):
+    make_run(tmp_path / "a", {10: [4.0, None, 1.0, 0.5]}, nonfinite=3)
+    make_run(tmp_path / "b", MEANS, seed=1)
+    (group,), _ = group_runs(records(tmp_path))
+    assert group.estimate(10, 1).mean == math.inf
+    assert group.diverged_tasks(10, 1) == 3
+
+
+@pytest.mark.parametrize("key", JUDGED_ON)
+def test_runs_judged_on_different_tasks_are_refused(tmp_path, key):
+    other = {"task.name": "other"}.get(key, [0.0, 9.0] if key.startswith("task") else 77)
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", MEANS, **{key.replace(".", "__"): other})
+    with pytest.raises(SettingError, match="judged on different tasks") as caught:
+        group_runs(records(tmp_path))
+    assert key in str(caught.value)
+    assert f"--where '{key}=" in str(caught.value)
+
+
+def test_only_shots_and_steps_that_all_have_are_compared(tmp_path):
+    make_run(tmp_path / "a", {5: [1.0] * 4, 10: [1.0] * 4})
+    make_run(tmp_path / "b", {10: [1.0] * 3, 20: [1.0] * 4}, inner__lr=0.1)
+    assert shots_and_steps(group_runs(records(tmp_path))[0]) == {10: 2}
+
+
+def test_nothing_finished_is_said(tmp_path):
+    make_run(tmp_path / "a", state="failed")
+    with pytest.raises(SettingError, match="none of these runs is finished"):
+        shots_and_steps(group_runs(records(tmp_path))[0])
+
+
+def test_runs_are_found_once_below_any_folder(tmp_path):
+    run = make_run(tmp_path / "deep" / "er" / "run", MEANS)
+    make_run(run / "not_searched", MEANS)
+    found = list(find_runs([tmp_path, tmp_path / "deep", run]))
+    assert [folder.path for folder in found] == [run]
+
+
+def test_a_summary_that_cannot_be_read_makes_a_run_unreadable(tmp_path):
+    make_run(tmp_path / "a", MEANS)
+    for text in ("", "[]", '{"evaluation": 3}', '{"evaluation": {"shots": {"x": {}}}}'):
+        (tmp_path / "a" / "summary.json").write_text(text)
+        assert read_run(RunFolder(tmp_path / "a")).state == "unreadable"
+
+
+def test_a_training_curve_leaves_out_a_torn_line_and_rows_without_a_loss(tmp_path):
+    run = make_run(tmp_path / "a", losses=[3.0, 2.5])
+    with open(run / "metrics.csv", "a") as file:
+        file.write("300,,\n40")
+    steps, losses = training_curve(RunFolder(run))
+    assert (steps.tolist(), losses.tolist()) == ([100, 200], [3.0, 2.5])

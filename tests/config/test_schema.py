@@ -1,0 +1,152 @@
+"""Good overrides give the right configuration; the files in conf/ and the schema agree."""
+
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from maml_exp.cli import main
+from maml_exp.config.schema import Config, from_dict, setting_names, to_yaml
+from maml_exp.sweep.hydra_run import compose, conf_dir
+
+CONF = Path(__file__).parents[2] / "conf"
+OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra")
+GROUPS = sorted({group for group, _ in OPTIONS} - {"experiment"})
+
+# overrides, {setting: value}; from the issue where it names them
+GOOD = [
+    (["model=one_hidden"], {"model.hidden": [40]}),
+    (["model=three_hidden"], {"model.hidden": [40, 40, 40]}),
+    (["algorithm=fomaml"], {"algorithm.name": "fomaml"}),
+    (["algorithm=joint"], {"algorithm.name": "joint"}),
+    (["inner.lr=0.02", "inner.steps=5"], {"inner.lr": 0.02, "inner.steps": 5}),
+    (["inner=five_steps"], {"inner.steps": 5, "inner.lr": 0.01}),
+    (["task.shots=5", "task.amplitude=[0.1,1.0]"], {"task.shots": 5, "task.amplitude": [0.1, 1.0]}),
+    (["task.amplitude=[2,2]"], {"task.amplitude": [2.0, 2.0]}),
+    (["task.phase=[-1e-3,1.5]", "task.x_range=[0,1]"], {"task.phase": [-0.001, 1.5], "task.x_range": [0.0, 1.0]}),
+    (["task.frequency=[0.5,2]", "task.query=3"], {"task.frequency": [0.5, 2.0], "task.query": 3}),
+    (
+        ["training.iterations=500", "training.meta_batch=50"],
+        {"training.iterations": 500, "training.meta_batch": 50, "training.log_every": 100},
+    ),
+    (["training=paper"], {"training.iterations": 70_000, "training.meta_batch": 25}),
+    (["model.hidden=[64,64,64]"], {"model.hidden": [64, 64, 64], "model.activation": "relu"}),
+    (["model.hidden=[7]", "model.activation=tanh"], {"model.hidden": [7], "model.activation": "tanh"}),
+    (["model.initializer=truncated_normal"], {"model.initializer": "truncated_normal"}),
+    (["optimizer=sgd"], {"optimizer.name": "sgd", "optimizer.lr": 0.01, "optimizer.momentum": 0.0}),
+    (["optimizer.lr=3e-4"], {"optimizer.name": "adam", "optimizer.lr": 3e-4}),
+    (["optimizer=sgd", "optimizer.momentum=0.9"], {"optimizer.momentum": 0.9}),
+    (["optimizer.clip_norm=10"], {"optimizer.clip_norm": 10.0}),
+    (["optimizer.clip_norm=null"], {"optimizer.clip_norm": None}),
+    (["evaluation.tasks=6000"], {"evaluation.tasks": 6000}),
+    (["evaluation=thorough"], {"evaluation.tasks": 6000, "evaluation.shots": [5, 10, 20]}),
+    (["evaluation.shots=[1,3]"], {"evaluation.shots": [1, 3]}),
+    (["evaluation.shots=7"], {"evaluation.shots": [7]}),
+    (["evaluation.lr=0.5", "evaluation.plots=no"], {"evaluation.lr": 0.5, "evaluation.plots": False}),
+    (["evaluation.lr=[0.001,0.01]"], {"evaluation.lr": [0.001, 0.01]}),
+    (
+        ["evaluation.objective=p95", "evaluation.objective_shots=20"],
+        {"evaluation.objective": "p95", "evaluation.objective_shots": 20},
+    ),
+    (["seed=3", "dtype=float64", "threads=2"], {"seed": 3, "dtype": "float64", "threads": 2}),
+    (["name=my first run"], {"name": "my first run"}),
+    (["++inner.lr=0.5"], {"inner.lr": 0.5}),
+    (["+experiment=smoke"], {"training.iterations": 100, "evaluation.tasks": 50, "model.hidden": [40, 40]}),
+    (["+experiment=smoke", "training.iterations=3"], {"training.iterations": 3, "training.log_every": 10}),
+]
+
+
+@cache
+def composed(*overrides):
+    """`compose`, once for each list of overrides: it takes a tenth of a second."""
+    return compose(overrides)
+
+
+def flat(config):
+    """A configuration as {dotted setting: value}."""
+    found = {}
+    for key, value in config.to_dict().items():
+        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
+    return found
+
+
+@pytest.mark.parametrize(("overrides", "expected"), GOOD, ids=[" ".join(overrides) for overrides, _ in GOOD])
+def test_overrides_give_these_values_and_change_no_other(overrides, expected):
+    ours, default = flat(composed(*overrides)), flat(Config())
+    assert {key: ours[key] for key in expected} == expected
+    assert [type(ours[key]) for key in expected] == [type(value) for value in expected.values()]
+    if not any(override.split("=")[0].strip("+") in [*GROUPS, "experiment"] for override in overrides):
+        assert {key for key in ours if ours[key] != default[key]} <= set(expected)
+
+
+def test_the_composed_default_is_the_schema_s_default():
+    assert replace(composed(), name=None) == Config()
+
+
+def test_the_default_is_the_experiment_of_the_issue():
+    expected = {
+        "algorithm.name": "maml",
+        "model.hidden": [40, 40],
+        "model.activation": "relu",
+        "model.initializer": "uniform_fan_in",
+        "inner.lr": 0.01,
+        "inner.steps": 1,
+        "task.amplitude": [0.1, 5.0],
+        "task.phase": [0.0, 3.141592653589793],
+        "task.frequency": [1.0, 1.0],
+        "task.x_range": [-5.0, 5.0],
+        "task.shots": 10,
+        "task.query": 10,
+        "training.meta_batch": 25,
+        "training.iterations": 10_000,
+        "training.log_every": 100,
+        "training.evaluate_every": 2500,
+        "optimizer.name": "adam",
+        "optimizer.lr": 1e-3,
+        "optimizer.clip_norm": None,
+        "evaluation.shots": [5, 10, 20],
+        "evaluation.steps": 10,
+        "evaluation.lr": None,
+        "evaluation.grid": 100,
+        "dtype": "float32",
+    }
+    ours = flat(composed())
+    assert {key: ours[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS, ids=["=".join(pair) for pair in OPTIONS])
+def test_every_file_in_conf_composes_to_what_it_says(group, option):
+    stated = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    plus = "+" * (group == "experiment")
+    whole = composed(f"{plus}{group}={option}").to_dict()
+    for key, value in stated.items():
+        if key in ("defaults", "hydra") or "/" in key:
+            continue  # groups that an experiment chooses, and how it is swept
+        ours = whole[key] if plus else whole[group][key]
+        assert (ours if not isinstance(value, dict) else {name: ours[name] for name in value}) == value
+
+
+@pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] in GROUPS])
+def test_group_files_hold_settings_of_their_group_only(group, option):
+    stated = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
+    assert {f"{group}.{key}" for key in stated} <= set(setting_names())
+
+
+def test_conf_is_found_beside_the_package():
+    assert (conf_dir() / "config.yaml").read_bytes() == (CONF / "config.yaml").read_bytes()
+
+
+@pytest.mark.parametrize("overrides", [overrides for overrides, _ in GOOD], ids=" ".join)
+def test_a_saved_configuration_reads_back_equal(overrides):
+    config = composed(*overrides)
+    text = to_yaml(config)
+    assert "${" not in text
+    assert from_dict(yaml.safe_load(text)) == config
+
+
+def test_cfg_job_prints_the_composed_configuration_and_runs_nothing(capsys):
+    assert main(["--cfg", "job", "inner.lr=0.02", "model=one_hidden"]) == 0
+    assert from_dict(yaml.safe_load(capsys.readouterr().out)) == compose(["inner.lr=0.02", "model=one_hidden"])
+    assert list(Path().iterdir()) == []

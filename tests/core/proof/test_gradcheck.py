@@ -1,0 +1,207 @@
+"""The gradient check passes, and fails on every mutation: a check that cannot fail proves nothing."""
+
+import ast
+import inspect
+
+import numpy as np
+import pytest
+
+from maml_exp.core.activations import ACTIVATIONS
+from maml_exp.core.inner import layer as layers
+from maml_exp.core.inner import loop as inner_loop
+from maml_exp.core.inner.layer import Layer, MultipliedOutLayer, PairedLayer
+from maml_exp.core.learners import gradient as meta_gradient
+from maml_exp.core.learners.gradient import ALGORITHMS, Algorithm
+from maml_exp.core.network import INITIALIZERS
+from maml_exp.core.proof import gradcheck
+from maml_exp.core.settings import TaskSettings
+from maml_exp.core.tasks.sinusoid import Sinusoids
+
+FAMILY = Sinusoids(TaskSettings(shots=4, query=6))
+
+
+def all_checks(hidden=((6, 4),), activations=tuple(ACTIVATIONS), steps=(1, 3), **options):
+    return gradcheck.checks(FAMILY, hidden=hidden, activations=activations, steps=steps, **options)
+
+
+def is_detected(**options):
+    return any(not check.passed for check in all_checks(**options))
+
+
+@pytest.mark.parametrize("hidden", [(5,), (40,), (6, 4), (40, 40), (7, 5, 6)], ids=str)
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_every_check_passes(hidden, activation):
+    checks = list(all_checks([hidden], [activation], [0, 1, 2, 5]))
+    assert [check for check in checks if not check.passed] == []
+    # the rows: gradient, Hessian's values and symmetry, and each algorithm at each number of steps it makes
+    adapting = [name for name in ALGORITHMS if ALGORITHMS[name].adapts]
+    assert len(checks) == 3 + 4 * len(adapting) + (len(ALGORITHMS) - len(adapting))
+    assert len({check[:3] for check in checks}) == len(checks)
+    assert {check.network for check in checks} == {"-".join(map(str, (1, *hidden, 1))) + " " + activation}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("initializer", sorted(INITIALIZERS))
+def test_every_check_passes_elsewhere(seed, initializer):
+    # tanh and not ReLU: from near-zero weights and zero biases a ReLU layer may sit on its kink
+    assert not is_detected(activations=["tanh", "softplus"], seed=seed, initializer=initializer, inner_lr=0.1)
+
+
+def test_a_dead_relu_layer_is_no_false_alarm():
+    # both units off and zero biases: the next layer sits exactly on its kink
+    assert not is_detected(hidden=[(2, 2)], activations=["relu"], initializer="truncated_normal", seed=4)
+
+
+@pytest.mark.parametrize(
+    ("error", "passed"), [(0.0, True), (1e-10, True), (1.1e-10, False), (np.inf, False), (np.nan, False)]
+)
+def test_a_check_passes_within_the_tolerance_only(error, passed):
+    assert gradcheck.Check("what", "network", 1, error).passed is passed
+
+
+@pytest.mark.parametrize(
+    ("ours", "exact", "error"), [([3.0, 4.0], [3.0, 4.0], 0), ([3, 4], [0, 4], 3 / 4), ([1], [2], 0.5)]
+)
+def test_relative_error_is_relative_to_the_exact_value(ours, exact, error):
+    assert gradcheck.relative_error(np.array(ours), np.array(exact)) == pytest.approx(error, rel=1e-15)
+
+
+DERIVATIVES = [
+    (name, part)
+    for name, activation in sorted(ACTIVATIONS.items())
+    for part in ("value", "slope", "curvature")
+    if getattr(activation, part)
+]
+
+
+def scaled(function, factor=1.001):
+    def mutated(*args, out=None, **kwargs):
+        return np.multiply(function(*args, **kwargs), factor, out=out)
+
+    return mutated
+
+
+@pytest.mark.parametrize(("name", "part"), DERIVATIVES)
+def test_a_wrong_activation_is_detected(name, part, monkeypatch):
+    right = ACTIVATIONS[name]
+    monkeypatch.setitem(ACTIVATIONS, name, right._replace(**{part: scaled(getattr(right, part))}))
+    assert is_detected(activations=[name])
+    for other in sorted(set(ACTIVATIONS) - {name}):
+        assert not is_detected(activations=[other], steps=[1])
+
+
+def test_a_missing_curvature_is_detected(monkeypatch):
+    monkeypatch.setitem(ACTIVATIONS, "tanh", ACTIVATIONS["tanh"]._replace(curvature=None))
+    assert is_detected(activations=["tanh"])
+
+
+@pytest.mark.parametrize("kind", [PairedLayer, MultipliedOutLayer])
+@pytest.mark.parametrize("method", ["forward", "backward", "r_forward", "r_backward"])
+def test_a_wrong_product_is_detected(kind, method, monkeypatch):
+    right = getattr(kind, method)
+
+    def mutated(self, *args, **kwargs):
+        product = right(self, *args, **kwargs)
+        product *= 1.001
+        return product
+
+    monkeypatch.setattr(kind, method, mutated)
+    assert is_detected(activations=["tanh"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [(MultipliedOutLayer, "pulled_back"), (MultipliedOutLayer, "learn"), (MultipliedOutLayer, "start_pull_back")],
+)
+def test_a_forgotten_part_is_detected(kind, method, monkeypatch):
+    def stale(self, *args):
+        for matrices in [*self._adapted, self._v]:
+            matrices.whole.fill(0)
+
+    monkeypatch.setattr(kind, method, stale)
+    assert is_detected(activations=["tanh"])
+
+
+@pytest.mark.parametrize("row", [0, -1], ids=["weights", "bias"])
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["first layer", "middle layer", "last layer"])
+def test_a_wrong_row_of_the_gradient_is_detected(row, index, monkeypatch):
+    right, width = Layer.gradient, [1, 6, 4][index]
+
+    def mutated(self, out, second_order):
+        right(self, out, second_order)
+        if self.n - self.ones == width:
+            out[row] *= 1.001
+
+    monkeypatch.setattr(Layer, "gradient", mutated)
+    assert is_detected(activations=["tanh"])
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("maml", Algorithm(adapts=True, second_order=False)),
+        ("fomaml", Algorithm(adapts=True, second_order=True)),
+        ("joint", Algorithm(adapts=True, second_order=False)),
+    ],
+)
+def test_an_algorithm_taken_for_another_is_detected(name, wrong, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, name, wrong)
+    assert is_detected(activations=["tanh"], algorithms=[name])
+
+
+def mutable_statements(module):
+    """Line and text of every `a += b` and `a *= b` behind the gradient (predictions have tests of their own)."""
+    tree = ast.parse(inspect.getsource(module))
+    found = []
+    for function in ast.walk(tree):
+        if isinstance(function, ast.FunctionDef) and function.name != "predict":
+            found += [
+                (node.lineno, ast.unparse(node)) for node in ast.walk(function) if isinstance(node, ast.AugAssign)
+            ]
+    return found
+
+
+def without_line(module, line):
+    """The module's names, executed from its source with the `a +=` of `a += b` dropped at `line`.
+
+    b is still computed: it may keep something that another term needs.
+    """
+
+    class Drop(ast.NodeTransformer):
+        def visit_AugAssign(self, node):
+            return ast.copy_location(ast.Expr(node.value), node) if node.lineno == line else node
+
+    names = {"__name__": module.__name__ + "_mutated"}
+    exec(compile(Drop().visit(ast.parse(inspect.getsource(module))), module.__file__, "exec"), names)
+    return names
+
+
+STATEMENTS = [
+    (module, used_by, name, line, text)
+    for module, used_by, name in [(layers, inner_loop, "make_layer"), (inner_loop, meta_gradient, "InnerLoop")]
+    for line, text in mutable_statements(module)
+]
+
+
+@pytest.mark.parametrize(
+    ("module", "used_by", "name", "line"),
+    [statement[:4] for statement in STATEMENTS],
+    ids=[f"{name}:{line}: {text}" for _, _, name, line, text in STATEMENTS],
+)
+def test_every_dropped_term_is_detected(module, used_by, name, line, monkeypatch):
+    monkeypatch.setattr(used_by, name, without_line(module, line)[name])
+    assert is_detected(activations=["tanh"])
+
+
+@pytest.mark.parametrize("small_matrix", [0, 10**9])
+def test_gradients_are_right_with_and_without_copied_transposes(small_matrix, monkeypatch):
+    # at the sizes checked all are copied; those of wide layers never are
+    monkeypatch.setattr(layers, "SMALL_MATRIX", small_matrix)
+    assert not is_detected(activations=["tanh"])
+
+
+def test_an_unchanged_copy_passes(monkeypatch):
+    # the dropped terms above are found for what they are, not because a module was executed a second time
+    monkeypatch.setattr(inner_loop, "make_layer", without_line(layers, None)["make_layer"])
+    monkeypatch.setattr(meta_gradient, "InnerLoop", without_line(inner_loop, None)["InnerLoop"])
+    assert not is_detected(activations=["tanh"])

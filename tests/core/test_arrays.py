@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from maml_exp.core import arrays as module
+from maml_exp.core.arrays import RowBuffer, flat, rows_product, shared_product
+
+from .helpers import relative_error
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7, 50, 51])
+@pytest.mark.parametrize("small_product", [1, 12, 100, 125, 10**6])  # one block a row .. one block in all
+def test_rows_product_is_the_product_whatever_the_blocks(rows, small_product, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_PRODUCT", small_product)
+    rng = np.random.default_rng(rows)
+    left, right, out = rng.standard_normal((rows, 3)), rng.standard_normal((rows, 4)), np.full((3, 4), np.nan)
+    rows_product(left, right, out)
+    exact = sum(np.outer(a, b) for a, b in zip(left, right, strict=True))
+    assert relative_error(out, exact) < 1e-13
+
+
+def test_large_matrices_are_summed_in_one_product(monkeypatch):
+    monkeypatch.setattr(module, "SMALL_MATRIX", 12)
+    monkeypatch.setattr(module, "SMALL_PRODUCT", 1)
+    rng = np.random.default_rng(0)
+    left, right, out = rng.standard_normal((9, 3)), rng.standard_normal((9, 4)), np.empty((3, 4))
+    rows_product(left, right, out)
+    assert np.array_equal(out, left.T @ right)
+
+
+def test_shared_product_is_every_tasks_rows_times_the_matrix():
+    rng = np.random.default_rng(0)
+    rows, matrix, out = rng.standard_normal((3, 5, 2)), rng.standard_normal((2, 4)), np.empty((3, 5, 4))
+    assert shared_product(flat(rows), matrix, out) is out
+    assert relative_error(out, np.stack([task @ matrix for task in rows])) < 1e-14
+
+
+def test_views_of_a_row_buffer_share_its_memory_in_order():
+    buffer = RowBuffer(2, [3, 1, 4], 5, np.dtype(np.float32))
+    assert buffer.whole.shape == (16, 5)
+    assert buffer.whole.dtype == np.float32
+    assert [rows.shape for rows in buffer.flat] == [(6, 5), (2, 5), (8, 5)]
+    assert [rows.shape for rows in buffer.by_task] == [(2, 3, 5), (2, 1, 5), (2, 4, 5)]
+    for number, rows in enumerate(buffer.by_task):
+        rows.fill(number)
+    assert np.array_equal(buffer.whole[:, 0], np.repeat([0, 1, 2], [6, 2, 8]))
+    buffer.whole[:, 0] = np.arange(16)
+    for rows, by_task in zip(buffer.flat, buffer.by_task, strict=True):
+        assert np.array_equal(flat(by_task), rows)
+    assert np.array_equal(buffer.by_task[2][:, :, 0], [[8, 9, 10, 11], [12, 13, 14, 15]])

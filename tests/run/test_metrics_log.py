@@ -1,0 +1,170 @@
+"""What is logged: metrics.csv and TensorBoard hold the same points, once each, and the core's numbers."""
+
+import subprocess
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from helpers import CLOCK, TINY, environment, points, points_of_rows, read_events, read_rows, read_summary, train
+
+from maml_exp.core.evaluation import evaluate, fixed_tasks, statistics
+from maml_exp.core.tasks.sinusoid import Sinusoids
+from maml_exp.core.training import Trainer
+from maml_exp.run.metrics_log import read_rows as product_rows
+from maml_exp.run.tensorboard import Board
+from maml_exp.sweep.hydra_run import compose
+
+TRAINING = ("meta/loss", "meta/support_loss", "meta/grad_norm")
+
+
+def steps_with(rows, tag):
+    return [int(row["step"]) for row in rows if tag in row]
+
+
+def test_tensorboard_shows_the_rows_of_metrics_csv_once_each(smoke):
+    rows, shown = read_rows(smoke[1]), points(smoke[1])
+    assert len(rows) == 11
+    assert {key for key, values in shown.items() if len(values) != 1} == set()
+    assert shown == points_of_rows(rows)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "logged", "evaluated"),
+    [
+        (["training.log_every=10", "training.evaluate_every=50"], range(10, 101, 10), [50, 100]),
+        ([], [*range(7, 100, 7), 100], [30, 60, 90, 100]),
+        (["training.log_every=1000", "training.evaluate_every=0"], [100], []),
+        (["training.log_every=1", "training.iterations=5", "training.evaluate_every=2"], range(1, 6), [2, 4, 5]),
+    ],
+    ids=["one a multiple of the other", "intervals that do not meet", "only at the end", "every step"],
+)
+def test_rows_are_at_the_steps_asked_for(overrides, logged, evaluated, tmp_path):
+    folder = train(tmp_path / "run", *overrides, "evaluation.plots=false")
+    rows = read_rows(folder)
+    assert [step for step in steps_with(rows, "meta/loss") if step not in set(evaluated) - set(logged)] == list(logged)
+    assert steps_with(rows, "evaluation_K5/mean_step_00") == evaluated
+    assert steps_with(rows, "final/objective") == [rows[-1]["step"]]
+    assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["algorithm=joint", "dtype=float64"], ["algorithm=fomaml", "seed=4"]], ids=str
+)
+def test_rows_hold_means_over_the_iterations_since_the_last_row(overrides, tmp_path):
+    folder = train(tmp_path / "run", *overrides)
+    trainer = Trainer(compose([*TINY, *overrides]).problem)
+    state, values = trainer.init(compose([*TINY, *overrides]).seed), []
+    for _ in range(100):
+        state, metrics = trainer.train_step(state)
+        values.append([metrics[tag] for tag in TRAINING])
+    last = 0
+    for row in [row for row in read_rows(folder) if "meta/loss" in row]:
+        step = int(row["step"])
+        expected = np.mean(values[last:step], axis=0)
+        np.testing.assert_allclose([row[tag] for tag in TRAINING], expected, rtol=1e-12)
+        last = step
+    assert last == 100
+
+
+def test_small_evaluations_are_the_core_s_on_the_first_tasks(tiny):
+    config = compose(TINY)
+    fixed = fixed_tasks(Sinusoids(config.task), 1000, 10, 10, 100)
+    rows = {int(row["step"]): row for row in read_rows(tiny) if "evaluation_K5/mean_step_00" in row}
+    for step in set(rows) & {60, 100}:
+        with np.load(tiny / "checkpoints" / f"step_{step:08d}.npz", allow_pickle=False) as file:
+            theta = file["theta"]
+        errors = evaluate(config.problem.network, theta, fixed, [5, 10], 0.01, 2)
+        for k in (5, 10):
+            expected = statistics(errors[k])
+            for s in range(3):
+                assert rows[step][f"evaluation_K{k}/mean_step_{s:02d}"] == expected.mean[s]
+                assert rows[step][f"evaluation_K{k}/median_step_{s:02d}"] == expected.median[s]
+    assert 100 in rows
+
+
+def test_final_metrics_are_the_summary_s(smoke):
+    last, summary = read_rows(smoke[1])[-1], read_summary(smoke[1])
+    finals = {tag: value for tag, value in last.items() if tag.startswith("final/")}
+    expected = {
+        f"final/mean_K{k}_step_{step:02d}": summary["evaluation"]["shots"][str(k)]["trained"]["mean"][step]
+        for k in (5, 10, 20)
+        for step in (0, 1, 5, 10)
+    }
+    assert finals == {"final/objective": summary["objective"], **expected}
+
+
+def test_clock_columns_are_plausible(smoke):
+    rows = [row for row in read_rows(smoke[1]) if "meta/loss" in row]
+    assert all(row[name] > 0 for row in rows for name in CLOCK)
+    for name in ("time/seconds", "time/unix"):
+        assert sorted(row[name] for row in rows) == [row[name] for row in rows]
+    # ten iterations a row: seconds between two rows and the speed of the second agree
+    for a, b in pairwise(rows):
+        assert (b["time/seconds"] - a["time/seconds"]) * b["time/iterations_per_second"] == pytest.approx(10)
+
+
+def test_the_event_file_is_whole_and_starts_as_tensorboard_needs(smoke):
+    events = read_events(smoke[1])  # verifies every checksum
+    assert events[0].file_version == "brain.Event:2"
+    steps = [event.step for event in events if any(value.HasField("simple_value") for value in event.summary.value)]
+    assert steps == sorted(steps)
+
+
+def test_the_configuration_is_shown_as_text(smoke):
+    texts = [
+        v
+        for event in read_events(smoke[1])
+        for v in event.summary.value
+        if v.metadata.plugin_data.plugin_name == "text"
+    ]
+    (content,) = texts[0].tensor.string_val
+    assert (smoke[1] / ".hydra" / "config.yaml").read_text() in content.decode()
+
+
+def test_a_second_event_file_takes_the_place_of_the_first(tmp_path):
+    for value in (1.0, 2.0):
+        board = Board(tmp_path)
+        board.scalars({"x": value}, 3, 0.0)
+        board.close()
+    assert points(tmp_path) == {("x", 3): [2.0]}
+
+
+TORN = [  # what follows a whole row of metrics.csv, and the steps that are read
+    ("", [7]),
+    ("14,0.25", [7]),
+    ("14,0.25,1\n", [7, 14]),
+    ("14,0.25,1\n21,", [7, 14]),
+    ("14,0.25\n21,0.5,1\n", [7, 21]),
+    ("14,abc,1\n21,0.5,1\n", [7, 21]),
+    (",0.5,1\n", [7]),
+    ("nan,0.5,1\n", [7]),
+    ("inf,0.5,1\n", [7]),
+    ("\n\n21,0.5,1\n", [7, 21]),
+    ("\x00\x00\x00\x00\n", [7]),
+    ("14,,\n", [7, 14]),
+]
+
+
+@pytest.mark.parametrize(("rest", "steps"), TORN, ids=[repr(rest) for rest, _ in TORN])
+def test_torn_lines_are_no_rows(rest, steps, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,meta/loss,time/unix\n7,0.1,2\n" + rest)
+    rows = product_rows(path)
+    assert [row["step"] for row in rows] == steps
+    assert rows[0] == {"step": 7, "meta/loss": 0.1, "time/unix": 2.0}
+    assert [row["step"] for row in product_rows(path, last_step=14)] == [step for step in steps if step <= 14]
+
+
+def test_pytorch_is_not_imported_and_stays_importable(tmp_path):
+    """tensorboardX imports it where it is installed: more than a second of every start."""
+    (tmp_path / "torch.py").write_text("print('torch')")
+    code = "import maml_exp.run.tensorboard; print('board'); import torch"
+    process = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment(PYTHONPATH=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert process.stdout.split() == ["board", "torch"]
