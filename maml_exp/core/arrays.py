@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -49,3 +50,9 @@ class RowBuffer:
         ends = np.cumsum([tasks * k for k in points], dtype=int)
         self.flat = [self.whole[end - tasks * k : end] for end, k in zip(ends, points, strict=True)]
         self.by_task = [rows.reshape(tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
+
+
+def norm(vector: Array) -> float:
+    """The Euclidean norm of a real vector (P,); in float64 where squares overflow float32, which the norm need not."""
+    square = float(np.dot(vector, vector).real)
+    return math.sqrt(square) if math.isfinite(square) else float(np.linalg.norm(vector.astype(np.float64)))

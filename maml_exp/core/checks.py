@@ -1,10 +1,17 @@
-"""The one error type for a value a person gave us that we cannot use."""
+"""What a value that a person gave us must be: the one error type, and settings that declare their own bounds.
+
+A setting is a dataclass field made by `setting(default, help, check)`: its type, default, unit, bounds and line of
+help stand in one place, and the reference of settings, `--help` and every complaint are made from it.
+"""
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable
 from math import isfinite
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar, NamedTuple
 
 
 class SettingError(ValueError):
@@ -17,6 +24,18 @@ def require(ok: bool, key: str, value: Any, allowed: str) -> None:
         shown = repr(value)
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         raise SettingError(f"{key}={shown} is not usable: it must be {allowed}")
+
+
+class Check(NamedTuple):
+    """Whether a value is allowed, and the words for what is."""
+
+    accepts: Callable[[Any], bool]
+    allowed: Callable[[], str]  # asked for only when it is shown: a list of names may need a look at a folder
+
+    def require(self, key: str, value: Any) -> None:
+        """Raise `SettingError` unless the value is allowed."""
+        if not self.accepts(value):
+            require(False, key, value, self.allowed())
 
 
 def is_number(value: Any, above: float = float("-inf")) -> bool:
@@ -32,28 +51,73 @@ def is_integer(value: Any, low: int, high: int) -> bool:
     return isinstance(value, Integral) and not isinstance(value, bool) and low <= value <= high
 
 
-def require_number(key: str, value: Any, above: float = 0.0) -> None:
-    """Require a finite number greater than `above`."""
-    require(is_number(value, above), key, value, f"a finite number > {above:g}")
+def integer(low: int, high: int) -> Check:
+    """An integer from `low` to `high`, both included."""
+    return Check(lambda value: is_integer(value, low, high), lambda: f"an integer from {low} to {high}")
 
 
-def require_integer(key: str, value: Any, low: int, high: int) -> None:
-    """Require an integer from `low` to `high`, both included."""
-    require(is_integer(value, low, high), key, value, f"an integer from {low} to {high}")
+def number(above: float = 0.0) -> Check:
+    """A finite number greater than `above`."""
+    return Check(lambda value: is_number(value, above), lambda: f"a finite number > {above:g}")
 
 
-def require_name(key: str, value: Any, names: Any) -> None:
-    """Require one of `names` (a registry's keys)."""
-    require(isinstance(value, str) and value in names, key, value, "one of " + ", ".join(sorted(names)))
+def fraction() -> Check:
+    """A number from 0 to below 1."""
+    return Check(lambda value: is_number(value) and 0 <= value < 1, lambda: "a number with 0 <= value < 1")
 
 
-def require_fraction(key: str, value: Any) -> None:
-    """Require 0 <= value < 1."""
-    require(is_number(value) and 0 <= value < 1, key, value, "a number with 0 <= value < 1")
+def boolean() -> Check:
+    """True or false."""
+    return Check(lambda value: isinstance(value, bool), lambda: "true or false")
 
 
-def require_range(key: str, value: Any, strict: bool = False) -> None:
-    """Require [low, high], two finite numbers with low <= high (low < high if `strict`)."""
-    ok = isinstance(value, (list, tuple)) and len(value) == 2 and all(is_number(v) for v in value)
-    ok = ok and (value[0] < value[1] or (value[0] == value[1] and not strict)) and is_number(value[1] - value[0])
-    require(ok, key, value, f"[low, high], two finite numbers with low {'<' if strict else '<='} high")
+def one_of(names: Callable[[], Iterable[str]]) -> Check:
+    """One of the names that `names()` gives."""
+    return Check(
+        lambda value: isinstance(value, str) and value in names(), lambda: "one of " + ", ".join(sorted(names()))
+    )
+
+
+def interval(strict: bool = False) -> Check:
+    """[low, high], two finite numbers with low <= high (low < high if `strict`)."""
+    relation = "<" if strict else "<="
+
+    def accepts(value: Any) -> bool:
+        if not (isinstance(value, (list, tuple)) and len(value) == 2 and all(map(is_number, value))):
+            return False
+        low, high = value
+        ordered = low < high or (low == high and not strict)
+        return ordered and is_number(high - low)  # their difference is a float, too
+
+    return Check(accepts, lambda: f"[low, high], two finite numbers with low {relation} high")
+
+
+def optional(check: Check, null: str = "null") -> Check:
+    """What `check` allows, or null, of which `null` says what it means."""
+    return Check(lambda value: value is None or check.accepts(value), lambda: f"{check.allowed()}, or {null}")
+
+
+def setting(default: Any, help: str, check: Check, unit: str = "") -> Any:
+    """A dataclass field with its line of help, its unit and what it must be."""
+    metadata = {"help": help, "check": check, "unit": unit}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class Settings:
+    """Base of dataclasses of settings: each field is checked when an object is made; raises `SettingError`."""
+
+    group: ClassVar[str] = ""  # the key they stand under in a configuration
+
+    def __post_init__(self) -> None:
+        for key, field in declared(self).items():
+            field.metadata["check"].require(key, getattr(self, field.name))
+
+
+def declared(settings: Any) -> dict[str, dataclasses.Field]:
+    """The fields of a settings class or object that `setting` made, by their dotted keys."""
+    prefix = f"{settings.group}." if settings.group else ""
+    return {prefix + f.name: f for f in dataclasses.fields(settings) if "check" in f.metadata}

@@ -1,86 +1,42 @@
-"""Evaluation: adapt to fixed tasks and measure the error after every gradient step."""
+"""Evaluation: adapt to held-out tasks, the way a learner was trained to, and measure the error after every step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from maml_exp.core.inner.loop import InnerLoop
-from maml_exp.core.network import Network
-from maml_exp.core.tasks.sinusoid import Sinusoids
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.tasks.base import FixedTasks
 
 Array = np.ndarray
+# tasks adapted at a time: their predictions should stay in the cache
+NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 32
 
 
-class FixedTasks(NamedTuple):
-    """Tasks for evaluation, float64. With the same seed, task i and its k-th support point are the same
-    however many tasks or points are asked for: 5 shots are the first 5 of 20."""
+def adaptation_errors(
+    learner: BaseLearner, vector: Array, tasks: FixedTasks, shots: int, steps: int, lr: float | None = None
+) -> Array:
+    """The reported error (N, steps + 1) of every task on its query points, after 0 .. `steps` inner steps.
 
-    x_support: Array  # (N, K, n)
-    y_support: Array  # (N, K, m)
-    x_grid: Array  # (N, G, n), evenly spaced over the x range, the same for all tasks
-    y_grid: Array  # (N, G, m), the true curve
-
-
-def fixed_tasks(family: Sinusoids, seed: int, tasks: int, shots: int, grid: int) -> FixedTasks:
-    """`tasks` tasks with `shots` support points, and the true curve on `grid` evenly spaced x."""
-
-    def uniform(columns: range) -> Array:  # (N, columns), every column from a stream of its own
-        streams = [np.random.SeedSequence(seed, spawn_key=(column,)) for column in columns]
-        return np.stack([np.random.default_rng(stream).random(tasks) for stream in streams], axis=1)
-
-    parameters = family.parameters(uniform(range(3)))
-    x_support = family.inputs_from(uniform(range(3, 3 + shots)))
-    x_grid = family.inputs_from(np.linspace(0, 1, grid))
-    y_support, y_grid = (family.curve(parameters, x)[..., None] for x in (x_support, x_grid))
-    return FixedTasks(family.features(parameters, x_support), y_support, family.features(parameters, x_grid), y_grid)
-
-
-def adapt_and_predict(
-    network: Network, theta: Array, x_support: Array, y_support: Array, x: Array, lr: float, steps: int
-) -> list[Array]:
-    """Predictions (T, G, m) at x (T, G, n) after 0 .. `steps` gradient steps from theta on each support set."""
-    tasks, shots, _ = x_support.shape
-    return list(_predictions(_adapting_loop(network, theta, tasks, shots, lr, steps), x_support, y_support, x))
-
-
-def _adapting_loop(network: Network, theta: Array, tasks: int, shots: int, lr: float, steps: int) -> InnerLoop:
-    """An inner loop that starts from theta and has no query pass."""
-    loop = InnerLoop(network, tasks, [shots] * steps + [0], lr, theta.dtype)
-    loop.bind(theta)
-    return loop
-
-
-def _predictions(loop: InnerLoop, x_support: Array, y_support: Array, x: Array) -> Iterator[Array]:
-    """Predictions after 0, 1 .. steps of `loop`, each computed as it is asked for."""
-    x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
-    for step in range(loop.steps + 1):
-        yield loop.predict(x, step)
-        if step < loop.steps:
-            loop.run_pass(step, x_support, y_support)
-
-
-def adaptation_errors(network: Network, theta: Array, tasks: FixedTasks, shots: int, lr: float, steps: int) -> Array:
-    """Mean squared error on the grid (N, steps + 1) of every task, after 0 .. `steps` gradient steps.
-
-    Adapts to the first `shots` support points. A task whose weights overflow has a non-finite error.
-    Runs in chunks of tasks, so memory does not grow with their number.
+    Adapts to the first `shots` support points, with rate `lr` (None: the learner's own). A task whose weights
+    overflow has a non-finite error. Runs in chunks of tasks, so memory does not grow with their number.
     """
     count = len(tasks.x_support)
-    most = int(np.clip(2**18 // (tasks.x_grid.shape[1] * max(network.sizes)), 8, 32))
+    network, loss = learner.problem.network, learner.problem.family.loss
+    fitting = NUMBERS_AT_ONCE // (tasks.x_query.shape[1] * max(network.sizes))
+    most = int(np.clip(fitting, FEWEST_TASKS, MOST_TASKS))
     chunk = -(-count // max(1, -(-count // most)))  # as large as `most` allows, and all about as large
-    loop = _adapting_loop(network, theta, chunk, shots, lr, steps)
     errors = np.empty((count, steps + 1))
     with np.errstate(over="ignore", invalid="ignore"):
         for end in range(chunk, count + chunk, max(1, chunk)):
             end = min(end, count)
             part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
-            for step, prediction in enumerate(_predictions(loop, x_support, y_support, tasks.x_grid[part])):
-                residual = prediction - tasks.y_grid[part]
-                errors[part, step] = np.mean(residual * residual, axis=(1, 2))
+            predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr)
+            for step, prediction in enumerate(predictions):
+                errors[part, step] = loss.by_task(prediction, tasks.y_query[part])
     return errors
 
 
@@ -106,7 +62,7 @@ def statistics(errors: Array) -> Statistics:
 
 
 def evaluate(
-    network: Network, theta: Array, tasks: FixedTasks, shots: Sequence[int], lr: float, steps: int
+    learner: BaseLearner, vector: Array, tasks: FixedTasks, shots: Sequence[int], steps: int, lr: float | None = None
 ) -> dict[int, Array]:
     """`adaptation_errors` for every number of shots."""
-    return {k: adaptation_errors(network, theta, tasks, k, lr, steps) for k in shots}
+    return {k: adaptation_errors(learner, vector, tasks, k, steps, lr) for k in shots}

@@ -10,12 +10,35 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, ClassVar
 
 import numpy as np
 
+from maml_exp.core import checks
 from maml_exp.core.activations import ACTIVATIONS, Activation
+from maml_exp.core.checks import Check, setting
 
 Array = np.ndarray
+
+
+def _are_widths(value: Any) -> bool:
+    is_list = isinstance(value, (list, tuple)) and 1 <= len(value) <= 100
+    return is_list and all(checks.is_integer(width, 1, 10**5) for width in value)
+
+
+WIDTHS = Check(_are_widths, lambda: "a list of 1 to 100 widths, each from 1 to 100000, as in [40,40]")
+
+
+@dataclass
+class ModelSettings(checks.Settings):
+    """A multilayer perceptron between the task's inputs and outputs."""
+
+    group: ClassVar[str] = "model"
+    hidden: list[int] = setting([40, 40], "width of every hidden layer", WIDTHS)
+    activation: str = setting("relu", "behind every hidden layer", checks.one_of(lambda: ACTIVATIONS))
+    initializer: str = setting(
+        "uniform_fan_in", "how weights and biases are drawn", checks.one_of(lambda: INITIALIZERS)
+    )
 
 
 @dataclass(frozen=True)

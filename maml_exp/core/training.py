@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from maml_exp.core.learners.gradient import MetaGradient
-from maml_exp.core.network import Network, initial_parameters
-from maml_exp.core.optimizers.updates import OPTIMIZERS, OptimizerState, clipped
-from maml_exp.core.settings import (
-    AlgorithmSettings,
-    InnerSettings,
-    ModelSettings,
-    OptimizerSettings,
-    TaskSettings,
-)
-from maml_exp.core.tasks.sinusoid import TASKS
+from maml_exp.core.arrays import norm
+from maml_exp.core.learners import LEARNERS
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.optimizers import OPTIMIZERS
+from maml_exp.core.optimizers.base import OptimizerState, clipped
+from maml_exp.core.problem import Problem
 
 Array = np.ndarray
 
@@ -25,30 +22,30 @@ Array = np.ndarray
 class TrainState:
     """All that a run needs to go on."""
 
-    theta: Array  # (P,), the parameters
+    vector: Array  # (P,), the meta-parameters: theta, and what else the learner learns
     optimizer: OptimizerState
     step: int  # iterations made
-    rng: np.random.Generator  # draws the training tasks; the one part that a step advances in place
+    rng: np.random.Generator  # draws the training tasks; a step advances it in place, as the next one
+    learner_rng: np.random.Generator  # what the learner draws while training
 
 
-@dataclass(frozen=True)
-class Problem:
-    """Everything that decides, together with the seed, what meta-training computes."""
+class StepMetrics(NamedTuple):
+    """What one outer iteration was, measured at the state before it."""
 
-    model: ModelSettings
-    algorithm: AlgorithmSettings
-    inner: InnerSettings
-    task: TaskSettings
-    optimizer: OptimizerSettings
-    meta_batch: int  # T
-    dtype: str = "float32"
-    curvature: bool = False  # whether metrics say what share of the meta-gradient is second order
+    loss: float  # the query loss after adaptation (joint: of all points pooled)
+    support_loss: float  # before adaptation
+    gradient_norm: float  # of the meta-gradient, before it is clipped
+    extras: Mapping[str, float]  # a learner's own
 
-    @property
-    def network(self) -> Network:
-        """The network between the task's inputs and outputs."""
-        task = TASKS[self.task.name](self.task)
-        return Network((task.inputs, *self.model.hidden, task.outputs), self.model.activation)
+
+def streams(seed: int) -> list[np.random.Generator]:
+    """Separate generators of initialisation, training tasks, and the learner."""
+    return [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(3)]
+
+
+def make_learner(problem: Problem) -> BaseLearner:
+    """The learner that a problem names; raises `SettingError` for one that there is not."""
+    return LEARNERS.get(problem.algorithm.learner).Learner(problem)
 
 
 class Trainer:
@@ -56,36 +53,25 @@ class Trainer:
 
     def __init__(self, problem: Problem):
         self.problem = problem
-        self._tasks = TASKS[problem.task.name](problem.task)
-        self._optimizer = OPTIMIZERS[problem.optimizer.name]
-        self._meta_gradient = MetaGradient(
-            problem.network,
-            problem.algorithm.name,
-            inner_lr=problem.inner.lr,
-            inner_steps=problem.inner.steps,
-            tasks=problem.meta_batch,
-            shots=problem.task.shots,
-            query=problem.task.query,
-            dtype=problem.dtype,
-            curvature=problem.curvature,
-        )
+        self.learner = make_learner(problem)
+        self._family = problem.family
+        self._optimizer = OPTIMIZERS.get(problem.optimizer.name)
 
     def init(self, seed: int) -> TrainState:
-        """The state before the first step; initialisation and training tasks have separate streams."""
-        for_parameters, for_tasks = np.random.SeedSequence(seed).spawn(2)
-        rng = np.random.default_rng(for_parameters)
-        theta = initial_parameters(self.problem.network, self.problem.model.initializer, rng, self.problem.dtype)
-        return TrainState(theta, self._optimizer.init(theta), 0, np.random.default_rng(for_tasks))
+        """The state before the first step."""
+        for_parameters, for_tasks, for_learner = streams(seed)
+        vector = self.learner.init(for_parameters)
+        return TrainState(vector, self._optimizer.init(vector), 0, for_tasks, for_learner)
 
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
-    def train_step(self, state: TrainState) -> tuple[TrainState, dict[str, float]]:
-        """One outer iteration: a meta-batch, its meta-gradient, one optimizer update.
-
-        Returns the next state and the metrics of `MetaGradient`, computed at the state given.
-        """
-        settings = self.problem.optimizer
-        batch = self._tasks.sample(state.rng, self.problem.meta_batch, self.problem.dtype)
-        gradient, metrics = self._meta_gradient(state.theta, batch)
-        gradient = clipped(gradient, metrics["meta/grad_norm"], settings.clip_norm)
-        theta, optimizer = self._optimizer.update(gradient, state.optimizer, state.theta, settings)
-        return TrainState(theta, optimizer, state.step + 1, state.rng), metrics
+    def train_step(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
+        """One outer iteration: a meta-batch, its meta-gradient, one optimizer update."""
+        problem, settings = self.problem, self.problem.optimizer
+        batch = self._family.sample(state.rng, problem.meta_batch, problem.dtype)
+        progress = state.step / problem.iterations
+        found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
+        size = norm(found.vector)
+        gradient = clipped(found.vector, size, settings.clip_norm)
+        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, settings)
+        after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
+        return after, StepMetrics(found.loss, found.support_loss, size, found.extras)

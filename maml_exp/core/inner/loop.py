@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.inner.layer import make_layer
+from maml_exp.core.losses import Loss
 from maml_exp.core.network import Network
 
 Array = np.ndarray
@@ -29,6 +30,7 @@ class InnerLoop:
         points: points a task of every pass: K for S support passes, then Q.
         inner_lr: alpha.
         dtype: float32, float64 or complex128; everything given must have it.
+        loss: of the support and the query set.
         pairs: force one representation of the adapted weights; None chooses layer by layer.
     """
 
@@ -39,9 +41,10 @@ class InnerLoop:
         points: Sequence[int],
         inner_lr: float,
         dtype: np.dtype | type | str,
+        loss: Loss,
         pairs: bool | None = None,
     ):
-        self.network, self.tasks, self.points = network, tasks, tuple(points)
+        self.network, self.tasks, self.points, self.loss = network, tasks, tuple(points), loss
         self._activation = network.activation
         self.dtype, self.steps = np.dtype(dtype), len(points) - 1
         self.layers = [
@@ -52,11 +55,11 @@ class InnerLoop:
         self._data = [inputs[..., :-1] for inputs in self.layers[0].inputs]
         for inputs in self.layers[0].inputs:
             inputs[..., -1] = 1
-        # d loss / dz of the output is 2 / (points m) (prediction - target), times -alpha in a support
-        # pass (errors are kept as u = -alpha d) and 1 / T in the query pass (the mean over tasks).
+        # d loss / dz of the output, times -alpha in a support pass (errors are kept as u = -alpha d) and
+        # 1 / T in the query pass (the mean over tasks)
         outputs = network.sizes[-1]
         factors = [-inner_lr] * self.steps + [1 / tasks]
-        self._scales = [f * 2 / (max(k, 1) * outputs) for f, k in zip(factors, points, strict=True)]
+        self._scales = [loss.scale(f, k, outputs) for f, k in zip(factors, points, strict=True)]
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in self.layers[1:]]
@@ -68,12 +71,12 @@ class InnerLoop:
             layer.bind(matrix)
 
     def run_pass(self, r: int, x: Array, y: Array) -> Array:
-        """Forward and backward at theta_r; returns the residuals prediction - y (T, K, m).
+        """Forward and backward at theta_r; returns the loss's residuals (T, K, m).
 
         x is (T, K, n), y is (T, K, m). In a support pass it also makes the step to theta_{r+1}.
         """
-        residual = np.subtract(self._forward(r, x), y)
-        self._backward(r, residual)
+        residual = self.loss.error(self._forward(r, x), y, self._scales[r], out=self.layers[-1].errors[r])
+        self._backward(r)
         return residual
 
     def _forward(self, r: int, x: Array) -> Array:
@@ -86,9 +89,8 @@ class InnerLoop:
             z = layer.forward(r)
         return z
 
-    def _backward(self, r: int, residual: Array) -> None:
+    def _backward(self, r: int) -> None:
         support = r < self.steps
-        np.multiply(residual, self._scales[r], out=self.layers[-1].errors[r])
         for index, (below, layer) in self._from_the_top:
             u = layer.backward(r, out=below.errors[r])
             if support and self._activation.curvature:
@@ -127,9 +129,9 @@ class InnerLoop:
         return rzs
 
     def _r_backward(self, s: int, rzs: list[Array]) -> None:
-        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output R{u} = scale R{z}."""
+        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output the loss's own."""
         curvature = self._activation.curvature
-        np.multiply(rzs[-1], self._scales[s], out=self.layers[-1].r_errors[s])
+        self.loss.r_error(rzs[-1], self._scales[s], out=self.layers[-1].r_errors[s])
         for index, (below, layer) in self._from_the_top:
             slope = self._slopes[index][s]
             ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])

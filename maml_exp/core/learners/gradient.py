@@ -1,123 +1,160 @@
-"""The meta-gradient of every algorithm: one loop with small differences.
+"""Learning by gradient descent on the support set: MAML and the methods that differ from it in settings.
 
-maml     v pulled back through all S inner steps: the exact gradient of the meta-loss
-fomaml   v = gradient of the query loss at theta_S, not pulled back (Finn et al. 2017, section 5.2)
-joint    no inner step, support and query pooled: ordinary regression on all tasks at once
+outer          the direction of the outer loop
+exact          v pulled back through all S inner steps: the gradient of the meta-loss (maml)
+first_order    v = gradient of the query loss at theta_S, not pulled back (fomaml; Finn et al. 2017, section 5.2)
+joint          no inner step, support and query pooled: ordinary regression on all tasks at once
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from maml_exp.core import checks
+from maml_exp.core.arrays import norm
+from maml_exp.core.checks import setting
 from maml_exp.core.inner.loop import InnerLoop
-from maml_exp.core.network import Network
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.learners.base import BaseLearner, Gradient, LearnerSettings
+from maml_exp.core.network import initial_parameters
+from maml_exp.core.parameters import Layout
+from maml_exp.core.problem import Problem
+from maml_exp.core.proof import reference
+from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
+OUTER = ("exact", "first_order", "joint")
+MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept
 
 
-class Algorithm(NamedTuple):
-    """How an algorithm's meta-gradient differs from the others'."""
+@dataclass
+class Settings(LearnerSettings):
+    """Which gradient the outer loop descends."""
 
-    adapts: bool  # whether it makes inner steps; else support and query are pooled
-    second_order: bool  # whether v is pulled back through them
-
-
-ALGORITHMS: dict[str, Algorithm] = {
-    "maml": Algorithm(adapts=True, second_order=True),
-    "fomaml": Algorithm(adapts=True, second_order=False),
-    "joint": Algorithm(adapts=False, second_order=False),
-}
+    learner: str = "gradient"
+    outer: str = setting(
+        "exact",
+        "meta-gradient: pulled back through the inner steps, not pulled back, or of all points pooled",
+        checks.one_of(lambda: OUTER),
+    )
 
 
-class MetaGradient:
-    """Computes meta-gradients; made once for a network and sizes, its buffers are reused by every call.
+class Learner(BaseLearner):
+    """Adapts by S steps of gradient descent with rate alpha; theta is the network it starts from.
 
     Args:
-        network: sizes and activation.
-        algorithm: a name in `ALGORITHMS`.
-        inner_lr, inner_steps: alpha and S (not used by joint).
-        tasks, shots, query: T, K and Q.
-        dtype: dtype of parameters and batches.
-        pairs: force one representation of the adapted weights (for tests and benchmarks).
-        curvature: also measure what share of maml's meta-gradient fomaml drops.
+        problem: see `Problem`; its inner settings are alpha and S.
+        pairs: force one representation of the adapted weights; None chooses layer by layer.
     """
 
-    def __init__(
-        self,
-        network: Network,
-        algorithm: str,
-        *,
-        inner_lr: float,
-        inner_steps: int,
-        tasks: int,
-        shots: int,
-        query: int,
-        dtype: np.dtype | type | str = np.float32,
-        pairs: bool | None = None,
-        curvature: bool = False,
-    ):
-        self.algorithm = ALGORITHMS[algorithm]
-        self.curvature = curvature and self.algorithm.adapts
-        points = [shots] * inner_steps + [query] if self.algorithm.adapts else [shots + query]
-        self.inner_loop = InnerLoop(network, tasks, points, inner_lr, dtype, pairs)
-        self.shots, self.network = shots, network
+    variants = ({"pairs": True}, {"pairs": False})
 
-    def __call__(self, theta: Array, batch: Batch) -> tuple[Array, dict[str, float]]:
-        """The gradient (P,) of the meta-loss at theta (P,), and metrics.
+    def __init__(self, problem: Problem, pairs: bool | None = None):
+        super().__init__(problem)
+        self.outer = problem.algorithm.outer
+        self.network = problem.network
+        self.layout = Layout({"theta": self.network.parameter_count})
+        self._pairs = pairs
+        self._loops: dict[Any, InnerLoop] = {}
+        self._measures_curvature = problem.curvature and self.outer != "joint"
 
-        Metrics: `meta/loss`, the query loss after adaptation (joint: the pooled loss);
-        `meta/support_loss`, the support loss before adaptation; `meta/grad_norm`; with `curvature`
-        also `meta/curvature_share` and `meta/fomaml_cosine`.
-        """
-        loop = self.inner_loop
-        loop.bind(theta)
-        if self.algorithm.adapts:
-            loss, support_loss = self._adapt(batch)
+    def init(self, rng: np.random.Generator) -> Array:
+        """Theta (P,)."""
+        return initial_parameters(self.network, self.problem.model.initializer, rng, self.problem.dtype)
+
+    def _loop(self, tasks: int, points: tuple[int, ...], lr: float, dtype: np.dtype) -> InnerLoop:
+        """An inner loop for these sizes, with the buffers of the last time they were asked for."""
+        key = (tasks, points, lr, dtype)
+        loop = self._loops.get(key)
+        if loop is None:
+            if len(self._loops) >= MOST_LOOPS:
+                self._loops.pop(next(iter(self._loops)))
+            loop = InnerLoop(self.network, tasks, points, lr, dtype, self.problem.family.loss, self._pairs)
+            self._loops[key] = loop
+        return loop
+
+    def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
+        """The outer direction; extras: `curvature_share` and `fomaml_cosine` where curvature is measured."""
+        tasks, shots = batch.x_support.shape[:2]
+        query = batch.x_query.shape[1]
+        adapts = self.outer != "joint"
+        points = (shots,) * self.problem.inner.steps + (query,) if adapts else (shots + query,)
+        loop = self._loop(tasks, points, self.problem.inner.lr, vector.dtype)
+        loop.bind(vector)
+        second_order = self.outer == "exact"
+        if adapts:
+            loss, support_loss = _adapt(loop, batch)
         else:
+            mean = loop.loss.mean
             residual = loop.run_pass(0, *batch.pooled())
-            loss, support_loss = mean_square(residual), mean_square(residual[:, : self.shots])
-        if self.algorithm.second_order or self.curvature:
+            loss, support_loss = mean(residual), mean(residual[:, :shots])
+        if second_order or self._measures_curvature:
             loop.start_pull_back()
             for s in reversed(range(loop.steps)):
                 loop.pull_back(s)
-        gradient = loop.gradient(np.empty_like(theta), self.algorithm.second_order)
-        metrics = {"meta/loss": loss, "meta/support_loss": support_loss, "meta/grad_norm": norm(gradient)}
-        if self.curvature:
-            other = loop.gradient(np.empty_like(theta), not self.algorithm.second_order)
-            maml, fomaml = (gradient, other) if self.algorithm.second_order else (other, gradient)
-            metrics |= curvature_metrics(maml, fomaml)
-        return gradient, metrics
+        gradient = loop.gradient(np.empty_like(vector), second_order)
+        if not self._measures_curvature:
+            return Gradient(gradient, loss, support_loss)
+        other = loop.gradient(np.empty_like(vector), not second_order)
+        exact, first_order = (gradient, other) if second_order else (other, gradient)
+        return Gradient(gradient, loss, support_loss, curvature(exact, first_order))
 
-    def _adapt(self, batch: Batch) -> tuple[float, float]:
-        """All support passes and the query pass; returns the query loss and the first support loss."""
-        loop, support_losses = self.inner_loop, []
-        for s in range(loop.steps):
-            residual = loop.run_pass(s, batch.x_support, batch.y_support)
-            support_losses.append(mean_square(residual) if s == 0 else None)
-        loss = mean_square(loop.run_pass(loop.steps, batch.x_query, batch.y_query))
-        if not support_losses:
-            support_losses = [mean_square(loop.predict(batch.x_support, 0) - batch.y_support)]
-        return loss, support_losses[0]
+    def adapt(
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+    ) -> Iterator[Array]:
+        """Predictions after 0 .. `steps` gradient steps from theta on each support set."""
+        tasks, shots, _ = x_support.shape
+        lr = self.problem.inner.lr if lr is None else lr
+        loop = self._loop(tasks, (shots,) * steps + (0,), lr, vector.dtype)
+        loop.bind(vector)
+        x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
+        for step in range(steps + 1):
+            yield loop.predict(x, step)
+            if step < steps:
+                loop.run_pass(step, x_support, y_support)
+
+    def reference_loss(
+        self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
+    ) -> Array:
+        """See `reference.meta_loss`."""
+        inner = self.problem.inner
+        return reference.meta_loss(self.network, self.outer, vector, batch, inner.lr, inner.steps, base)
+
+    @property
+    def trained_steps(self) -> int:
+        """S; joint training makes none."""
+        return 0 if self.outer == "joint" else self.problem.inner.steps
+
+    @property
+    def describes(self) -> str:
+        """The inner loop in a few words."""
+        steps = self.trained_steps
+        if self.outer == "joint":
+            return "no inner step"
+        return f"{steps} inner step{'s' * (steps != 1)} of rate {self.problem.inner.lr:g}"
 
 
-def curvature_metrics(maml: Array, fomaml: Array) -> dict[str, float]:
-    """What fomaml drops of maml's meta-gradient (P,): its norm relative to the whole, and the cosine of both."""
-    size = norm(maml)
-    share, cosine = norm(maml - fomaml) / size, (maml @ fomaml).item() / (size * norm(fomaml))
-    return {"meta/curvature_share": share, "meta/fomaml_cosine": cosine}
+def _adapt(loop: InnerLoop, batch: Batch) -> tuple[float, float]:
+    """All support passes and the query pass; returns the query loss and the first support loss."""
+    mean = loop.loss.mean
+    support_loss = math.nan
+    for s in range(loop.steps):
+        residual = loop.run_pass(s, batch.x_support, batch.y_support)
+        if s == 0:
+            support_loss = mean(residual)
+    loss = mean(loop.run_pass(loop.steps, batch.x_query, batch.y_query))
+    if not loop.steps:
+        support_loss = mean(loop.predict(batch.x_support, 0) - batch.y_support)
+    return loss, support_loss
 
 
-def mean_square(residual: Array) -> float:
-    """The loss from residuals (T, K, m): the mean square, over points and outputs, then over tasks."""
-    flat = residual.reshape(-1)
-    return np.dot(flat, flat).item() / flat.size
-
-
-def norm(vector: Array) -> float:
-    """The Euclidean norm of a real vector (P,); in float64 where squares overflow float32, which the norm need not."""
-    square = float(np.dot(vector, vector).real)
-    return math.sqrt(square) if math.isfinite(square) else float(np.linalg.norm(vector.astype(np.float64)))
+def curvature(exact: Array, first_order: Array) -> dict[str, float]:
+    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole, and the cosine of both."""
+    size = norm(exact)
+    share = norm(exact - first_order) / size
+    cosine = (exact @ first_order).item() / (size * norm(first_order))
+    return {"curvature_share": share, "fomaml_cosine": cosine}

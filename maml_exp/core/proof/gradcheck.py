@@ -1,25 +1,27 @@
 """Proof of the hand-derived gradients: complex-step derivatives of an independent implementation.
 
-Every check compares the fast core, in float64 and in both representations of the adapted weights,
-with Im f(theta + i h u) / h of `reference`, which has no step size to choose and no cancellation.
+Every check compares a learner, in float64 and in every variant of its implementation, with
+Im f(vector + i h u) / h of its `reference_loss`, which has no step size to choose and no cancellation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from maml_exp.core.learners.gradient import ALGORITHMS, MetaGradient
-from maml_exp.core.network import Network, initial_parameters
+from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
-from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
+from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 TOLERANCE = 1e-10
-DIRECTIONS = 8  # random directions along which a gradient is compared
+DIRECTIONS = 8  # random directions along which a part of a gradient is compared
 
 
 class Check(NamedTuple):
@@ -36,115 +38,131 @@ class Check(NamedTuple):
         return self.error <= TOLERANCE
 
 
-class Case(NamedTuple):
-    """A network, a point in its parameter space, a meta-batch and an inner rate to check at."""
-
-    network: Network
-    theta: Array
-    batch: Batch
-    inner_lr: float
-    steps: int
-
-    def meta_gradient(self, algorithm: str, pairs: bool, **changes) -> Array:
-        """The fast core's meta-gradient (P,)."""
-        case = self._replace(**changes)
-        tasks, shots, query = *case.batch.x_support.shape[:2], case.batch.x_query.shape[1]
-        sizes = {"tasks": tasks, "shots": shots, "query": query, "dtype": np.float64, "pairs": pairs}
-        rates = {"inner_lr": case.inner_lr, "inner_steps": case.steps}
-        return MetaGradient(case.network, algorithm, **rates, **sizes)(case.theta, case.batch)[0]
-
-
 def relative_error(ours: Array, exact: Array) -> float:
     """Norm of the difference over the norm of `exact`."""
     return float(np.linalg.norm(np.subtract(ours, exact)) / np.linalg.norm(exact))
 
 
-def inner_gradient_error(case: Case, pairs: bool, rng: np.random.Generator) -> float:
-    """The support loss's gradient, one task at a time."""
-    ours, exact = [], []
-    for x, y in zip(case.batch.x_support, case.batch.y_support, strict=True):
-        # without an inner step the query loss's gradient is the gradient of the loss on the points given
-        one = Batch(x[None], y[None], x[None], y[None])
-        gradient = case.meta_gradient("fomaml", pairs, batch=one, steps=0)
-        for direction in rng.standard_normal((DIRECTIONS, case.theta.size)):
-            ours.append(gradient @ direction)
-            exact.append(
-                reference.complex_step(
-                    lambda theta, x=x, y=y: reference.loss(case.network, theta, x, y), case.theta, direction
-                )
-            )
-    return relative_error(ours, exact)
+def gradient_errors(learner: BaseLearner, vector: Array, batch: Batch, seed: int) -> dict[str, float]:
+    """The relative error of every named part of a learner's meta-gradient, along random directions of that part."""
+    ours = learner.meta_gradient(vector, batch, np.random.default_rng(seed), 0.0).vector
+
+    def loss(moved: Array) -> Array:  # what the learner draws is the same each time
+        return learner.reference_loss(moved, batch, np.random.default_rng(seed), 0.0, vector)
+
+    errors, rng = {}, np.random.default_rng(seed)
+    for name, part in learner.layout.slices.items():
+        directions = np.zeros((DIRECTIONS, vector.size))
+        directions[:, part] = rng.standard_normal((DIRECTIONS, part.stop - part.start))
+        exact = [reference.complex_step(loss, vector, direction) for direction in directions]
+        errors[name] = relative_error(directions @ ours, np.array(exact))
+    return errors
 
 
-def hessian_products(case: Case, pairs: bool) -> Iterator[tuple[Array, Array, Array]]:
-    """(v, H v, exact H v), each (P,), for the support Hessian of the first task and several v.
+class Passes:
+    """The support loss's gradient and Hessian, as the passes of the gradient learner compute them."""
 
-    H v is what one pull-back with rate alpha takes away from v: (fomaml - maml) / alpha.
-    """
-    x, y = case.batch.x_support[:1], case.batch.y_support[:1]
-    alpha = 0.1
-    for x_query, y_query in zip(case.batch.x_query, case.batch.y_query, strict=True):
-        one = {"batch": Batch(x, y, x_query[None], y_query[None]), "steps": 1, "inner_lr": alpha}
-        v = case.meta_gradient("fomaml", pairs, **one)
-        ours = (v - case.meta_gradient("maml", pairs, **one)) / alpha
-        exact = reference.complex_step(lambda theta: reference.gradient(case.network, theta, x[0], y[0]), case.theta, v)
-        yield v, ours, exact
+    def __init__(self, problem: Problem, vector: Array, batch: Batch, pairs: bool):
+        self.problem, self.vector, self.batch, self.pairs = problem, vector, batch, pairs
+
+    def _meta_gradient(self, outer: str, batch: Batch, steps: int, lr: float = 0.01) -> Array:
+        algorithm = gradient.Settings(outer=outer)
+        inner = replace(self.problem.inner, steps=steps, lr=lr)
+        learner = gradient.Learner(replace(self.problem, algorithm=algorithm, inner=inner), pairs=self.pairs)
+        return learner.meta_gradient(self.vector, batch, np.random.default_rng(0), 0.0).vector
+
+    def gradient_error(self, rng: np.random.Generator) -> float:
+        """The support loss's gradient, one task at a time."""
+        ours, exact = [], []
+        network = self.problem.network
+        for x, y in zip(self.batch.x_support, self.batch.y_support, strict=True):
+            # without an inner step the query loss's gradient is the gradient of the loss on the points given
+            one = Batch(x[None], y[None], x[None], y[None])
+            found = self._meta_gradient("first_order", one, steps=0)
+
+            def loss(theta: Array, x: Array = x, y: Array = y) -> Array:
+                return reference.loss(network, theta, x, y)
+
+            for direction in rng.standard_normal((DIRECTIONS, self.vector.size)):
+                ours.append(found @ direction)
+                exact.append(reference.complex_step(loss, self.vector, direction))
+        return relative_error(np.array(ours), np.array(exact))
+
+    def hessian_products(self) -> Iterator[tuple[Array, Array, Array]]:
+        """(v, H v, exact H v), each (P,), for the support Hessian of the first task and several v.
+
+        H v is what one pull-back with rate alpha takes away from v: (first order - exact) / alpha.
+        """
+        x, y = self.batch.x_support[:1], self.batch.y_support[:1]
+        alpha = 0.1
+
+        def support_gradient(theta: Array) -> Array:
+            return reference.gradient(self.problem.network, theta, x[0], y[0])
+
+        for x_query, y_query in zip(self.batch.x_query, self.batch.y_query, strict=True):
+            one = Batch(x, y, x_query[None], y_query[None])
+            v = self._meta_gradient("first_order", one, 1, alpha)
+            ours = (v - self._meta_gradient("exact", one, 1, alpha)) / alpha
+            yield v, ours, reference.complex_step(support_gradient, self.vector, v)
+
+    def hessian_error(self) -> float:
+        """H v against the complex step of the gradient along v."""
+        return max(relative_error(ours, exact) for _, ours, exact in self.hessian_products())
+
+    def symmetry_error(self) -> float:
+        """w.(H v) against v.(H w), relative to |v| |H w|."""
+        (v, hv, _), (w, hw, _) = list(self.hessian_products())[:2]
+        return float(abs(w @ hv - v @ hw) / (np.linalg.norm(v) * np.linalg.norm(hw)))
 
 
-def hessian_value_error(case: Case, pairs: bool, rng: np.random.Generator) -> float:
-    """H v against the complex step of the gradient along v."""
-    return max(relative_error(ours, exact) for _, ours, exact in hessian_products(case, pairs))
-
-
-def hessian_symmetry_error(case: Case, pairs: bool, rng: np.random.Generator) -> float:
-    """w.(H v) against v.(H w), relative to |v| |H w|."""
-    (v, hv, _), (w, hw, _) = list(hessian_products(case, pairs))[:2]
-    return float(abs(w @ hv - v @ hw) / (np.linalg.norm(v) * np.linalg.norm(hw)))
-
-
-def meta_gradient_error(case: Case, pairs: bool, rng: np.random.Generator, algorithm: str) -> float:
-    """An algorithm's meta-gradient along random directions."""
-    gradient = case.meta_gradient(algorithm, pairs)
-    directions = rng.standard_normal((DIRECTIONS, case.theta.size))
-
-    def meta_loss(theta: Array) -> Array:
-        return reference.meta_loss(
-            case.network, algorithm, theta, case.batch, case.inner_lr, case.steps, base=case.theta
-        )
-
-    return relative_error(directions @ gradient, [reference.complex_step(meta_loss, case.theta, u) for u in directions])
+def _worst(errors: Sequence[float]) -> float:
+    """The largest error; a NaN is larger than all."""
+    return float(np.max(errors))
 
 
 def checks(
-    family: Sinusoids,
+    problem: Problem,
+    algorithms: Mapping[str, Any],
     *,
     hidden: Sequence[Sequence[int]],
     activations: Sequence[str],
     steps: Sequence[int],
-    algorithms: Sequence[str] = tuple(ALGORITHMS),
-    inner_lr: float = 0.01,
-    initializer: str = "uniform_fan_in",
     seed: int = 0,
-    tasks: int = 3,
 ) -> Iterator[Check]:
-    """Every check of every combination, one after the other; an error is the worse of both representations."""
+    """Every check of every combination, one after the other; an error is the worst of all variants.
+
+    Args:
+        problem: what is not varied: task, inner rate, number of tasks; computed in float64.
+        algorithms: settings of learners, by the name they are reported under.
+        hidden, activations, steps: what is varied.
+        seed: of parameters, tasks and directions.
+    """
     for widths, activation in product(hidden, activations):
-        network = Network((family.inputs, *widths, family.outputs), activation)
+        model = replace(problem.model, hidden=list(widths), activation=activation)
+        here = replace(problem, model=model, dtype="float64")
+        name = "-".join(map(str, here.network.sizes)) + " " + activation
         rng = np.random.default_rng(seed)
-        theta = initial_parameters(network, initializer, rng, np.float64)
-        batch = family.sample(rng, tasks, np.float64)
-        name = "-".join(map(str, network.sizes)) + " " + activation
+        theta = gradient.Learner(replace(here, algorithm=gradient.Settings())).init(rng)
+        batch = here.family.sample(rng, here.meta_batch, np.float64)
+        both = [Passes(here, theta, batch, pairs) for pairs in (True, False)]
+        yield Check("inner gradient", name, 0, _worst([p.gradient_error(np.random.default_rng(seed)) for p in both]))
+        yield Check("Hessian product", name, 1, _worst([p.hessian_error() for p in both]))
+        yield Check("Hessian symmetry", name, 1, _worst([p.symmetry_error() for p in both]))
+        for label, settings in algorithms.items():
+            yield from _learner_checks(replace(here, algorithm=settings), label, name, steps, batch, seed)
 
-        def check(what: str, function, s: int, name=name, case=(network, theta, batch), **options) -> Check:
-            errors = [
-                function(Case(*case, inner_lr, s), pairs, np.random.default_rng(seed), **options)
-                for pairs in (True, False)
-            ]
-            return Check(what, name, s, float(np.max(errors)))
 
-        yield check("inner gradient", inner_gradient_error, 0)
-        yield check("Hessian product", hessian_value_error, 1)
-        yield check("Hessian symmetry", hessian_symmetry_error, 1)
-        for algorithm in algorithms:
-            for s in steps if ALGORITHMS[algorithm].adapts else [0]:
-                yield check(f"{algorithm} meta-gradient", meta_gradient_error, s, algorithm=algorithm)
+def _learner_checks(
+    problem: Problem, label: str, name: str, steps: Sequence[int], batch: Batch, seed: int
+) -> Iterator[Check]:
+    """The meta-gradient of one learner, part by part, for every number of inner steps that it makes."""
+    kind = LEARNERS.get(problem.algorithm.learner).Learner
+    problems = [replace(problem, inner=replace(problem.inner, steps=s)) for s in steps]
+    by_steps = {kind(p).trained_steps: p for p in problems}  # one that makes no inner step is checked once
+    for made, one in by_steps.items():
+        learners = [kind(one, **variant) for variant in kind.variants]
+        vector = learners[0].init(np.random.default_rng(seed))
+        found = [gradient_errors(learner, vector, batch, seed) for learner in learners]
+        for part in found[0]:
+            what = f"{label} meta-gradient" + (f" of {part}" if len(found[0]) > 1 else "")
+            yield Check(what, name, made, _worst([errors[part] for errors in found]))

@@ -1,6 +1,6 @@
 """The same mathematics a second time, the slow and obvious way: what the fast core is checked against.
 
-One task at a time, explicit adapted weights, nothing shared with `layers` and `inner_loop`. Complex-step
+One task at a time, explicit adapted weights, nothing shared with `inner`. Complex-step
 derivatives through these functions are exact to machine precision (Squire and Trapp 1998).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from maml_exp.core.network import Network
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 
@@ -44,22 +44,24 @@ def adapted(network: Network, theta: Array, x: Array, y: Array, inner_lr: float,
 
 
 def meta_loss(
-    network: Network, algorithm: str, theta: Array, batch: Batch, inner_lr: float, steps: int, base: Array | None = None
+    network: Network, outer: str, theta: Array, batch: Batch, inner_lr: float, steps: int, base: Array
 ) -> Array:
-    """The function of theta (P,) whose gradient at theta = `base` an algorithm's meta-gradient is.
+    """The function of theta (P,) whose gradient at theta = `base` the outer loop descends.
 
-    For fomaml that is the query loss at theta + (theta_S - theta_0), with the bracket, the adaptation
-    from `base`, held constant.
+    first_order: the query loss at theta + (theta_S - theta_0), with the bracket, the adaptation from `base`, held
+    constant. Raises ValueError for an outer gradient that it does not know.
     """
-    if algorithm == "joint":
+    if outer == "joint":
         x, y = batch.pooled()
         return np.mean([loss(network, theta, x[t], y[t]) for t in range(len(x))])
+    if outer not in ("exact", "first_order"):
+        raise ValueError(f"there is no reference for outer={outer!r}")
     losses = []
     for x, y, x_query, y_query in zip(*batch, strict=True):
-        if algorithm == "fomaml":
-            moved = theta + (adapted(network, base, x, y, inner_lr, steps) - base)
-        else:
+        if outer == "exact":
             moved = adapted(network, theta, x, y, inner_lr, steps)
+        else:
+            moved = theta + (adapted(network, base, x, y, inner_lr, steps) - base)
         losses.append(loss(network, moved, x_query, y_query))
     return np.mean(losses)
 

@@ -1,0 +1,109 @@
+"""What a learner is: whatever adapts to a support set, and how it is trained to.
+
+Trainer, evaluation, figures and the proof of gradients talk to this and to nothing else, so a learner is judged by
+the adaptation that it was trained for.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from maml_exp.core import checks
+from maml_exp.core.parameters import Layout
+from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import Batch
+
+Array = np.ndarray
+
+
+@dataclass
+class LearnerSettings(checks.Settings):
+    """What every learner has."""
+
+    group: ClassVar[str] = "algorithm"
+    learner: str = "?"  # the file in core/learners
+    preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
+
+
+class Gradient(NamedTuple):
+    """What one meta-batch says about the meta-parameters."""
+
+    vector: Array  # (P,), the direction that the outer loop descends against
+    loss: float  # the query loss after adaptation, the mean over tasks
+    support_loss: float  # the support loss before adaptation
+    extras: Mapping[str, float] = {}  # further numbers by name, to be logged
+
+
+class BaseLearner(ABC):
+    """A way to learn from a support set; holds settings and buffers, never state.
+
+    Args:
+        problem: everything that decides what is computed.
+        options: for tests and proofs alone: see `variants`.
+
+    Attributes:
+        layout: the named parts of the flat vector (P,) of meta-parameters.
+        variants: options of different implementations of the same mathematics; each is proven.
+    """
+
+    layout: Layout
+    variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+
+    def __init__(self, problem: Problem, **options: Any):
+        if options:
+            raise TypeError(f"unknown options: {', '.join(options)}")
+        self.problem = problem
+
+    @abstractmethod
+    def init(self, rng: np.random.Generator) -> Array:
+        """The meta-parameters (P,) before training, drawn in float64 and rounded to the problem's dtype."""
+
+    @abstractmethod
+    def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
+        """The outer loop's direction at `vector` (P,), from one meta-batch.
+
+        Args:
+            vector: (P,); not changed.
+            batch: its dtype is that of `vector`.
+            rng: the learner's own stream; whatever it draws while training comes from here.
+            progress: the share of iterations made, from 0 to below 1.
+        """
+
+    @abstractmethod
+    def adapt(
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+    ) -> Iterator[Array]:
+        """Predictions (T, G, m) at x (T, G, n) after 0, 1 .. `steps` inner steps, each computed as it is asked for.
+
+        Args:
+            vector: (P,).
+            x_support, y_support: (T, K, n) and (T, K, m).
+            x: (T, G, n).
+            steps: as many as wanted, also more than in training.
+            lr: rate of the steps; None: the one it was trained with.
+        """
+
+    @abstractmethod
+    def reference_loss(
+        self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
+    ) -> Array:
+        """A scalar function of `vector` whose gradient at vector = base is `meta_gradient`'s direction at base.
+
+        Slow and obvious, of any dtype, complex too, and sharing no pass with `meta_gradient`: that is what proves it.
+        `base` (P,) is what a first-order method holds constant.
+        """
+
+    @property
+    def trained_steps(self) -> int:
+        """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""
+        return 0
+
+    @property
+    def describes(self) -> str:
+        """What it does inside, in a few words, for a run's first line of log."""
+        return ""

@@ -1,0 +1,50 @@
+"""What optimizers of the outer loop share: state, settings, and two helpers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from maml_exp.core import checks
+from maml_exp.core.checks import setting
+
+Array = np.ndarray
+FLUSH_EVERY, NEGLIGIBLE = 100, 1e-30
+
+
+@dataclass
+class OptimizerSettings(checks.Settings):
+    """What every optimizer of the outer loop has."""
+
+    group: ClassVar[str] = "optimizer"
+    name: str = "?"  # the file in core/optimizers
+    lr: float = setting(1e-3, "rate of the outer loop", checks.number())
+    clip_norm: float | None = setting(
+        None, "the meta-gradient is scaled down to this norm; null: never", checks.optional(checks.number())
+    )
+
+
+class OptimizerState(NamedTuple):
+    """What an optimizer remembers."""
+
+    count: int  # updates made
+    moments: tuple[Array, ...]  # each (P,): adam's first and second moment; sgd's velocity
+
+
+def flushed(moment: Array, count: int) -> Array:
+    """The moment (P,) itself, every so often with negligible entries set to zero.
+
+    Where the gradient stays zero, as behind a dead ReLU, a moment decays into denormal numbers, at which
+    processors are many times slower: 30% of an iteration of width 256. A square root of `NEGLIGIBLE` is far
+    below any epsilon in use, so the parameters do not notice.
+    """
+    if count % FLUSH_EVERY == 0:
+        moment[np.abs(moment) < NEGLIGIBLE] = 0
+    return moment
+
+
+def clipped(gradient: Array, norm: float, limit: float | None) -> Array:
+    """The gradient, scaled down to norm `limit` where its norm is larger."""
+    return gradient if limit is None or not norm > limit else gradient * (limit / norm)

@@ -1,0 +1,36 @@
+"""The flat vector of meta-parameters and its named parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Named parts of one flat vector (P,), one behind the other: theta, and what else a learner learns."""
+
+    sizes: Mapping[str, int]
+
+    @cached_property
+    def slices(self) -> dict[str, slice]:
+        """Where each part lies."""
+        found, start = {}, 0
+        for name, size in self.sizes.items():
+            found[name] = slice(start, start + size)
+            start += size
+        return found
+
+    @property
+    def size(self) -> int:
+        """P, the length of the vector."""
+        return sum(self.sizes.values())
+
+    def parts(self, vector: Array) -> dict[str, Array]:
+        """Views of a vector (P,), by name."""
+        return {name: vector[part] for name, part in self.slices.items()}

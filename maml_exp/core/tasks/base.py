@@ -1,0 +1,102 @@
+"""What a family of few-shot tasks is: what it draws, what its held-out tasks are, and how its axes are called."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from maml_exp.core import checks
+from maml_exp.core.checks import setting
+from maml_exp.core.losses import Loss, SquaredError
+
+Array = np.ndarray
+
+
+@dataclass
+class TaskSettings(checks.Settings):
+    """What every family of tasks has."""
+
+    group: ClassVar[str] = "task"
+    name: str = "?"  # the file in core/tasks
+    shots: int = setting(10, "K, support points a task", checks.integer(1, 10**6))
+    query: int = setting(10, "Q, query points a task", checks.integer(1, 10**6))
+
+
+class Batch(NamedTuple):
+    """A meta-batch: support points to adapt on and query points to judge by."""
+
+    x_support: Array  # (T, K, n)
+    y_support: Array  # (T, K, m)
+    x_query: Array  # (T, Q, n)
+    y_query: Array  # (T, Q, m)
+
+    def pooled(self) -> tuple[Array, Array]:
+        """x (T, K + Q, n) and y (T, K + Q, m): support and query together, for joint training."""
+        x = np.concatenate([self.x_support, self.x_query], axis=1)
+        return x, np.concatenate([self.y_support, self.y_query], axis=1)
+
+
+class FixedTasks(NamedTuple):
+    """Held-out tasks, float64: support points, and the points on which errors are measured."""
+
+    x_support: Array  # (N, K, n)
+    y_support: Array  # (N, K, m)
+    x_query: Array  # (N, G, n)
+    y_query: Array  # (N, G, m), without noise where the family knows the truth
+
+
+class Axis(NamedTuple):
+    """How a figure calls one of a task's quantities."""
+
+    name: str
+    unit: str = ""
+
+    @property
+    def label(self) -> str:
+        """The name with its unit, for an axis of a figure."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
+
+class TaskFamily(ABC):
+    """A family of tasks, made from its settings; draws from generators that it is given, and holds no state.
+
+    Attributes:
+        inputs, outputs: n and m, what a network sees and predicts of a point.
+        loss: what tasks are adapted and judged by.
+        input_axis, output_axis: names and units of the first input and output.
+    """
+
+    inputs: int
+    outputs: int
+    loss: Loss = SquaredError()
+    input_axis = Axis("x")
+    output_axis = Axis("y")
+
+    def __init__(self, settings: Any):
+        self.settings = settings
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
+        """A meta-batch of `tasks` training tasks with the settings' numbers of support and query points."""
+
+    @abstractmethod
+    def held_out(self, split: str, seed: int, tasks: int, shots: int, grid: int) -> FixedTasks:
+        """Tasks that are the same for every run with the same seed, however many tasks or points are asked for.
+
+        The k-th support point of the i-th task is the same for all `tasks` and `shots`: 5 shots are the first 5
+        of 20.
+
+        Args:
+            split: "validation", to choose by, or "test", to report.
+            seed: of these tasks; nothing else decides them but the settings.
+            tasks: N.
+            shots: K.
+            grid: G, points on which the error is measured, where the family is free to choose them.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """What decides held-out tasks apart from seed, number and grid: two runs with the same can be compared."""
