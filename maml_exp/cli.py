@@ -6,17 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from maml_exp.commands import VERBS
 from maml_exp.core.checks import SettingError
-
-# verb: (module of maml_exp.commands, function); imported only when it is called
-VERBS = {
-    "gradcheck": ("gradcheck", "run_gradcheck"),
-    "plot": ("plot", "run_plot"),
-    "resume": ("resume", "run_resume"),
-    "rerun": ("rerun", "run_rerun"),
-    "diff": ("diff", "run_diff"),
-    "compare": ("compare", "run_compare"),
-}
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -40,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(help_text())
             return 0
         if arguments and arguments[0] in VERBS:
-            module, function = VERBS[arguments[0]]
-            return getattr(import_module(f"maml_exp.commands.{module}"), function)(arguments[1:])
+            verb = arguments[0]
+            return getattr(import_module(f"maml_exp.commands.{verb}"), f"run_{verb}")(arguments[1:])
         return train(arguments)
     except SettingError as error:
         print(f"maml-exp: {error}", file=sys.stderr)
@@ -50,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("maml-exp: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has gone, as `head` does
-        sys.stdout = None
+        sys.stdout = None  # type: ignore[assignment]  # nothing more can be written to it
         return 0
 
 

@@ -14,11 +14,13 @@ from typing import Any
 from maml_exp.commands.plot import FORMATS
 from maml_exp.comparison import tables
 from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
-from maml_exp.config.schema import Config
+from maml_exp.config.composing import default_settings
+from maml_exp.config.overrides import as_text as override_text
 from maml_exp.core.checks import SettingError
-from maml_exp.run.progress import as_text
+from maml_exp.run.text_table import as_text
+from maml_exp.store.files import write_atomically
 from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, read_run
-from maml_exp.store.run_folder import create_folder, flatten, write_atomically
+from maml_exp.store.run_folder import create_folder
 
 
 def run_compare(arguments: Sequence[str]) -> int:
@@ -88,20 +90,11 @@ def best_command(groups: Sequence[Group]) -> str:
     if not finite:
         return "no group has a finite objective"
     best = min(finite, key=lambda group: group.objective().mean)
-    defaults = flatten(Config().to_dict())
+    defaults = default_settings()
     changed = {k: v for k, v in best.settings.items() if k not in BOOKKEEPING and v != defaults.get(k)}
-    settings = [shlex.quote(f"{key}={_override(value)}") for key, value in changed.items()]
+    settings = [shlex.quote(f"{key}={override_text(value)}") for key, value in changed.items()]
     seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
     return " ".join(["maml-exp", *settings]) + f"   # {tables.show(best.objective())}, {seeds}"
-
-
-def _override(value: Any) -> str:
-    """A value in Hydra's override grammar."""
-    if value is None:
-        return "null"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_override, value)) + "]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def draw(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maml_exp.comparison.differences import compare_runs, print_section
-from maml_exp.config.saved import open_run
+from maml_exp.store.run_folder import open_run
 
 
 def run_diff(arguments: Sequence[str]) -> int:

@@ -3,30 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from maml_exp.core.learners.gradient import ALGORITHMS
+from maml_exp.config.composing import compose, options
+from maml_exp.config.labels import method_label
+from maml_exp.config.overrides import keys_of
 from maml_exp.core.proof.gradcheck import TOLERANCE, checks
-from maml_exp.core.tasks.sinusoid import TASKS
-from maml_exp.sweep.hydra_run import compose
+
+TASKS_CHECKED = 3
 
 
 def run_gradcheck(overrides: Sequence[str]) -> int:
     """Check the default table, each of its axes narrowed to what the overrides choose; 1 if a check fails."""
     config = compose(overrides)
-    keys = {override.lstrip("+").split("=")[0] for override in overrides}
+    keys = keys_of(overrides)
 
-    def chosen(*names: str) -> bool:
-        return not keys.isdisjoint(names) or "experiment" in keys
+    def chosen(group: str, *names: str) -> bool:
+        return not keys.isdisjoint({group, "experiment", *(f"{group}.{name}" for name in names)})
 
+    chosen_activation = not keys.isdisjoint({"experiment", "model.activation"})
+    one = any(key == "experiment" or key.split(".")[0] == "algorithm" for key in keys)
+    presets = [config] if one else [compose([*overrides, f"algorithm={name}"]) for name in options("algorithm")]
     failed = total = 0
     for check in checks(
-        TASKS[config.task.name](config.task),
-        hidden=[config.model.hidden] if chosen("model", "model.hidden") else [[40], [40, 40]],
-        activations=[config.model.activation] if chosen("model.activation") else ["relu", "tanh"],
-        steps=[config.inner.steps] if chosen("inner", "inner.steps") else [0, 1, 2, 5],
-        algorithms=[config.algorithm.name] if chosen("algorithm", "algorithm.name") else list(ALGORITHMS),
-        inner_lr=config.inner.lr,
-        initializer=config.model.initializer,
+        replace(config.problem, meta_batch=TASKS_CHECKED),
+        {method_label(preset.algorithm): preset.algorithm for preset in presets},
+        hidden=[config.model.hidden] if chosen("model", "hidden") else [[40], [40, 40]],
+        activations=[config.model.activation] if chosen_activation else ["relu", "tanh"],
+        steps=[config.inner.steps] if chosen("inner", "steps") else [0, 1, 2, 5],
         seed=config.seed,
     ):
         verdict = "ok" if check.passed else "FAILED"

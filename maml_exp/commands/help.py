@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from maml_exp.sweep.hydra_run import conf_dir
+from textwrap import fill
 
-GROUPS = {
-    "model": "the network: hidden layers, activation, initialisation",
-    "algorithm": "how the meta-gradient is computed",
-    "inner": "inner loop: learning rate and number of gradient steps",
-    "task": "the family of tasks: shots, ranges",
-    "optimizer": "the outer loop's optimizer",
-    "training": "iterations, meta-batch, how often to log, evaluate, save",
-    "evaluation": "fixed tasks, shots and steps the result is judged on",
-    "experiment": "whole experiments, added with a plus: +experiment=smoke",
-}
+from maml_exp.commands import VERBS
+from maml_exp.config.composing import GROUPS, default_settings, options
+
 TEXT = """maml-exp: Model-Agnostic Meta-Learning in raw numpy, one command a run
 
   maml-exp [key=value ...]              train, evaluate and plot one run in runs/
   maml-exp -m key=a,b [key=c,d ...]     a sweep: one run for every combination
-  maml-exp resume RUN [--jobs 2]        go on with an interrupted run or sweep, to the same bits
-  maml-exp rerun RUN [key=value ...]    run a saved configuration again, in a new folder, and compare
-  maml-exp diff RUN_A RUN_B             configuration, environment and results in which two runs differ
-  maml-exp compare PATH...              tables and figures of many runs beside each other
-  maml-exp gradcheck [key=value ...]    prove the hand-derived gradients, a line a check
-  maml-exp plot RUN [--format pdf]      draw a run's figures again
+{verbs}
 
 Groups; choose an option with group=option, as in model=one_hidden:
 {groups}
@@ -37,14 +25,12 @@ Single settings, as in inner.lr=0.02 inner.steps=5 task.shots=5 model.hidden=[64
 
 
 def help_text() -> str:
-    """The help, with the groups and settings there are today."""
-    from textwrap import fill
-
-    from maml_exp.config.schema import setting_names
-
+    """The help, with the verbs, groups and settings there are today."""
+    verbs = [f"  {f'maml-exp {name} {verb.usage}':<37} {verb.meaning}" for name, verb in VERBS.items()]
     groups = []
     for group, meaning in GROUPS.items():
-        options = ", ".join(sorted(path.stem for path in (conf_dir() / group).glob("*.yaml")))
-        groups.append(f"  {group:<11} {meaning}\n  {'':<11}   {options}")
-    settings = fill(" ".join(setting_names()), 100, initial_indent="  ", subsequent_indent="  ")
-    return TEXT.format(groups="\n".join(groups), settings=settings).rstrip()
+        shown = fill(", ".join(options(group)), 100, initial_indent=" " * 16, subsequent_indent=" " * 16)
+        groups.append(f"  {group:<11} {meaning}\n{shown}")
+    names = " ".join(key for key in default_settings() if key != "schema")
+    settings = fill(names, 100, initial_indent="  ", subsequent_indent="  ")
+    return TEXT.format(verbs="\n".join(verbs), groups="\n".join(groups), settings=settings).rstrip()

@@ -6,10 +6,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from maml_exp.config.saved import load_config, newest_checkpoint, open_run
+from maml_exp.config.saved import load_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import Trainer
-from maml_exp.store.run_folder import read_json
+from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.files import read_json
+from maml_exp.store.run_folder import open_run
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -22,16 +24,17 @@ def run_plot(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     folder = open_run(options.run)
-    config = load_config(folder)
+    config = load_config(folder.config)
     point = newest_checkpoint(folder, config)
     if point is None:
         raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
     from maml_exp.run.figures import draw_all
 
-    random = Trainer(config.problem).init(config.seed).theta
+    trainer = Trainer(config.problem)
+    vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}
     try:
         evaluation = read_json(folder.summary)["evaluation"]
-        paths = draw_all(config, point.state.theta, random, evaluation, folder.plots, options.format)
+        paths = draw_all(config, trainer.learner, vectors, evaluation, folder.plots, options.format)
     except OSError as error:
         raise SettingError(f"{error.filename}: {error.strerror}; finish the run first?") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:

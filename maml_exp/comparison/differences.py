@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.run import metrics_log as metrics
+from maml_exp.store import metrics_file as metrics
 from maml_exp.store import provenance
-from maml_exp.store.run_folder import RunFolder, flatten, read_json
+from maml_exp.store.files import read_json
+from maml_exp.store.run_folder import RunFolder
 
 NOT_COMPARED = ("host",)  # of the environment: a name, not a cause
 
@@ -34,7 +36,7 @@ def compare_runs(a: RunFolder, b: RunFolder, shared_steps_only: bool = False) ->
     records = [provenance.read_record(run) for run in (a, b)]
     environments = [flatten({"code": r.get("code"), **_as_dict(r.get("environment"))}) for r in records]
     return Differences(
-        config=_changed(flatten(load_plain_config(a)), flatten(load_plain_config(b))),
+        config=_changed(flatten(load_plain_config(a.config)), flatten(load_plain_config(b.config))),
         environment=[line for line in _changed(*environments) if not line.startswith(NOT_COMPARED)],
         results=list(_result_differences(a, b, shared_steps_only)),
     )
@@ -90,10 +92,13 @@ def _comparable_rows(run: RunFolder) -> list[metrics.Row]:
 
 def _summary(run: RunFolder) -> dict[str, Any]:
     try:
-        summary = read_json(run.summary)
+        summary = _as_dict(read_json(run.summary))
     except (OSError, ValueError):
         return {}
-    return {key: value for key, value in _as_dict(summary).items() if key not in ("time", "config")}
+    # the fingerprint says again what the configuration does, and the first version did not write it
+    evaluation = {key: value for key, value in _as_dict(summary.get("evaluation")).items() if key != "fingerprint"}
+    kept = {key: value for key, value in summary.items() if key not in ("time", "config", "evaluation")}
+    return {**kept, "evaluation": evaluation}
 
 
 def print_section(title: str, lines: list[str], most: int = 100) -> None:

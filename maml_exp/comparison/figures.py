@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from maml_exp.comparison.groups import Estimate, Group, estimate
-from maml_exp.config.saved import load_config, newest_checkpoint
+from maml_exp.config.saved import load_config
 from maml_exp.core.training import Trainer
 from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, draw_task, figure, plotted_tasks
+from maml_exp.store.choosing import newest_checkpoint
 from maml_exp.store.records import training_curve
 from maml_exp.store.run_folder import RunFolder
 
@@ -122,21 +123,23 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     """
     runs = {}
     for group in groups:
-        runs.setdefault(group.settings.get("algorithm.name"), next(iter(group.runs.values()), None))
+        runs.setdefault(group.settings.get("algorithm.preset"), next(iter(group.runs.values()), None))
     if runs.get("maml") is None or runs.get("joint") is None:
         return False
     with figure(path, 1, 3, (10.2, 3.6), style, sharex=True, sharey=True) as (fig, axes):
         for axis, title in zip(axes[0], ("MAML", "joint training", "random initialisation"), strict=True):
             record = runs["joint" if title.startswith("joint") else "maml"]
             folder = RunFolder(record.folder)
-            config = load_config(folder)
+            config = load_config(folder.config)
             point = newest_checkpoint(folder, config)
             if point is None:
                 return False
-            theta = Trainer(config.problem).init(config.seed).theta if title.startswith("random") else point.state.theta
-            draw_task(axis, config, plotted_tasks(config, 1), 0, theta, record.lr)
-            axis.set(title=f"{title}\nrate {record.lr:g}", xlabel="x")
-        axes[0, 0].set_ylabel("y")
+            trainer = Trainer(config.problem)
+            learner, family = trainer.learner, config.problem.family
+            vector = trainer.init(config.seed).vector if title.startswith("random") else point.state.vector
+            draw_task(axis, config, learner, plotted_tasks(config, learner, 1), 0, vector, record.lr)
+            axis.set(title=f"{title}\nrate {record.lr:g}", xlabel=family.input_axis.label)
+            axes[0, 0].set_ylabel(family.output_axis.label)
         fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return True

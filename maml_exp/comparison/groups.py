@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
 from maml_exp.store import run_folder as states
-from maml_exp.store.records import BOOKKEEPING, JUDGED_ON, RunRecord
+from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
 # 97.5% quantiles of Student's t distribution for 1 .. 30 degrees of freedom; 1.96 beyond
@@ -98,26 +99,29 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     found = list(groups.values())
     keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
     for group in found:
-        names = {key: _short(key) for key in keys}
-        group.label = ", ".join(f"{names[key]}={_value(group.settings.get(key))}" for key in keys) or "all runs"
+        group.label = ", ".join(_words(key, group.settings) for key in keys if _says_more(key, keys)) or "all runs"
     return found, keys
 
 
-def _short(key: str) -> str:
-    """A setting's name in a label: algorithm for algorithm.name."""
-    return key.removesuffix(".name")
+def _says_more(key: str, keys: Sequence[str]) -> bool:
+    """Whether a setting belongs in a label: a method's preset stands for what it sets."""
+    return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
 
 
-def _value(value: Any) -> str:
-    return str(value).replace(" ", "")
+def _words(key: str, settings: dict[str, Any]) -> str:
+    """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
+    if key == "algorithm.preset":
+        own = {k.removeprefix("algorithm."): v for k, v in settings.items() if k.startswith("algorithm.")}
+        return f"algorithm={label_of(own)}"
+    return f"{key.removesuffix('.name')}={str(settings.get(key)).replace(' ', '')}"
 
 
 def require_same_tasks(runs: Sequence[RunRecord]) -> None:
     """Refuse runs that were judged on different tasks: their errors must not be averaged or compared."""
     if not runs:
         raise SettingError("there is no run to compare")
-    for key in JUDGED_ON:
-        values = Counter(str(run.settings.get(key)) for run in runs)
+    for key in dict.fromkeys(key for run in runs for key in run.judged_on):
+        values = Counter(str(run.judged_on.get(key)) for run in runs)
         if len(values) > 1:
             shown = ", ".join(f"{value} ({count} runs)" for value, count in values.most_common(4))
             choice = f"{key}={values.most_common(1)[0][0].replace(' ', '')}"

@@ -8,8 +8,8 @@ import math
 from collections.abc import Sequence
 
 from maml_exp.comparison.groups import Estimate, Group
-from maml_exp.run.metrics_log import final_steps
-from maml_exp.run.progress import Table
+from maml_exp.run.text_table import Table
+from maml_exp.store.metrics_file import final_steps
 
 
 def show(value: Estimate) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
-from maml_exp.core.evaluation import FixedTasks, adapt_and_predict, fixed_tasks
-from maml_exp.core.tasks.sinusoid import TASKS
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.tasks.base import FixedTasks
 
 Array = np.ndarray
 # Okabe and Ito's colours, told apart by readers with colour vision deficiency
@@ -57,56 +58,72 @@ def figure(
 
 
 def draw_all(
-    config: Config, theta: Array, random: Array, evaluation: dict[str, Any], folder: Path, suffix: str = "png"
+    config: Config,
+    learner: BaseLearner,
+    vectors: dict[str, Array],
+    evaluation: dict[str, Any],
+    folder: Path,
+    suffix: str = "png",
 ) -> list[Path]:
-    """Draw both figures of a run into `folder`; returns their paths."""
+    """Draw both figures of a run into `folder`; returns their paths.
+
+    Args:
+        config, learner: of the run.
+        vectors: the meta-parameters (P,) "trained" and "random".
+        evaluation: what summary.json holds under that name.
+        folder: plots/.
+        suffix: png, pdf or svg.
+    """
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
-    draw_finetune(config, theta, random, evaluation["lr"], paths[0])
-    draw_adaptation(config, evaluation, paths[1])
+    draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
+    draw_adaptation(config, learner, evaluation, paths[1])
     return paths
 
 
-def draw_finetune(config: Config, theta: Array, random: Array, lr: float, path: Path) -> None:
-    """Predictions on a few fixed tasks, before and after 1 and 10 steps; below, the random initialisation's."""
-    tasks = plotted_tasks(config, FINETUNE_TASKS)
+def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
+    """Predictions on a few held-out tasks, before and after 1 and 10 steps; below, the random initialisation's."""
+    tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
+    family = learner.problem.family
     size = (2.6 * FINETUNE_TASKS, 5.2)
     with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
-        rows = ((f"this run ({config.algorithm.name})", theta), ("random initialisation", random))
-        for row, (label, weights) in zip(axes, rows, strict=True):
+        labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
+        for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
-                draw_task(axis, config, tasks, task, weights, lr)
-            row[0].set_ylabel(f"{label}\ny")
+                draw_task(axis, config, learner, tasks, task, vectors[which], lr)
+            row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(f"task {number}")
         for axis in axes[1]:
-            axis.set_xlabel("x")
+            axis.set_xlabel(family.input_axis.label)
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
 
 
-def plotted_tasks(config: Config, tasks: int) -> FixedTasks:
+def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTasks:
     """The first evaluation tasks, with as many points of their curves as are drawn."""
-    evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
-    return fixed_tasks(family, evaluation.seed, tasks, config.objective_shots, DRAWN_POINTS)
+    seed = config.evaluation.seed
+    return learner.problem.family.held_out("test", seed, tasks, config.objective_shots, DRAWN_POINTS)
 
 
-def draw_task(axis: Any, config: Config, tasks: FixedTasks, task: int, weights: Array, lr: float) -> None:
+def draw_task(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
+) -> None:
     """One task: true curve, support points, predictions before and after 1 and 10 gradient steps."""
     one = slice(task, task + 1)
-    support, x = (tasks.x_support[one], tasks.y_support[one]), tasks.x_grid[one]
+    x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
     with np.errstate(over="ignore", invalid="ignore"):
-        made = adapt_and_predict(config.problem.network, weights, *support, x, lr, config.evaluation.steps)
-    drawn_x, true = x[0, :, 0], tasks.y_grid[task, :, 0]
+        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
+    drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
     axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
     for step, colour, style in [line for line in STEP_LINES if line[0] < len(made)]:
         label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
         axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    axis.plot(support[0][0, :, 0], support[1][0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+    axis.plot(x_support[0, :, 0], y_support[0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
     reach = 1.6 * np.abs(true).max() + 0.1
     axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
 
 
-def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> None:
+def draw_adaptation(config: Config, learner: BaseLearner, evaluation: dict[str, Any], path: Path) -> None:
     """Error against gradient steps for every number of shots: mean with its 95% band, and median."""
     shots = evaluation["shots"]
     steps = np.arange(evaluation["steps"] + 1)
@@ -122,9 +139,9 @@ def draw_adaptation(config: Config, evaluation: dict[str, Any], path: Path) -> N
                 axis.plot(steps, curve["median"], color=colour, ls="--", lw=1, label=f"{label}, median")
                 _say_diverged(axis, curve["nonfinite"], evaluation["tasks"], label, colour)
             axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
-        axes[0, 0].set_ylabel("mean squared error")
-        title = f"{config.algorithm.name}: {evaluation['tasks']} tasks, gradient steps with rate {evaluation['lr']:g}"
-        fig.suptitle(title)
+        axes[0, 0].set_ylabel(learner.problem.family.loss.name)
+        method, tasks, lr = method_label(config.algorithm), evaluation["tasks"], evaluation["lr"]
+        fig.suptitle(f"{method}: {tasks} tasks, gradient steps with rate {lr:g}")
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 

@@ -1,4 +1,4 @@
-"""Final evaluation of a run: its weights beside the random initialisation, on the same fixed tasks."""
+"""Final evaluation of a run: what it learned beside its random initialisation, on the same held-out tasks."""
 
 from __future__ import annotations
 
@@ -7,55 +7,53 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
-from maml_exp.core.evaluation import (
-    FixedTasks,
-    Statistics,
-    adaptation_errors,
-    evaluate,
-    fixed_tasks,
-    statistics,
-)
-from maml_exp.core.tasks.sinusoid import TASKS
-from maml_exp.run import metrics_log as metrics
-from maml_exp.run.progress import as_text
+from maml_exp.core.evaluation import Statistics, adaptation_errors, evaluate, statistics
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.tasks.base import FixedTasks
+from maml_exp.run.text_table import as_text
+from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
 
 
-def evaluation_tasks(config: Config, tasks: int, seed: int | None = None) -> FixedTasks:
-    """The first `tasks` of the fixed tasks, with as many support points as the largest number of shots."""
-    evaluation, family = config.evaluation, TASKS[config.task.name](config.task)
-    seed = evaluation.seed if seed is None else seed
-    return fixed_tasks(family, seed, tasks, max(evaluation.shots), evaluation.grid)
-
-
-def task_errors(config: Config, theta: Array, tasks: FixedTasks, lr: float) -> dict[int, Array]:
-    """Mean squared errors (N, steps + 1) for every number of shots."""
+def held_out_tasks(config: Config, learner: BaseLearner, tasks: int, split: str = "test") -> FixedTasks:
+    """The first `tasks` of the held-out tasks, with as many support points as the largest number of shots."""
     evaluation = config.evaluation
-    return evaluate(config.problem.network, theta, tasks, evaluation.shots, lr, evaluation.steps)
+    seed = evaluation.seed if split == "test" else evaluation.validation_seed
+    return learner.problem.family.held_out(split, seed, tasks, max(evaluation.shots), evaluation.grid)
 
 
-def validation_errors(config: Config, theta: Array) -> dict[float, float]:
+def task_errors(
+    config: Config, learner: BaseLearner, vector: Array, tasks: FixedTasks, lr: float | None
+) -> dict[int, Array]:
+    """Errors (N, steps + 1) for every number of shots."""
+    return evaluate(learner, vector, tasks, config.evaluation.shots, config.evaluation.steps, lr)
+
+
+def validation_errors(config: Config, learner: BaseLearner, vector: Array) -> dict[float, float]:
     """Mean error on validation tasks after the last gradient step, at the objective's shots, for every rate.
 
     These tasks have a seed of their own: what is reported is measured on others.
     """
-    evaluation, network = config.evaluation, config.problem.network
-    tasks = evaluation_tasks(config, evaluation.validation_tasks, evaluation.validation_seed)
+    evaluation = config.evaluation
+    tasks = held_out_tasks(config, learner, evaluation.validation_tasks, "validation")
 
     def error(lr: float) -> float:
-        errors = adaptation_errors(network, theta, tasks, config.objective_shots, lr, evaluation.steps)
+        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, evaluation.steps, lr)
         return float(statistics(errors).mean[-1])
 
     return {lr: error(lr) for lr in config.evaluation_rates}
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """Errors (N, steps + 1) of every task, by number of shots, with the trained weights and the initial ones."""
+class FinalEvaluation:
+    """Errors (N, steps + 1) of every task, by number of shots, with the trained parameters and the initial ones."""
 
     config: Config
+    fingerprint: dict[str, Any]  # of the tasks
+    error_name: str  # what the errors are, as in mean squared error
     lr: float  # of the gradient steps
     validation: dict[float, float]  # the errors by which it was chosen; empty where there was no choice
     trained: dict[int, Array]
@@ -68,9 +66,9 @@ class Verdict:
             str(k): {"trained": _as_dict(statistics(self.trained[k])), "random": _as_dict(statistics(self.random[k]))}
             for k in evaluation.shots
         }
-        settings = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
+        tasks = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
         choice = {"lr": self.lr, "validation": self.validation}
-        return {**settings, **choice, "steps": evaluation.steps, "shots": rows}
+        return {"fingerprint": self.fingerprint, **tasks, **choice, "steps": evaluation.steps, "shots": rows}
 
     def objective(self) -> float:
         """The number that a sweep minimises: see evaluation.objective."""
@@ -97,9 +95,9 @@ class Verdict:
         evaluation, k = self.config.evaluation, self.config.objective_shots
         trained, random = statistics(self.trained[k]), statistics(self.random[k])
         chosen = " (the best on validation tasks)" if self.validation else ""
-        title = f"Mean squared error on {evaluation.tasks} fixed tasks after adapting to {k} support points"
+        title = f"{self.error_name.capitalize()} on {evaluation.tasks} fixed tasks after adapting to {k} support points"
         title += f" with rate {self.lr:g}{chosen}"
-        name = f"this run ({self.config.algorithm.name})"
+        name = f"this run ({method_label(self.config.algorithm)})"
         rows = [["steps", name, "median", "random initialisation", "median", "gain"]]
         for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
@@ -112,14 +110,14 @@ class Verdict:
         return "\n".join(lines)
 
 
-def judge(config: Config, theta: Array, theta_random: Array) -> Verdict:
-    """Evaluate both sets of weights on all evaluation tasks, with the rate that suits the trained ones best."""
-    rates = config.evaluation_rates
-    validation = validation_errors(config, theta) if len(rates) > 1 else {}
-    lr = min(validation, key=validation.get) if validation else rates[0]
-    tasks = evaluation_tasks(config, config.evaluation.tasks)
-    trained, random = (task_errors(config, weights, tasks, lr) for weights in (theta, theta_random))
-    return Verdict(config, lr, validation, trained, random)
+def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initial: Array) -> FinalEvaluation:
+    """Evaluate both vectors on all evaluation tasks, with the rate that suits the trained one best."""
+    family, rates = learner.problem.family, config.evaluation_rates
+    validation = validation_errors(config, learner, vector) if len(rates) > 1 else {}
+    lr = min(validation, key=validation.__getitem__) if validation else rates[0]
+    tasks = held_out_tasks(config, learner, config.evaluation.tasks)
+    trained, random = (task_errors(config, learner, these, tasks, lr) for these in (vector, initial))
+    return FinalEvaluation(config, family.fingerprint(), family.loss.name, lr, validation, trained, random)
 
 
 def _as_dict(result: Statistics) -> dict[str, Array]:

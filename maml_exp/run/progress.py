@@ -34,15 +34,6 @@ def logging_to(path: Path) -> Iterator[None]:
             handler.close()
 
 
-Table = list[list[str]]  # the first row is the heading
-
-
-def as_text(table: Table) -> str:
-    """Columns aligned with spaces."""
-    widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
-
-
 class _File(logging.FileHandler):
     """A log file that a full disk cuts short, without a traceback for every line."""
 

@@ -8,17 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maml_exp.config.saved import newest_checkpoint
+from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.evaluation import statistics
-from maml_exp.core.training import Trainer
-from maml_exp.run import metrics_log as metrics
-from maml_exp.run.final_evaluation import Verdict, evaluation_tasks, judge, task_errors
+from maml_exp.core.training import StepMetrics, Trainer
+from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
+from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
-from maml_exp.store import checkpoints, provenance
+from maml_exp.store import checkpoints, files, provenance
+from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
+from maml_exp.store.choosing import newest_checkpoint
 from maml_exp.store.run_folder import RunFolder
 
 
@@ -34,7 +36,7 @@ class Outcome:
     folder: Path
     message: str = ""
     exit_status: int = 1
-    verdict: Verdict | None = None  # of a finished run
+    evaluation: FinalEvaluation | None = None  # of a finished run
 
 
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
@@ -82,6 +84,7 @@ class Run:
     def __init__(self, config: Config, folder: RunFolder, signals: Signals):
         self.config, self.folder, self._signals = config, folder, signals
         self._trainer = Trainer(config.problem)
+        self._learner = self._trainer.learner
         self._initial = self._state = self._trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
@@ -121,15 +124,18 @@ class Run:
                 log.warning("there is no usable checkpoint; the run starts over")
             log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
         else:
-            states.write_atomically(self.folder.config, to_yaml(self.config).encode())
+            files.write_atomically(self.folder.config, to_yaml(self.config).encode())
             provenance.record_start(self.folder, self.config)
         self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
-        self._log = metrics.MetricsLog(self.folder, self.config, rows)
-        log.info("%s in %s", describe(self.config), self.folder.path)
+        self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
+        log.info("%s in %s", self._describe(), self.folder.path)
 
     def _train(self) -> None:
         training = self.config.training
-        last, progress = training.iterations, Progress(self.step, training.iterations, self.config.algorithm.name)
+        last, progress = (
+            training.iterations,
+            Progress(self.step, training.iterations, method_label(self.config.algorithm)),
+        )
         started, logged = time.perf_counter(), self.step
         try:
             while self.step < last:
@@ -143,22 +149,23 @@ class Run:
                     self._save()
                     started += time.perf_counter() - paused
                 if self.step % 16 == 0 or self.step == last:
-                    progress.update(self.step, values["meta/loss"])
+                    progress.update(self.step, values.loss)
                 if self._signals.received:
                     self._save()
                     self._signals.check()
         finally:
             progress.close()
 
-    def _add(self, values: dict[str, float]) -> None:
+    def _add(self, values: StepMetrics) -> None:
         """Add an iteration's metrics to the sums since the last row."""
-        loss = values["meta/loss"]
-        if not math.isfinite(loss):
+        if not math.isfinite(values.loss):
             raise DivergedError(
-                f"the meta-loss is {loss} at iteration {self.step}; "
+                f"the meta-loss is {values.loss} at iteration {self.step}; "
                 "try a smaller optimizer.lr or inner.lr, or optimizer.clip_norm=10"
             )
-        for tag, value in values.items():
+        tagged = dict(zip(metrics.TRAINING_TAGS, values[:3], strict=True))
+        tagged |= {metrics.extra_tag(name): value for name, value in values.extras.items()}
+        for tag, value in tagged.items():
             self._sums[tag] = self._sums.get(tag, 0.0) + value
         self._sums["count"] = self._sums.get("count", 0.0) + 1
 
@@ -175,9 +182,10 @@ class Run:
         self._log.write(row)
 
     def _small_evaluation(self) -> metrics.Row:
-        tasks, row = evaluation_tasks(self.config, self.config.evaluation.tasks_in_training), {}
+        tasks = held_out_tasks(self.config, self._learner, self.config.evaluation.tasks_in_training)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
-        for shots, errors in task_errors(self.config, self._state.theta, tasks, lr).items():
+        row: metrics.Row = {}
+        for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
             result = statistics(errors)
             for step in range(errors.shape[1]):
                 row[metrics.evaluation_tag(shots, "mean", step)] = float(result.mean[step])
@@ -186,7 +194,8 @@ class Run:
 
     def _save(self) -> None:
         self._log.sync()
-        point = Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds)
+        parts = dict(self._learner.layout.sizes)
+        point = Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts)
         checkpoints.save(self.folder.checkpoints, point)
         checkpoints.prune(self.folder.checkpoints, self.config.training.keep_checkpoints)
         self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
@@ -194,38 +203,38 @@ class Run:
     def _finish(self) -> Outcome:
         """Evaluate and plot; everything here can be done again from the last checkpoint."""
         self._signals.check()
-        verdict = judge(self.config, self._state.theta, self._initial.theta)
-        summary = self._summary(verdict)
+        evaluation = evaluate_finally(self.config, self._learner, self._state.vector, self._initial.vector)
+        summary = self._summary(evaluation)
         if self.config.evaluation.plots:
             self._plot(summary)
         with self._signals.deferred():
-            self._log.write({"step": self.step, **verdict.final_metrics()})
-            checkpoints.save_arrays(self.folder.evaluation, verdict.arrays())
-            states.write_json(self.folder.summary, summary)
+            self._log.write({"step": self.step, **evaluation.final_metrics()})
+            checkpoints.save_arrays(self.folder.evaluation, evaluation.arrays())
+            files.write_json(self.folder.summary, summary)
             self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
-        return Outcome(states.FINISHED, self.folder.path, exit_status=0, verdict=verdict)
+        return Outcome(states.FINISHED, self.folder.path, exit_status=0, evaluation=evaluation)
 
-    def _summary(self, verdict: Verdict) -> dict[str, Any]:
+    def _summary(self, evaluation: FinalEvaluation) -> dict[str, Any]:
         return {
             "step": self.step,
-            "parameters_sha256": checkpoints.parameters_sha256(self._state.theta),
-            "objective": verdict.objective(),
-            "evaluation": verdict.summary(),
+            "parameters_sha256": checkpoints.parameters_sha256(self._state.vector),
+            "objective": evaluation.objective(),
+            "evaluation": evaluation.summary(),
             "config": self.config.to_dict(),
             "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},
         }
 
     def _plot(self, summary: dict[str, Any]) -> None:
-        from maml_exp.run import figures as plots
+        from maml_exp.run.figures import draw_all
 
-        theta, random = self._state.theta, self._initial.theta
-        for png in plots.draw_all(self.config, theta, random, summary["evaluation"], self.folder.plots):
+        vectors = {"trained": self._state.vector, "random": self._initial.vector}
+        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], self.folder.plots):
             self._log.board.image(png.stem, png, self.step)
 
-
-def describe(config: Config) -> str:
-    """A run in a line: algorithm, network, inner loop, iterations."""
-    network = "-".join(map(str, config.problem.network.sizes))
-    inner = f", {config.inner.steps} inner step{'s' * (config.inner.steps != 1)} of rate {config.inner.lr:g}"
-    how = "" if config.algorithm.name == "joint" else inner
-    return f"{config.algorithm.name}, {network} {config.model.activation}{how}, {config.training.iterations} iterations"
+    def _describe(self) -> str:
+        """The run in a line: method, network, inner loop, iterations."""
+        config = self.config
+        network = "-".join(map(str, config.problem.network.sizes))
+        inside = self._learner.describes
+        parts = [method_label(config.algorithm), f"{network} {config.model.activation}", inside]
+        return ", ".join([part for part in parts if part] + [f"{config.training.iterations} iterations"])

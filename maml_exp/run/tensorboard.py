@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from maml_exp.store.run_folder import naming
+from maml_exp.store.files import naming
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Checkpoints: npz files without pickles that hold all a run needs to go on, or that are refused.
 
-Arrays `theta`, `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the
-generator's state, the running sums of the metrics, the seconds spent, the resolved configuration and
-a SHA-256 over all of it. A file is written beside its place, flushed to the disk, then renamed.
+Arrays `vector` (P,), `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the states of
+both generators, where the named parts of the vector lie, the running sums of the metrics, the seconds spent, the
+resolved configuration and a SHA-256 over all of it. A file is written beside its place, flushed to the disk, then
+renamed. Format 1, of the first version, had the vector as `theta` and no generator of the learner's.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.optimizers.updates import OptimizerState
-from maml_exp.core.training import TrainState
-from maml_exp.store.run_folder import write_atomically
+from maml_exp.core.optimizers.base import OptimizerState
+from maml_exp.core.training import TrainState, streams
+from maml_exp.store.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 LARGEST = 8 * 2**30  # bytes; refuse to read more than that of a stranger's file
 
 
@@ -37,6 +38,7 @@ class Checkpoint:
     config: dict[str, Any]  # resolved, plain
     sums: dict[str, float]  # of the metrics since the last logged row
     seconds: float  # spent training
+    parts: dict[str, int]  # sizes of the named parts of the vector, in their order
 
 
 def file_name(step: int) -> str:
@@ -47,12 +49,14 @@ def file_name(step: int) -> str:
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint and return its path; raises OSError naming the file."""
     state = checkpoint.state
-    arrays = {"theta": state.theta} | {f"moment_{i}": moment for i, moment in enumerate(state.optimizer.moments)}
+    arrays = {"vector": state.vector} | {f"moment_{i}": moment for i, moment in enumerate(state.optimizer.moments)}
     record = {
         "format": FORMAT,
         "step": state.step,
         "count": state.optimizer.count,
         "generator": state.rng.bit_generator.state,
+        "learner_generator": state.learner_rng.bit_generator.state,
+        "parts": checkpoint.parts,
         "sums": checkpoint.sums,
         "seconds": checkpoint.seconds,
         "config": checkpoint.config,
@@ -80,10 +84,12 @@ def load(path: Path) -> Checkpoint:
             arrays = {name: file[name] for name in file.files}
         record = json.loads(str(arrays.pop("record")))
         expected = record.pop("sha256")
-        if record["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {record['format']!r}; this version reads format {FORMAT}")
+        if record["format"] not in (1, FORMAT):
+            raise CheckpointError(f"{path} has format {record['format']!r}; this version reads formats up to {FORMAT}")
         if digest(arrays, record) != expected:
             raise CheckpointError(f"{path} is damaged: its checksum does not match")
+        if record["format"] == 1:
+            _bring_up_from_1(arrays, record)
         return _from_parts(arrays, record)
     except CheckpointError:
         raise
@@ -91,15 +97,31 @@ def load(path: Path) -> Checkpoint:
         raise CheckpointError(f"{path} is not a readable checkpoint ({error})") from error
 
 
+def _bring_up_from_1(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> None:
+    """Format 1 as format 2: its learners drew nothing, so their generator is where the seed puts it."""
+    arrays["vector"] = arrays.pop("theta")
+    record["parts"] = {"theta": arrays["vector"].size}
+    record["learner_generator"] = streams(record["config"]["seed"])[2].bit_generator.state
+
+
 def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkpoint:
-    rng = np.random.default_rng()
-    rng.bit_generator.state = record["generator"]
-    theta, moments = arrays["theta"], tuple(arrays[f"moment_{i}"] for i in range(len(arrays) - 1))
-    if any((moment.shape, moment.dtype) != (theta.shape, theta.dtype) for moment in moments):
+    vector, moments = arrays["vector"], tuple(arrays[f"moment_{i}"] for i in range(len(arrays) - 1))
+    if any((moment.shape, moment.dtype) != (vector.shape, vector.dtype) for moment in moments):
         raise ValueError("its moments do not fit its parameters")
+    parts = {str(name): int(size) for name, size in record["parts"].items()}
+    if sum(parts.values()) != vector.size:
+        raise ValueError("its named parts do not fit its parameters")
     sums = {str(tag): float(total) for tag, total in record["sums"].items()}
-    state = TrainState(theta, OptimizerState(int(record["count"]), moments), int(record["step"]), rng)
-    return Checkpoint(state, record["config"], sums, float(record["seconds"]))
+    generators = _generator(record["generator"]), _generator(record["learner_generator"])
+    optimizer = OptimizerState(int(record["count"]), moments)
+    state = TrainState(vector, optimizer, int(record["step"]), *generators)
+    return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts)
+
+
+def _generator(state: dict[str, Any]) -> np.random.Generator:
+    rng = np.random.default_rng()
+    rng.bit_generator.state = state
+    return rng
 
 
 def digest(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> str:
@@ -112,9 +134,9 @@ def digest(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> str:
     return total.hexdigest()
 
 
-def parameters_sha256(theta: np.ndarray) -> str:
+def parameters_sha256(vector: np.ndarray) -> str:
     """SHA-256 of the parameters' bytes: two runs with the same are equal to the bit."""
-    return hashlib.sha256(np.ascontiguousarray(theta).tobytes()).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(vector).tobytes()).hexdigest()
 
 
 def listed(folder: Path) -> list[Path]:

@@ -16,7 +16,8 @@ from typing import Any
 
 import maml_exp
 from maml_exp.config.schema import Config
-from maml_exp.store.run_folder import RunFolder, read_json, timestamp, write_atomically, write_json
+from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
+from maml_exp.store.run_folder import RunFolder
 
 PACKAGES = ("maml-exp", "numpy", "hydra-core", "omegaconf", "tensorboardX", "matplotlib", "tqdm", "threadpoolctl")
 LARGEST_DIFF = 1_000_000  # bytes

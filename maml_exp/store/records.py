@@ -11,15 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.run import metrics_log as metrics
+from maml_exp.core.tasks import TASKS
 from maml_exp.store import run_folder as states
-from maml_exp.store.run_folder import RunFolder, flatten, read_json
+from maml_exp.store.files import read_json
+from maml_exp.store.metrics_file import TRAINING_TAGS
+from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
 # settings that change neither what is learned nor what is measured
 BOOKKEEPING = {
+    "schema",
     "seed",
     "name",
     "threads",
@@ -31,17 +35,6 @@ BOOKKEEPING = {
     "evaluation.tasks_in_training",
     "evaluation.plots",
 }
-# settings that say on what a run is judged: results are put beside each other only where these agree
-JUDGED_ON = (
-    "task.name",
-    "task.amplitude",
-    "task.phase",
-    "task.frequency",
-    "task.x_range",
-    "evaluation.seed",
-    "evaluation.tasks",
-    "evaluation.grid",
-)
 
 
 @dataclass(frozen=True)
@@ -55,6 +48,7 @@ class RunRecord:
     objective: float  # NaN where there is none
     sha256: str | None
     lr: float  # of the evaluation's gradient steps; NaN if unfinished
+    judged_on: dict[str, Any]  # what decides the tasks of its evaluation: runs can be compared where this is the same
 
     @property
     def seed(self) -> Any:
@@ -93,17 +87,38 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 def read_run(run: RunFolder) -> RunRecord:
     """A run's settings, state and results; raises `SettingError` for a configuration that is not of our kind."""
-    settings = flatten(load_plain_config(run))
+    plain = load_plain_config(run.config)
+    settings = flatten(plain)
     state, nan = str(run.read_status().get("state")), float("nan")
     if state != states.FINISHED:
-        return RunRecord(run.path, state, settings, {}, nan, None, nan)
+        return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain))
     try:
         summary = read_json(run.summary)
-        results = {int(k): _results(part) for k, part in summary["evaluation"]["shots"].items()}
-        objective, lr = _float(summary["objective"]), _float(summary["evaluation"]["lr"])
-        return RunRecord(run.path, state, settings, results, objective, str(summary["parameters_sha256"]), lr)
+        evaluation = summary["evaluation"]
+        results = {int(k): _results(part) for k, part in evaluation["shots"].items()}
+        objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
+        sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
+        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan)
+        return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
+
+
+def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
+    """What decides the tasks of an evaluation: the family's fingerprint, as the run saved it or as its settings say."""
+    task, evaluation = (part if isinstance(part := plain.get(key), dict) else {} for key in ("task", "evaluation"))
+    if not isinstance(fingerprint, dict):
+        fingerprint = _fingerprint(task)
+    found = flatten({"task": fingerprint})
+    return found | {f"evaluation.{key}": evaluation.get(key) for key in ("seed", "tasks", "grid")}
+
+
+def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
+    """A family's fingerprint from its settings; the settings themselves where it is not there or they are damaged."""
+    try:
+        kind = TASKS.get(task.get("name"))
+        return kind.Family(kind.Settings(**task)).fingerprint()
+    except (TypeError, ValueError, OSError):
+        return {key: value for key, value in task.items() if key not in ("shots", "query")}
 
 
 def _results(part: dict[str, Any]) -> dict[str, Array]:
@@ -122,7 +137,7 @@ def training_curve(run: RunFolder) -> tuple[Array, Array]:
     """Steps and meta-losses (N,) of a run's metrics.csv."""
     steps, losses = [], []
     if run.metrics.is_file():
-        wanted = ["step", metrics.TRAINING_TAGS[0]]
+        wanted = ["step", TRAINING_TAGS[0]]
         with open(run.metrics, encoding="utf-8", errors="replace") as file:
             if next(file, "").strip().split(",", 2)[:2] == wanted:
                 for line in file:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
 import socket
 import time
@@ -13,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from maml_exp.core.checks import SettingError
+from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
+from maml_exp.store.names import safe_name
 
 try:
     import fcntl
@@ -93,6 +93,11 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
+def new_run_path(label: str) -> Path:
+    """Where a run started now belongs: runs/<date>/<time>-<label> below the working directory."""
+    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{safe_name(label)}"
+
+
 def new_folder(path: Path, overrides: Sequence[str]) -> Path:
     """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
     path = create_folder(path)
@@ -115,69 +120,15 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Have an OSError say which file it is about."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that, killed at any moment, either the old or the new content is there."""
-    path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with naming(path):
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write strict JSON: a number that is not finite becomes null."""
-    text = json.dumps(finite_or_none(value), indent=2, allow_nan=False)
-    write_atomically(path, (text + "\n").encode())
-
-
-def read_json(path: Path, largest: int = 50_000_000) -> Any:
-    """Read a JSON file of at most `largest` bytes; raises OSError or ValueError."""
-    if path.stat().st_size > largest:
-        raise ValueError(f"{path} is larger than {largest} bytes")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(f"{path} is nested too deeply") from error
-
-
-def finite_or_none(value: Any) -> Any:
-    """The value with every non-finite number in it replaced by None, and numpy's numbers by Python's."""
-    if isinstance(value, dict):
-        return {str(key): finite_or_none(inner) for key, inner in value.items()}
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [finite_or_none(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def flatten(value: Any, key: str = "") -> dict[str, Any]:
-    """Nested dictionaries as one, with dotted keys; lists are values, but for lists of dictionaries."""
-    if isinstance(value, list) and value and all(isinstance(inner, dict) for inner in value):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        return {key: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat |= flatten(inner, f"{key}.{name}" if key else str(name))
-    return flat
-
-
-def timestamp() -> str:
-    """Local time with its offset, ISO 8601."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+def open_run(path: Path | str) -> RunFolder:
+    """The run in a folder; raises `SettingError` where there is none."""
+    folder = RunFolder(path)
+    if not folder.path.is_dir():
+        raise SettingError(f"{path} is not a folder")
+    if not folder.config.is_file():
+        raise SettingError(f"{path} is not a run: it has no .hydra/config.yaml")
+    # a link in a stranger's folder must not decide where we write, nor a pipe hold us up
+    for written in folder.written:
+        if written.is_symlink() or (written.exists() and not (written.is_file() or written.is_dir())):
+            raise SettingError(f"{written} is a link or a device; a run's files and folders are its own")
+    return folder

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maml_exp.config.overrides import keys_of, parse_all, split_sweep
 from maml_exp.core.checks import SettingError
-from maml_exp.run.progress import as_text
 from maml_exp.run.run import Outcome
+from maml_exp.run.text_table import as_text
 from maml_exp.store import run_folder as states
-from maml_exp.store.run_folder import PLAN_FILE, RunFolder, read_json, write_json
+from maml_exp.store.files import read_json, write_json
+from maml_exp.store.run_folder import PLAN_FILE, RunFolder
 
 
 def stop_file(folder: Path) -> Path:
@@ -33,17 +35,10 @@ class Sweep:
     @classmethod
     def plan(cls, folder: Path, overrides: Sequence[str], made_folder: bool) -> Sweep:
         """Expand a sweep's overrides into jobs, and write them down before the first starts."""
-        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-        from hydra.core.override_parser.overrides_parser import OverridesParser
-        from hydra.errors import HydraException
-
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-        by_key = {p.key_or_group: p for p in parsed}  # the last one of a key counts
-        constant = [key for key, p in by_key.items() if not p.is_sweep_override()]
-        try:
-            jobs = [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
-        except HydraException:  # intervals: another sweeper decides
-            jobs = []
+        parsed = parse_all(overrides)
+        by_key = {override.key: override for override in parsed}  # the last one of a key counts
+        constant = [key for key, override in by_key.items() if not override.sweeps]
+        jobs = split_sweep(parsed)
         sweep = cls(folder, list(overrides), constant, jobs, made_folder)
         write_json(folder / PLAN_FILE, {"overrides": sweep.overrides, "constant": constant, "jobs": jobs})
         return sweep
@@ -64,7 +59,7 @@ class Sweep:
 
     def swept(self, overrides: Sequence[str]) -> str:
         """Those of a job's overrides in which jobs differ."""
-        return ",".join(o for o in overrides if o.lstrip("+").split("=")[0] not in self.constant) or "(no override)"
+        return ",".join(o for o in overrides if not keys_of([o]) & set(self.constant)) or "(no override)"
 
     def folders(self) -> list[RunFolder]:
         """The jobs' folders there are, in the order of their numbers."""
@@ -115,6 +110,6 @@ def _number(run: RunFolder) -> str:
 
 def describe_outcome(outcome: Outcome) -> str:
     """A job's end in a line."""
-    if outcome.verdict is None:
+    if outcome.evaluation is None:
         return f"{outcome.state}: {outcome.message}"
-    return f"{outcome.state}, objective {outcome.verdict.objective():.4g}"
+    return f"{outcome.state}, objective {outcome.evaluation.objective():.4g}"

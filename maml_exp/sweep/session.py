@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
-from maml_exp.config.schema import check_values, setting_names
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome
 from maml_exp.run.stopping import CAUGHT, ask_to_stop
@@ -79,15 +75,11 @@ class Session:
             ray.init(**settings)
             signal.signal(signal.SIGTERM, self.stop)  # Ray installs a handler that aborts
 
-    def check(self, sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
-        """`check_jobs`; a sweep of which nothing can run is taken back."""
-        try:
-            check_jobs(sweeper, batch)
-        except Exception:
-            if self.sweep is not None and not self.sweep.folders():
-                self.sweep.take_back()
-                self.sweep = None
-            raise
+    def take_back(self) -> None:
+        """Leave nothing of a sweep that was refused before any job had a folder."""
+        if self.sweep is not None and not self.sweep.folders():
+            self.sweep.take_back()
+            self.sweep = None
 
     def report(self) -> int:
         """Print how it ended; returns the exit status."""
@@ -98,26 +90,6 @@ class Session:
         return 0 if self.outcome is None else self.outcome.exit_status
 
 
-def check_jobs(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
-    """Find what cannot be composed before the first job starts; raises `SettingError` and Hydra's errors.
-
-    Instead of Hydra's own check, which composes every job, as its launchers do again: twice 0.07 s. Jobs that
-    differ in the values of single settings alone compose alike: one of them is composed, and each value
-    checked against its setting's type.
-    """
-    parser, names = OverridesParser.create(), set(setting_names())
-    alike: dict[tuple[str, ...], Sequence[str]] = {}
-    values: dict[str, Override] = {}
-    for overrides in batch:
-        parsed = dict(zip(overrides, parser.parse_overrides(list(overrides)), strict=True))
-        plain = {text: o for text, o in parsed.items() if o.key_or_group in names and text.startswith(o.key_or_group)}
-        alike.setdefault(tuple(text for text in overrides if text not in plain), overrides)
-        values |= plain
-    COMPOSE_ALL(sweeper, list(alike.values()))
-    check_values((override.key_or_group, override.value()) for override in values.values())
-
-
-COMPOSE_ALL = Sweeper.validate_batch_is_legal
 _CURRENT: list[Session] = []  # at most one
 
 
@@ -132,13 +104,13 @@ def session() -> Iterator[Session]:
     ours = Session()
     _CURRENT.append(ours)
     before = {number: signal.signal(number, ours.stop) for number in CAUGHT}
-    Sweeper.validate_batch_is_legal = lambda sweeper, batch: ours.check(sweeper, batch)
     try:
         yield ours
     except SystemExit as error:
         if ours.received is None or isinstance(error, RefusedError):
             raise
     except Exception as error:
+        ours.take_back()
         # Hydra's own files; a run reports its own. Some of Hydra's errors are OSErrors by class alone.
         if isinstance(error, OSError) and error.errno is not None:
             raise SettingError(f"cannot write {error.filename or ours.folder}: {error.strerror}") from error
@@ -147,7 +119,6 @@ def session() -> Iterator[Session]:
         ours.ended_by = error  # its jobs are reported all the same
     finally:
         _CURRENT.remove(ours)
-        Sweeper.validate_batch_is_legal = COMPOSE_ALL
         for number, handler in before.items():
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

@@ -25,10 +25,10 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import new_folder
 
 Key = TypeVar("Key", bound=Hashable)
-RUNNING = threading.Lock()  # held while a run is under way in this process
+IN_THIS_PROCESS = threading.Lock()  # held while a run is under way in this process
 
 
-class Task(NamedTuple):
+class Work(NamedTuple):
     """A run to be made in its folder."""
 
     config: Config
@@ -37,7 +37,7 @@ class Task(NamedTuple):
     overrides: Sequence[str] | None = None  # of a job that never started: it gets a new folder, and these in it
 
 
-def run_all(tasks: Mapping[Key, Task], jobs: int, in_process: bool = False) -> Iterator[tuple[Key, Outcome]]:
+def run_all(work: Mapping[Key, Work], jobs: int, in_process: bool = False) -> Iterator[tuple[Key, Outcome]]:
     """Make all runs, up to `jobs` at the same time; yields an outcome of each as they come.
 
     Runs are made in worker processes, and what they say is in their logs only; with `in_process` they are made
@@ -47,7 +47,7 @@ def run_all(tasks: Mapping[Key, Task], jobs: int, in_process: bool = False) -> I
     with tempfile.TemporaryDirectory(prefix="maml-exp-") as folder:
         stop = Path(folder) / "stop"
         with _stopping_softly(stop) as received:
-            made = _one_by_one(tasks, stop) if in_process else _in_processes(tasks, min(jobs, len(tasks)), stop)
+            made = _one_by_one(work, stop) if in_process else _in_processes(work, min(jobs, len(work)), stop)
             with closing(made):
                 for key, outcome in made:
                     if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
@@ -72,18 +72,18 @@ def _stopping_softly(stop: Path) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _one_by_one(tasks: Mapping[Key, Task], stop: Path) -> Iterator[tuple[Key, Outcome]]:
-    for key, task in tasks.items():
-        outcome = _run(task, stop)
+def _one_by_one(work: Mapping[Key, Work], stop: Path) -> Iterator[tuple[Key, Outcome]]:
+    for key, one in work.items():
+        outcome = _run(one, stop)
         if outcome.state == states.INTERRUPTED:
             stop.touch()
         yield key, outcome
 
 
-def _in_processes(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
-    """Hand tasks to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
-    waiting, workers = deque(tasks.items()), [_Worker(stop) for _ in range(jobs)]
-    busy: dict[_Worker, tuple[Key, Task]] = {}
+def _in_processes(work: Mapping[Key, Work], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
+    """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
+    waiting, workers = deque(work.items()), [_Worker(stop) for _ in range(jobs)]
+    busy: dict[_Worker, tuple[Key, Work]] = {}
     try:
         while waiting or busy:
             for worker in workers:
@@ -91,13 +91,13 @@ def _in_processes(tasks: Mapping[Key, Task], jobs: int, stop: Path) -> Iterator[
                     busy[worker] = waiting.popleft()
                     worker.send(busy[worker][1])
             if not busy:  # asked to stop
-                key, task = waiting.popleft()
-                yield key, _not_started(task)
+                key, left = waiting.popleft()
+                yield key, _not_started(left)
                 continue
             ready = wait([worker.connection for worker in busy])
             for worker in [w for w in busy if w.connection in ready]:
-                key, task = busy.pop(worker)
-                yield key, worker.receive(task)
+                key, sent = busy.pop(worker)
+                yield key, worker.receive(sent)
     finally:
         stop.touch()
         for worker in workers:
@@ -123,21 +123,21 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
         theirs.close()
 
-    def send(self, task: Task) -> None:
+    def send(self, work: Work) -> None:
         """Have a run made."""
         try:
-            self.connection.send(task)
+            self.connection.send(work)
         except OSError:  # killed since its last run
             self._start()
-            self.connection.send(task)
+            self.connection.send(work)
 
-    def receive(self, task: Task) -> Outcome:
+    def receive(self, work: Work) -> Outcome:
         """The outcome of the run that was sent."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             self._start()
-            return Outcome(states.FAILED, task.path, "its process was killed; out of memory?")
+            return Outcome(states.FAILED, work.path, "its process was killed; out of memory?")
 
     def end(self) -> None:
         """Let it end, once its run has."""
@@ -159,22 +159,22 @@ def _work(connection: Connection, stop: Path) -> None:
             return
 
 
-def _not_started(task: Task) -> Outcome:
-    return Outcome(states.INTERRUPTED, task.path, "not started", 128 + signal.SIGINT)
+def _not_started(work: Work) -> Outcome:
+    return Outcome(states.INTERRUPTED, work.path, "not started", 128 + signal.SIGINT)
 
 
-def _run(task: Task, stop: Path) -> Outcome:
-    with RUNNING:
+def _run(work: Work, stop: Path) -> Outcome:
+    with IN_THIS_PROCESS:
         if stop.exists():
-            return _not_started(task)
+            return _not_started(work)
         try:
-            path = task.path if task.overrides is None else new_folder(task.path, task.overrides)
+            path = work.path if work.overrides is None else new_folder(work.path, work.overrides)
             path.mkdir(parents=True, exist_ok=True)
-            return execute(task.config, path, task.resume, stop)
+            return execute(work.config, path, work.resume, stop)
         except SettingError as error:
-            return Outcome(states.FAILED, task.path, str(error))
+            return Outcome(states.FAILED, work.path, str(error))
         except OSError as error:
-            return Outcome(states.FAILED, task.path, f"cannot write {error.filename}: {error.strerror}")
+            return Outcome(states.FAILED, work.path, f"cannot write {error.filename}: {error.strerror}")
 
 
 def end_with_parent() -> None:
@@ -188,7 +188,7 @@ def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(1)
         os.kill(os.getpid(), signal.SIGTERM)
-        with RUNNING:
+        with IN_THIS_PROCESS:
             os._exit(1)
 
     if not any(thread.name == "end_with_parent" for thread in threading.enumerate()):

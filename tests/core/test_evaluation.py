@@ -2,12 +2,12 @@ import math
 
 import numpy as np
 import pytest
+from maml_exp.core.settings import TaskSettings
 
 from maml_exp.core.evaluation import FixedTasks, adapt_and_predict, adaptation_errors, evaluate, fixed_tasks, statistics
 from maml_exp.core.inner.layer import PairedLayer, make_layer
 from maml_exp.core.network import Network, initial_parameters
 from maml_exp.core.proof import reference
-from maml_exp.core.settings import TaskSettings
 from maml_exp.core.tasks.sinusoid import Sinusoids
 
 from .helpers import relative_error

@@ -2,13 +2,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from maml_exp.core.optimizers.updates import OPTIMIZERS
+from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners.gradient import ALGORITHMS
 from maml_exp.core.network import INITIALIZERS
-from maml_exp.core.optimizers.updates import OPTIMIZERS
-from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 from maml_exp.core.tasks.sinusoid import TASKS
 
 NAN, INF = float("nan"), float("inf")

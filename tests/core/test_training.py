@@ -3,12 +3,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from maml_exp.core.optimizers.updates import OPTIMIZERS
+from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 
 from maml_exp.core.evaluation import adaptation_errors, fixed_tasks
 from maml_exp.core.learners.gradient import ALGORITHMS
-from maml_exp.core.optimizers.updates import OPTIMIZERS
 from maml_exp.core.proof import reference
-from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 from maml_exp.core.tasks.sinusoid import Sinusoids
 from maml_exp.core.training import Problem, Trainer
 

@@ -99,6 +99,11 @@ class BaseLearner(ABC):
         """
 
     @property
+    def extra_names(self) -> tuple[str, ...]:
+        """The names of `Gradient.extras`, known before training."""
+        return ()
+
+    @property
     def trained_steps(self) -> int:
         """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""
         return 0

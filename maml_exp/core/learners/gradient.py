@@ -28,6 +28,7 @@ from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 OUTER = ("exact", "first_order", "joint")
+CURVATURE = ("curvature_share", "fomaml_cosine")
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept
 
 
@@ -125,6 +126,11 @@ class Learner(BaseLearner):
         return reference.meta_loss(self.network, self.outer, vector, batch, inner.lr, inner.steps, base)
 
     @property
+    def extra_names(self) -> tuple[str, ...]:
+        """What `curvature` measures, where it is asked for."""
+        return CURVATURE if self._measures_curvature else ()
+
+    @property
     def trained_steps(self) -> int:
         """S; joint training makes none."""
         return 0 if self.outer == "joint" else self.problem.inner.steps
@@ -134,7 +140,7 @@ class Learner(BaseLearner):
         """The inner loop in a few words."""
         steps = self.trained_steps
         if self.outer == "joint":
-            return "no inner step"
+            return ""
         return f"{steps} inner step{'s' * (steps != 1)} of rate {self.problem.inner.lr:g}"
 
 
@@ -153,8 +159,8 @@ def _adapt(loop: InnerLoop, batch: Batch) -> tuple[float, float]:
 
 
 def curvature(exact: Array, first_order: Array) -> dict[str, float]:
-    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole, and the cosine of both."""
+    """What first order drops of the exact meta-gradient (P,): its norm's share of the whole, and the cosine of both."""
     size = norm(exact)
     share = norm(exact - first_order) / size
     cosine = (exact @ first_order).item() / (size * norm(first_order))
-    return {"curvature_share": share, "fomaml_cosine": cosine}
+    return dict(zip(CURVATURE, (share, cosine), strict=True))

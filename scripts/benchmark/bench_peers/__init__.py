@@ -16,9 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 
 from maml_exp.core.network import Network, initial_parameters
-from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
 from maml_exp.core.training import Problem
 

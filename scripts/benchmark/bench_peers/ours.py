@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from maml_exp.core.optimizers.updates import OPTIMIZERS
 from threadpoolctl import threadpool_limits
 
 from bench_peers import SEED, Case, initial_theta
 from maml_exp.core.learners.gradient import MetaGradient
-from maml_exp.core.optimizers.updates import OPTIMIZERS
 from maml_exp.core.tasks.sinusoid import Batch
 from maml_exp.core.training import Trainer, TrainState
 

@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-
 from maml_exp.core.optimizers.updates import OPTIMIZERS, clipped
 from maml_exp.core.settings import OptimizerSettings
 

@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 import pytest
+from maml_exp.core.settings import TaskSettings
 
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.inner import layer as layers
@@ -14,7 +15,6 @@ from maml_exp.core.learners import gradient as meta_gradient
 from maml_exp.core.learners.gradient import ALGORITHMS, Algorithm
 from maml_exp.core.network import INITIALIZERS
 from maml_exp.core.proof import gradcheck
-from maml_exp.core.settings import TaskSettings
 from maml_exp.core.tasks.sinusoid import Sinusoids
 
 FAMILY = Sinusoids(TaskSettings(shots=4, query=6))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from maml_exp.core.settings import TaskSettings
+
 from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
 
 from .helpers import as_dtype, random_batch

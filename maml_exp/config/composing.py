@@ -1,0 +1,159 @@
+"""Configurations from conf/ and overrides, without running anything: Hydra's composition, not its runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from maml_exp.config import schema
+from maml_exp.config.choices import CHOICES, REGISTERED_IN, run_registering_code
+from maml_exp.config.messages import explain as explain_omegaconf
+from maml_exp.config.overrides import keys_of
+from maml_exp.config.plain import flatten, put
+from maml_exp.config.schema import Config
+from maml_exp.core.checks import SettingError
+
+GROUPS = {
+    "model": "the network: hidden layers, activation, initialisation",
+    "algorithm": "what is learned, and how: the method",
+    "inner": "inner loop: learning rate and number of gradient steps",
+    "task": "the family of tasks: shots, ranges",
+    "optimizer": "the outer loop's optimizer",
+    "training": "iterations, meta-batch, how often to log, evaluate, save",
+    "evaluation": "fixed tasks, shots and steps the result is judged on",
+    "experiment": "whole experiments, added with a plus: +experiment=smoke",
+}
+LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # name's start: the extra that installs it
+
+
+def teach_hydra() -> None:
+    """Have Hydra know the schema and every choice's dataclass; worker processes of every launcher do it, too."""
+    if os.environ.get(REGISTERED_IN):
+        run_registering_code()
+    store = ConfigStore.instance()
+    store.store("config_schema", Config)
+    for choice in CHOICES.values():
+        for name in choice.registry.names():
+            store.store(name, choice.registry.get(name).Settings, group=choice.schema_group)
+
+
+def conf_dir() -> Path:
+    """The configuration files: beside the package in a checkout, inside it in a wheel."""
+    package = Path(schema.__file__).resolve().parent.parent
+    candidates = (package / "conf", package.parent / "conf")
+    return next(path for path in candidates if (path / "config.yaml").is_file())
+
+
+def options(group: str) -> list[str]:
+    """The options of a group, as model; none where there is no such group."""
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+def compose_typed(overrides: Sequence[str]) -> DictConfig:
+    """What Hydra composes, its nodes typed."""
+    teach_hydra()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return hydra.compose("config", list(overrides))
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The configuration for these overrides; raises `SettingError`."""
+    with friendly_errors(overrides):
+        return schema.from_omegaconf(compose_typed(overrides))
+
+
+@cache
+def default_settings() -> dict[str, Any]:
+    """The settings, dotted, without any override."""
+    return flatten(compose([]).to_dict())
+
+
+def chosen(group: str, option: str) -> dict[str, Any]:
+    """The settings, dotted, that an option brings: its group's, and what it writes into other groups.
+
+    Raises `SettingError` for an option that is not there.
+    """
+    if option not in options(group):
+        raise SettingError(f"{group}={option} is not usable: it must be one of {', '.join(options(group))}")
+    composed = flatten(compose([f"{group}={option}"]).to_dict())
+    default = default_settings()
+    own = {key: value for key, value in composed.items() if key.startswith(f"{group}.")}
+    elsewhere = {key: value for key, value in composed.items() if value != default.get(key)}
+    return {**elsewhere, **own}
+
+
+def with_option(plain: dict[str, Any], group: str, option: str) -> None:
+    """Choose an option of a group in a plain configuration, in place; raises `SettingError`."""
+    plain.pop(group, None)
+    for key, value in chosen(group, option).items():
+        put(plain, key, value)
+
+
+@contextmanager
+def friendly_errors(overrides: Sequence[str]) -> Iterator[None]:
+    """Turn Hydra's and OmegaConf's complaints into a `SettingError` of a line or two."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # or Hydra prints the error, with a traceback, and exits
+    try:
+        yield
+    except SettingError:
+        raise
+    except Exception as error:  # Hydra raises plain ValueErrors too for what a user typed
+        if before == "1":
+            raise
+        raise SettingError(explain(error, overrides)) from error
+    finally:
+        if before is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def explain(error: BaseException, overrides: Sequence[str]) -> str:
+    """Hydra's complaint, or the one of OmegaConf's behind it, in a line or two."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    if cause is not None:
+        return explain_omegaconf(cause, _with_same_choices(overrides))
+    group = unknown_option(error, overrides)
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
+    message = " ".join(lines)[:300] or type(error).__name__
+    culprit = getattr(error, "override", None) or " ".join(overrides)[:100]
+    return group or (message if culprit in message else f"{culprit}: {message}")
+
+
+def _with_same_choices(overrides: Sequence[str]) -> DictConfig | None:
+    """What composes with these overrides' choices of groups alone: it knows the settings that there are."""
+    choices = [text for text in overrides if keys_of([text]) & set(GROUPS)]
+    for these in (choices, []):
+        try:
+            return compose_typed(these)
+        except Exception:  # the choices are what is wrong
+            continue
+    return None
+
+
+def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None:
+    """What to say where a group was given an option that it does not have; None if that is not the trouble."""
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        extra = next((name for start, name in LAUNCHERS.items() if option.startswith(start)), None)
+        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
+        return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
+    for override in overrides:
+        group, separator, option = override.lstrip("+").partition("=")
+        known = options(group) if group.isidentifier() else []
+        if separator and known and option not in known:
+            return f"{override} is not usable: {group} must be one of {', '.join(known)}"
+    return None

@@ -1,0 +1,85 @@
+"""OmegaConf's complaints in one line for people: the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    InterpolationKeyError,
+    InterpolationResolutionError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
+
+from maml_exp.config.plain import flatten
+
+# what a value must be, by the annotation of its field as it stands in the source
+EXPECTED = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a text",
+    "bool": "true or false",
+    "int | None": "an integer or null",
+    "float | None": "a number or null",
+    "str | None": "a text or null",
+    "list[int]": "a list of integers, as in [40,40]",
+    "list[float]": "a list of two numbers, as in [0.1,5]",
+}
+NOT_ABOUT_TYPES = (InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue)
+
+
+def explain(error: OmegaConfBaseException, config: DictConfig | None = None) -> str:
+    """The complaint, about a configuration whose typed nodes say what a setting may be."""
+    key = re.sub(r"\[\d+\]$", "", getattr(error, "full_key", None) or "")
+    reason = str(getattr(error, "msg", None) or error).splitlines()[0]
+    if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
+        return f"{key} is not a setting{suggestion(key, known_names(config))}"
+    expected = None if isinstance(error, NOT_ABOUT_TYPES) else _expected(config, key)
+    if expected:
+        value = "" if getattr(error, "value", None) is None else f"={error.value!r}"
+        return f"{key}{value[:80]} is not usable: it must be {expected}"
+    return f"{key or 'the configuration'}: {reason[:200]}"
+
+
+def _expected(config: DictConfig | None, key: str) -> str | None:
+    """What a setting must be: the words for its type, or where it may have several, for its bounds."""
+    group, _, name = key.rpartition(".")
+    node = OmegaConf.select(config, group) if config is not None and group else config
+    kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+    fields = {f.name: f for f in dataclasses.fields(kind)} if dataclasses.is_dataclass(kind) else {}
+    field = fields.get(name)
+    if field is None:
+        return None
+    if field.type == "Any" and "check" in field.metadata:
+        return field.metadata["check"].allowed()
+    return EXPECTED.get(str(field.type))
+
+
+def known_names(config: DictConfig | None) -> list[str]:
+    """All settings of a composed configuration, dotted; Hydra's own and the version of the schema are none."""
+    if config is None:
+        return []
+    plain = OmegaConf.to_container(config, resolve=False)
+    flat = flatten(plain if isinstance(plain, dict) else {})
+    return [key for key in flat if key != "schema" and not key.startswith("hydra.")]
+
+
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant."""
+    from difflib import get_close_matches
+
+    close: list[Any] = get_close_matches(name, list(known), n=1, cutoff=0.7)
+    return close[0] if close else None
+
+
+def suggestion(key: str, known: list[str]) -> str:
+    """'; did you mean ...?' with the closest setting, or where to look them up."""
+    same_name = next((name for name in known if name.split(".")[-1] == key.split(".")[-1]), None)
+    found = closest(key, known) or same_name  # the right name in the wrong group, perhaps
+    return f"; did you mean {found}?" if found else "; `maml-exp settings` shows all of them"

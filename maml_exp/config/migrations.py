@@ -1,0 +1,48 @@
+"""Saved configurations of older versions, brought up to today's schema one small step at a time.
+
+A saved configuration says the version of its schema; one without is of the first. A migration changes plain data
+alone, before anything is checked: what a file holds beside it is refused afterwards, as ever.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+Plain = dict[str, Any]
+
+
+def name_learner_and_preset(plain: Plain) -> None:
+    """1 -> 2: algorithm.name was the method; now learner names the code, preset is a label, outer the gradient."""
+    algorithm = plain.get("algorithm")
+    outer_of = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
+    if isinstance(algorithm, dict) and algorithm.get("name") in outer_of:
+        name = algorithm.pop("name")
+        plain["algorithm"] = {"learner": "gradient", "preset": name, "outer": outer_of[name], **algorithm}
+
+
+def drop_other_optimizers_keys(plain: Plain) -> None:
+    """1 -> 2: every optimizer had the keys of all; now each has its own."""
+    optimizer = plain.get("optimizer")
+    foreign = {"adam": ("momentum",), "sgd": ("beta1", "beta2", "epsilon")}
+    if isinstance(optimizer, dict):
+        for key in foreign.get(str(optimizer.get("name")), ()):
+            optimizer.pop(key, None)
+
+
+MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
+    1: (name_learner_and_preset, drop_other_optimizers_keys),
+}
+
+
+def migrated(plain: Plain) -> Plain:
+    """A copy in today's schema; one of a version that is not known stays as it is, for the checks to refuse."""
+    plain = copy.deepcopy(plain)
+    version: Any = plain.get("schema", 1)
+    while type(version) is int and version in MIGRATIONS:
+        for migrate in MIGRATIONS[version]:
+            migrate(plain)
+        version += 1
+        plain["schema"] = version
+    return plain

@@ -1,0 +1,13 @@
+"""Names of folders that every file system takes."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_NAME = 120  # characters of a job's folder; file systems allow 255 bytes
+
+
+def safe_name(text: str) -> str:
+    """Part of a folder name: odd characters become _, long ones are cut."""
+    name = re.sub(r"[^\w.,=+-]+", "_", str(text))
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "~"
