@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("maml-exp: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read our output has gone, as `head` does
-        sys.stdout = None  # type: ignore[assignment]  # nothing more can be written to it
+        sys.stdout = None
         return 0
 
 

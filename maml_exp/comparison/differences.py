@@ -79,7 +79,7 @@ def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> It
             continue
         tag = next(tag for tag in [*row_a, *row_b] if row_a.get(tag) != row_b.get(tag))
         x, y = row_a.get(tag), row_b.get(tag)
-        size = f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})" if None not in (x, y) else ""
+        size = "" if x is None or y is None else f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})"
         yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"
         return
 

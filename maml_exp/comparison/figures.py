@@ -27,7 +27,7 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
     size = (3.2 * len(shots) + 0.6, 3.4 + 0.2 * len(shown))
     with figure(path, 1, len(shots), size, style, sharey=True) as (fig, axes):
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
-            steps = np.arange(last + 1)
+            steps = range(last + 1)
             for number, group in enumerate(shown):
                 _band(axis, steps, [group.estimate(k, step) for step in steps], number, group.label)
             random = [estimate([r.results[k]["random"][s] for r in shown[0].runs.values()]) for s in steps]
@@ -37,7 +37,7 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
         fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(shown) + 1))
 
 
-def _band(axis: Any, x: Array, values: Sequence[Estimate], number: int, label: str) -> None:
+def _band(axis: Any, x: Sequence[float] | Array, values: Sequence[Estimate], number: int, label: str) -> None:
     """A line through estimates with a band where there are several seeds."""
     mean, ci = (np.array([getattr(v, name) for v in values]) for name in ("mean", "ci95"))
     mean = np.where(np.isfinite(mean), mean, np.nan)
@@ -121,7 +121,7 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
 
     The only comparison that reads checkpoints: one of each. False where either algorithm is missing.
     """
-    runs = {}
+    runs: dict[Any, Any] = {}
     for group in groups:
         runs.setdefault(group.settings.get("algorithm.preset"), next(iter(group.runs.values()), None))
     if runs.get("maml") is None or runs.get("joint") is None:

@@ -31,9 +31,9 @@ class Estimate(NamedTuple):
     ci95: float
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(found: Sequence[float]) -> Estimate:
     """Mean and Student's 95% confidence interval; infinite where a value is not finite."""
-    values = np.asarray(values, dtype=float)
+    values = np.asarray(found, dtype=float)
     if len(values) == 0:
         return Estimate(0, float("nan"), float("nan"))
     if not np.isfinite(values).all():

@@ -23,6 +23,9 @@ from maml_exp.core.tasks import TASKS
 REGISTERED_IN = "MAML_EXP_REGISTERED_IN"
 
 
+_HANDED: set[str] = set()  # what this process named there itself
+
+
 class Choice(NamedTuple):
     """A group whose dataclass is looked up by name."""
 
@@ -55,6 +58,7 @@ def hand_to_workers(place: str) -> None:
 
     Saved files hold names only and add nothing here: it is the user's own environment.
     """
+    _HANDED.add(place)
     places = [p for p in os.environ.get(REGISTERED_IN, "").split(os.pathsep) if p]
     if place not in places:
         os.environ[REGISTERED_IN] = os.pathsep.join([*places, place])
@@ -73,7 +77,10 @@ def source_of(part: Any) -> str | None:
 @cache
 def run_registering_code() -> None:
     """Run what `hand_to_workers` named in the process that started this one; raises `SettingError`."""
-    for place in filter(None, os.environ.get(REGISTERED_IN, "").split(os.pathsep)):
+    places = [place for place in os.environ.get(REGISTERED_IN, "").split(os.pathsep) if place]
+    for place in places:
+        if place in _HANDED:  # by this process: it is registered
+            continue
         if not place.endswith(".py"):
             import_module(place)
             continue

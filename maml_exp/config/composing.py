@@ -42,9 +42,13 @@ def teach_hydra() -> None:
         run_registering_code()
     store = ConfigStore.instance()
     store.store("config_schema", Config)
-    for choice in CHOICES.values():
+    for group, choice in CHOICES.items():
+        own = choice.registry.own_names()
         for name in choice.registry.names():
-            store.store(name, choice.registry.get(name).Settings, group=choice.schema_group)
+            settings = choice.registry.get(name).Settings
+            store.store(name, settings, group=choice.schema_group)
+            if name not in own:  # registered or installed: it has no file in conf/
+                store.store(name, settings, group=group)
 
 
 def conf_dir() -> Path:
@@ -56,7 +60,10 @@ def conf_dir() -> Path:
 
 def options(group: str) -> list[str]:
     """The options of a group, as model; none where there is no such group."""
-    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    files = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
+    registry = CHOICES[group].registry if group in CHOICES else None
+    added = set() if registry is None else {*registry.names()} - {*registry.own_names()}
+    return sorted(files | added)
 
 
 def compose_typed(overrides: Sequence[str]) -> DictConfig:

@@ -17,7 +17,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from maml_exp.config.plain import flatten
+from maml_exp.config.plain import as_plain, flatten
 
 # what a value must be, by the annotation of its field as it stands in the source
 EXPECTED = {
@@ -65,9 +65,7 @@ def known_names(config: DictConfig | None) -> list[str]:
     """All settings of a composed configuration, dotted; Hydra's own and the version of the schema are none."""
     if config is None:
         return []
-    plain = OmegaConf.to_container(config, resolve=False)
-    flat = flatten(plain if isinstance(plain, dict) else {})
-    return [key for key in flat if key != "schema" and not key.startswith("hydra.")]
+    return [key for key in flatten(as_plain(config)) if key != "schema" and not key.startswith("hydra.")]
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

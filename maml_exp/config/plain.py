@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def as_plain(node: DictConfig, *, resolve: bool = False, complete: bool = False) -> dict[str, Any]:
+    """A composed configuration as nested dictionaries: interpolations as written, or resolved; missing values refused
+    if it must be `complete`. Raises OmegaConf's errors."""
+    return cast(dict[str, Any], OmegaConf.to_container(node, resolve=resolve, throw_on_missing=complete))
 
 
 def flatten(value: Any, key: str = "") -> dict[str, Any]:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from maml_exp.config.migrations import migrated
-from maml_exp.config.plain import flatten, leaves
+from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
 from maml_exp.core.checks import SettingError
 
@@ -74,7 +73,7 @@ def _check_shape(text: str) -> None:
 
 def check_complete(plain: dict[str, Any], path: Path) -> None:
     """Require every setting of today's schema; raises `SettingError` naming a missing one and what to do."""
-    needed = setting_names(OmegaConf.to_container(typed(plain)))
+    needed = setting_names(as_plain(typed(plain)))
     present = flatten(plain)
     for name in needed:
         groups = name.split(".")[:-1]

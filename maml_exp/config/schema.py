@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
-from maml_exp.config.plain import flatten
+from maml_exp.config.plain import as_plain, flatten
 from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
@@ -192,7 +192,7 @@ def from_dict(plain: Any) -> Config:
     """A `Config` from nested plain dictionaries, checked; raises `SettingError`."""
     schema = typed(plain)
     try:
-        return OmegaConf.to_object(OmegaConf.merge(schema, plain))
+        return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema, plain)))
     except OmegaConfBaseException as error:
         raise SettingError(explain(error, schema)) from error
     except (ValueError, TypeError) as error:
@@ -204,7 +204,7 @@ def from_dict(plain: Any) -> Config:
 def from_omegaconf(composed: DictConfig) -> Config:
     """The configuration that Hydra composed, resolved and checked; raises `SettingError`."""
     try:
-        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+        plain = as_plain(composed, resolve=True, complete=True)
     except OmegaConfBaseException as error:
         raise SettingError(explain(error, composed)) from error
     return from_dict(plain)

@@ -13,14 +13,15 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners.base import BaseLearner
-from maml_exp.core.tasks.base import FixedTasks
+from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.run.trained import Adapted
 
 Array = np.ndarray
 # Okabe and Ito's colours, told apart by readers with colour vision deficiency
 BLACK, GREY, ORANGE, BLUE, GREEN, RED = "#000000", "#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00"
 COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", BLACK)
 MARKERS = "osD^vPX"
-STYLE = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 120,
     "font.size": 9,
     "axes.spines.top": False,
@@ -150,3 +151,19 @@ def _say_diverged(axis: Any, nonfinite: Array, tasks: int, label: str, colour: s
         text = f"{int(nonfinite.max())} of {tasks} tasks diverge\n({label})"
         height = 0.98 if colour == BLUE else 0.86
         axis.text(0.98, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
+
+
+def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> None:
+    """Support points, and predictions `made` (steps + 1, G, 1) at inputs (G, 1), before and after adaptation."""
+    order = np.argsort(at[:, 0], kind="stable")
+    x, before, after = at[order, 0], made[0, order, 0], made[-1, order, 0]
+    steps = f"{adapted.steps} step{'s' * (adapted.steps != 1)}"
+    with figure(path, 1, 1, (5.6, 3.8)) as (fig, axes):
+        axis = axes[0, 0]
+        axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
+        axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {steps}")
+        axis.plot(
+            adapted.x_support[:, 0], adapted.y_support[:, 0], "o", color=RED, ms=5, label="support points", zorder=3
+        )
+        axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
+        fig.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -209,7 +209,7 @@ class Run:
             self._plot(summary)
         with self._signals.deferred():
             self._log.write({"step": self.step, **evaluation.final_metrics()})
-            checkpoints.save_arrays(self.folder.evaluation, evaluation.arrays())
+            files.write_arrays(self.folder.evaluation, evaluation.arrays())
             files.write_json(self.folder.summary, summary)
             self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
         return Outcome(states.FINISHED, self.folder.path, exit_status=0, evaluation=evaluation)

@@ -9,7 +9,6 @@ renamed. Format 1, of the first version, had the vector as `theta` and no genera
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -20,10 +19,9 @@ import numpy as np
 
 from maml_exp.core.optimizers.base import OptimizerState
 from maml_exp.core.training import TrainState, streams
-from maml_exp.store.files import write_atomically
+from maml_exp.store.files import read_arrays, write_arrays
 
 FORMAT = 2
-LARGEST = 8 * 2**30  # bytes; refuse to read more than that of a stranger's file
 
 
 class CheckpointError(ValueError):
@@ -63,25 +61,14 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     }
     record["sha256"] = digest(arrays, record)
     path = folder / file_name(state.step)
-    save_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
+    write_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
     return path
-
-
-def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write arrays to an npz file, whole or not at all; raises OSError naming the file."""
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    write_atomically(path, buffer.getvalue())
 
 
 def load(path: Path) -> Checkpoint:
     """Read and verify a checkpoint; raises `CheckpointError` for anything but a whole one of ours."""
     try:
-        if path.stat().st_size > LARGEST:
-            raise CheckpointError(f"{path} is too large to be a checkpoint")
-        # not np.load, which takes anything else for a pickle, and says how to load that
-        with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = read_arrays(path)
         record = json.loads(str(arrays.pop("record")))
         expected = record.pop("sha256")
         if record["format"] not in (1, FORMAT):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -10,6 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+
+LARGEST_ARRAYS = 8 * 2**30  # bytes; refuse to read more than that of a stranger's file
 
 
 @contextmanager
@@ -66,3 +71,19 @@ def finite_or_none(value: Any) -> Any:
 def timestamp() -> str:
     """Local time with its offset, ISO 8601."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def write_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write arrays to an npz file, whole or not at all; raises OSError naming the file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub has room for one keyword that is no array
+    write_atomically(path, buffer.getvalue())
+
+
+def read_arrays(path: Path, largest: int = LARGEST_ARRAYS) -> dict[str, np.ndarray]:
+    """Arrays of an npz file of at most `largest` bytes; raises OSError, ValueError or what damage makes numpy raise."""
+    if path.stat().st_size > largest:
+        raise ValueError(f"{path} is larger than {largest} bytes")
+    # not np.load, which takes anything else for a pickle, and says how to load that
+    with open(path, "rb") as raw, np.lib.npyio.NpzFile(raw, allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}

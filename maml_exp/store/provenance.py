@@ -42,9 +42,10 @@ def record_start(folder: RunFolder, config: Config) -> None:
 def record_resume(folder: RunFolder, config: Config, step: int) -> None:
     """Add a resume to provenance.json: when, from which step, with which code and environment."""
     record = read_record(folder) or {"config_sha256": config_sha256(config), "seed": config.seed}
-    resumes = record.get("resumes") if isinstance(record.get("resumes"), list) else []
+    resumes = record.get("resumes")
+    earlier = resumes if isinstance(resumes, list) else []
     now = {"started": timestamp(), "step": step, "code": _code()[0], "environment": environment()}
-    write_json(folder.provenance, {**record, "resumes": [*resumes, now]})
+    write_json(folder.provenance, {**record, "resumes": [*earlier, now]})
 
 
 def read_record(folder: RunFolder) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from maml_exp.config import schema
 from maml_exp.config.labels import run_label
 from maml_exp.config.overrides import gives, in_quotes
+from maml_exp.config.plain import as_plain
 from maml_exp.store.names import safe_name
 from maml_exp.store.run_folder import create_folder
 from maml_exp.sweep.job import without_hydra
@@ -41,8 +42,8 @@ class Guard(Callback):
         with refusing():
             schema.from_omegaconf(without_hydra(config))
             # as written: an interpolation is each job's to resolve
-            params = OmegaConf.to_container(config.hydra.sweeper, resolve=False).get("params") or {}
-            given = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+            params = as_plain(config.hydra.sweeper).get("params") or {}
+            given = list(config.hydra.overrides.task)
             overrides = [f"{key}={value}" for key, value in params.items()] + given
             path = Path(config.hydra.sweep.dir)
             made = not path.is_dir()

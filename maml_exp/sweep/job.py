@@ -30,7 +30,7 @@ from maml_exp.sweep.workers import IN_THIS_PROCESS, end_with_parent
 
 def without_hydra(config: DictConfig) -> DictConfig:
     """The job's part of a composed configuration."""
-    return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
 
 
 def job(composed: DictConfig) -> float:

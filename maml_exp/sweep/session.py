@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from maml_exp.config.plain import as_plain
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome
 from maml_exp.run.stopping import CAUGHT, ask_to_stop
@@ -51,9 +52,11 @@ class Session:
 
     def _pass_on(self) -> None:
         """Pass SIGINT on to the main thread, as the SIGTERM that is not blocked there."""
+        main = threading.main_thread().ident
+        assert main is not None  # it runs
         while signal.sigwait({signal.SIGINT}):
             self.received = self.received or signal.SIGINT
-            signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+            signal.pthread_kill(main, signal.SIGTERM)
 
     def prepare_launcher(self, launcher: DictConfig) -> None:
         """Have signals reach this process alone; it asks the jobs to stop."""
@@ -70,7 +73,7 @@ class Session:
         if "ray_launcher" in target and "ray" in launcher:
             import ray
 
-            settings = OmegaConf.to_container(launcher.ray.init, resolve=True)
+            settings = as_plain(launcher.ray.init, resolve=True)
             settings.setdefault("object_store_memory", 78643200)  # as the launcher would, which finds Ray running
             ray.init(**settings)
             signal.signal(signal.SIGTERM, self.stop)  # Ray installs a handler that aborts

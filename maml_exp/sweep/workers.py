@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
@@ -72,7 +72,7 @@ def _stopping_softly(stop: Path) -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _one_by_one(work: Mapping[Key, Work], stop: Path) -> Iterator[tuple[Key, Outcome]]:
+def _one_by_one(work: Mapping[Key, Work], stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     for key, one in work.items():
         outcome = _run(one, stop)
         if outcome.state == states.INTERRUPTED:
@@ -80,7 +80,7 @@ def _one_by_one(work: Mapping[Key, Work], stop: Path) -> Iterator[tuple[Key, Out
         yield key, outcome
 
 
-def _in_processes(work: Mapping[Key, Work], jobs: int, stop: Path) -> Iterator[tuple[Key, Outcome]]:
+def _in_processes(work: Mapping[Key, Work], jobs: int, stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
     waiting, workers = deque(work.items()), [_Worker(stop) for _ in range(jobs)]
     busy: dict[_Worker, tuple[Key, Work]] = {}

@@ -66,12 +66,15 @@ class TaskFamily(ABC):
     Attributes:
         inputs, outputs: n and m, what a network sees and predicts of a point.
         loss: what tasks are adapted and judged by.
-        input_axis, output_axis: names and units of the first input and output.
+        input_names, output_names: the columns of a table of its points.
+        input_axis, output_axis: names and units of the first input and output, for figures.
     """
 
     inputs: int
     outputs: int
     loss: Loss = SquaredError()
+    input_names: tuple[str, ...] = ("x",)
+    output_names: tuple[str, ...] = ("y",)
     input_axis = Axis("x")
     output_axis = Axis("y")
 

@@ -37,7 +37,8 @@ class Family(TaskFamily):
 
     def __init__(self, settings: Settings):
         super().__init__(settings)
-        self.inputs = 3 if settings.oracle else 1
+        self.input_names = ("x", "amplitude", "phase") if settings.oracle else ("x",)
+        self.inputs = len(self.input_names)
         low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
         draws = [1, 1, 1, settings.shots + settings.query]  # of each, for a task
         self._low, self._width = np.repeat(low, draws), np.repeat(high - low, draws)

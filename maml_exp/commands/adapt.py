@@ -1,0 +1,95 @@
+"""`maml-exp adapt`: adapt what a run learned to points of one's own, and predict."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from maml_exp.core.checks import SettingError
+from maml_exp.core.tasks.base import TaskFamily
+from maml_exp.data.points import read_points
+from maml_exp.run.trained import Adapted, Run
+from maml_exp.store.files import write_atomically
+
+Array = np.ndarray
+GRID = 200  # points of a curve where no others are asked for
+
+
+def run_adapt(arguments: Sequence[str]) -> int:
+    """Adapt a run to the points of a CSV file; write predictions, and draw them where inputs are one-dimensional."""
+    parser = argparse.ArgumentParser(prog="maml-exp adapt", description=run_adapt.__doc__)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("points", type=Path, help="CSV with the task's columns, as x,y: the support set")
+    parser.add_argument("--at", type=Path, help="CSV with the inputs to predict at (default: an even grid)")
+    parser.add_argument("--steps", type=int, help="inner steps (default: as many as in training, at least 1)")
+    parser.add_argument("--lr", type=float, help="their rate (default: the one the run was evaluated with)")
+    parser.add_argument("--out", type=Path, help="predictions (default: POINTS-adapted.csv in this folder)")
+    options = parser.parse_args(arguments)
+
+    run = Run(options.run)
+    family = run.config.problem.family
+    names = [*family.input_names, *family.output_names]
+    points = read_points(options.points, names, required=names)
+    x, y = (np.stack([points[name] for name in part], axis=1) for part in (family.input_names, family.output_names))
+    adapted = run.adapt(x, y, options.steps, options.lr)
+    at = _inputs(family, options.at)
+    path = adapted.path(at)
+    out = options.out or Path(f"{options.points.stem}-adapted.csv")
+    _write(out, _table(family, at, path))
+    print(_describe(adapted, out, len(at)))
+    if family.inputs == 1 and family.outputs == 1:
+        print(_draw(out.with_suffix(".png"), family, adapted, at, path))
+    return 0
+
+
+def _inputs(family: TaskFamily, path: Path | None) -> Array:
+    """Where to predict (G, n): the file's inputs, or a grid over the family's own range."""
+    if path is not None:
+        columns = [*family.input_names, *family.output_names]
+        read = read_points(path, columns, required=family.input_names)
+        return np.stack([read[name] for name in family.input_names], axis=1)
+    if family.inputs > 1:
+        names = ", ".join(family.input_names)
+        raise SettingError(f"these tasks have {family.inputs} inputs: give --at FILE.csv with the columns {names}")
+    return family.held_out("test", seed=0, tasks=1, shots=1, grid=GRID).x_query[0]
+
+
+def _table(family: TaskFamily, at: Array, path: Array) -> list[list[str]]:
+    before = [f"{name}_before" for name in family.output_names]
+    rows = np.concatenate([at, path[0], path[-1]], axis=1)
+    return [[*family.input_names, *before, *family.output_names], *([repr(v) for v in row] for row in rows.tolist())]
+
+
+def _write(path: Path, table: list[list[str]]) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(table)
+    try:
+        write_atomically(path, buffer.getvalue().encode())
+    except OSError as error:
+        raise SettingError(f"cannot write {error.filename}: {error.strerror}") from error
+
+
+def _describe(adapted: Adapted, out: Path, count: int) -> str:
+    predicted = adapted.path(adapted.x_support)
+    loss = adapted.learner.problem.family.loss
+    errors = [float(loss.by_task(made[None], adapted.y_support[None])[0]) for made in (predicted[0], predicted[-1])]
+    steps = f"{adapted.steps} step{'s' * (adapted.steps != 1)}"
+    return (
+        f"{len(adapted.x_support)} support points: {loss.name} {errors[0]:.4g} before, {errors[1]:.4g} after {steps}\n"
+        f"{count} predictions: {out}"
+    )
+
+
+def _draw(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> Path:
+    from maml_exp.run.figures import draw_adapted
+
+    try:
+        draw_adapted(path, family, adapted, at, made)
+    except OSError as error:
+        raise SettingError(f"cannot write {error.filename}: {error.strerror}") from error
+    return path

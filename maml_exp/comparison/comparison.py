@@ -1,0 +1,138 @@
+"""A comparison as data: groups of runs, their tables, and the best of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maml_exp.comparison import tables
+from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
+from maml_exp.config.composing import chosen, default_settings, options
+from maml_exp.config.overrides import as_text as override_text
+from maml_exp.core.checks import SettingError
+from maml_exp.run.text_table import as_text
+from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, read_run
+
+# groups of settings that one word chooses, and the setting that says which it was
+CHOSEN_BY = {"algorithm": "algorithm.preset", "optimizer": "optimizer.name", "task": "task.name"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside each other.
+
+    Attributes:
+        groups: runs that differ in the seed alone.
+        keys: the settings in which the groups differ.
+        shots: numbers of support points that every run was evaluated with, and the steps that all of them made.
+    """
+
+    groups: list[Group]
+    keys: list[str]
+    shots: dict[int, int]
+
+    @classmethod
+    def of(cls, paths: Sequence[Path], where: Sequence[str] = ()) -> Comparison:
+        """Of the runs below the paths; raises `SettingError` where they cannot be compared."""
+        groups, keys = group_runs(collect(paths, where))
+        return cls(groups, keys, shots_and_steps(groups))
+
+    def _sections(self) -> list[tuple[str, list[list[str]]]]:
+        tasks = next(run for group in self.groups for run in group.runs.values()).settings.get("evaluation.tasks")
+        return tables.sections(self.groups, self.shots, tasks)
+
+    @property
+    def text(self) -> str:
+        """The tables for the terminal."""
+        shown = "\n\n".join(f"{title}\n{as_text(table)}" for title, table in self._sections())
+        return f"{shown}\n\nbest: {self.best_command}\n"
+
+    @property
+    def markdown(self) -> str:
+        """The same as Markdown."""
+        shown = "\n\n".join(f"## {title}\n\n{tables.as_markdown(table)}" for title, table in self._sections())
+        return f"{shown}\n\nBest: `{self.best_command}`\n"
+
+    @property
+    def csv(self) -> str:
+        """Everything: a row for every group, number of shots and step."""
+        return tables.as_csv(self.groups, self.shots, self.keys)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The same as a list of rows, numbers as numbers."""
+        return [{key: _number(cell) for key, cell in row.items()} for row in csv.DictReader(io.StringIO(self.csv))]
+
+    def to_pandas(self) -> Any:
+        """The rows as a data frame, where pandas is installed."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise SettingError("to_pandas needs pandas: pip install pandas; .rows needs nothing") from error
+        return pandas.DataFrame(self.rows)
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def best_command(self) -> str:
+        """The command that runs the group with the lowest objective again."""
+        finite = [group for group in self.groups if math.isfinite(group.objective().mean)]
+        if not finite:
+            return "no group has a finite objective"
+        best = min(finite, key=lambda group: group.objective().mean)
+        arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in changes(best.settings).items()]
+        seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
+        return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(best.objective())}, {seeds}"
+
+
+def _number(cell: str) -> Any:
+    try:
+        return int(cell) if cell.lstrip("-").isdecimal() else float(cell)
+    except ValueError:
+        return cell
+
+
+def changes(settings: dict[str, Any]) -> dict[str, Any]:
+    """The overrides, by key, that make these settings (dotted) of the defaults, in as few words as there are."""
+    usual, overrides = dict(default_settings()), {}
+    for group, key in CHOSEN_BY.items():
+        option = settings.get(key)
+        if option != usual.get(key) and option in options(group):
+            overrides[group] = option
+            usual = {name: value for name, value in usual.items() if not name.startswith(f"{group}.")}
+            usual |= chosen(group, str(option))
+    for key, value in settings.items():
+        if key not in BOOKKEEPING and value != usual.get(key):
+            overrides[key] = value
+    return overrides
+
+
+def collect(paths: Sequence[Path], where: Sequence[str] = ()) -> list[RunRecord]:
+    """The runs below the paths that have the settings asked for; those that cannot be read are named."""
+    runs = []
+    for folder in find_runs(paths):
+        try:
+            runs.append(read_run(folder))
+        except SettingError as error:
+            print(f"maml-exp: passed over: {error}", file=sys.stderr)
+    for condition in where:
+        key, separator, value = condition.partition("=")
+        if not separator:
+            raise SettingError(f"--where {condition} is not usable: give KEY=VALUE, as in task.shots=10")
+        runs = [run for run in runs if _same_value(run.settings.get(key), value)]
+    if not runs:
+        raise SettingError(f"no run found in {', '.join(map(str, paths))}" + (" with these settings" if where else ""))
+    return runs
+
+
+def _same_value(value: Any, text: str) -> bool:
+    """Whether a setting has the value that a text stands for."""
+    return str(value).replace(" ", "") == text.replace(" ", "") or (value is None and text == "null")

@@ -1,0 +1,1 @@
+"""Files of the user's and ours become arrays."""

@@ -1,0 +1,176 @@
+"""A run that was trained, opened again: what it learned, and adapting that to points of one's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.config.saved import load_config
+from maml_exp.config.schema import Config
+from maml_exp.core.checks import SettingError, integer, number
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.training import make_learner
+from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.files import read_arrays, read_json
+from maml_exp.store.metrics_file import read_rows
+from maml_exp.store.run_folder import open_run
+
+Array = np.ndarray
+
+
+class Run:
+    """A run's folder, read; nothing in it is changed, and it may be a stranger's: it holds data only.
+
+    Attributes:
+        folder: where it is.
+        config: its settings, as `maml_exp.config.schema.Config`.
+    """
+
+    def __init__(self, path: Path | str):
+        """Open a run; raises `SettingError` where there is none or its configuration cannot be used."""
+        self._files = open_run(path)
+        self.folder = self._files.path
+        self.config: Config = load_config(self._files.config)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.state})"
+
+    @property
+    def state(self) -> str:
+        """finished, running, interrupted, diverged, failed, or unknown."""
+        return str(self._files.read_status().get("state"))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """What summary.json holds; raises `SettingError` for a run that is not finished."""
+        try:
+            found = read_json(self._files.summary)
+        except (OSError, ValueError) as error:
+            raise SettingError(f"{self.folder} has no readable summary.json: it is {self.state}") from error
+        if not isinstance(found, dict):
+            raise SettingError(f"{self._files.summary} is not a summary of ours")
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, Array]:
+        """The columns of metrics.csv (N,), by name; NaN where a row has no number."""
+        rows = read_rows(self._files.metrics)
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names}
+
+    @cached_property
+    def evaluation(self) -> dict[str, Array]:
+        """Errors (tasks, steps + 1) of the final evaluation: trained_K10, random_K10 and so on.
+
+        Raises `SettingError` for a run that is not finished.
+        """
+        try:
+            return read_arrays(self._files.evaluation)
+        except (OSError, ValueError) as error:
+            raise SettingError(f"{self.folder} has no readable evaluation.npz: it is {self.state}") from error
+
+    @cached_property
+    def learner(self) -> BaseLearner:
+        """What was trained."""
+        return make_learner(self.config.problem)
+
+    @cached_property
+    def vector(self) -> Array:
+        """The meta-parameters (P,) of the newest usable checkpoint; raises `SettingError` where there is none."""
+        point = newest_checkpoint(self._files, self.config)
+        if point is None:
+            raise SettingError(f"{self.folder} has no usable checkpoint")
+        return point.state.vector
+
+    @property
+    def parts(self) -> dict[str, Array]:
+        """The meta-parameters by name: theta, and what else the learner learned."""
+        return self.learner.layout.parts(self.vector)
+
+    @property
+    def theta(self) -> Array:
+        """The network's parameters before adaptation (P,)."""
+        return self.parts["theta"]
+
+    @property
+    def evaluated_lr(self) -> float | None:
+        """The rate of the final evaluation's steps; None where there is none: the learner's own."""
+        try:
+            lr = self.summary["evaluation"]["lr"]
+        except (SettingError, LookupError, TypeError):
+            return None
+        return float(lr) if isinstance(lr, (int, float)) else None
+
+    def adapt(self, x: Any, y: Any, steps: int | None = None, lr: float | None = None) -> Adapted:
+        """Adapt to a support set, the way it was trained to.
+
+        Args:
+            x: inputs (K,) or (K, n).
+            y: targets (K,) or (K, m).
+            steps: inner steps; None: as many as in training, at least one.
+            lr: their rate; None: the one that the run was evaluated with.
+
+        Raises:
+            SettingError: for shapes that do not fit, numbers that are not finite, steps or lr out of range.
+        """
+        family = self.config.problem.family
+        x_support, y_support = as_points(x, family.inputs, "x"), as_points(y, family.outputs, "y")
+        if len(x_support) != len(y_support):
+            raise SettingError(f"x has {len(x_support)} points and y has {len(y_support)}: they must have as many")
+        steps = max(1, self.learner.trained_steps) if steps is None else steps
+        integer(0, 1000).require("steps", steps)
+        if lr is None:
+            lr = self.evaluated_lr
+        else:
+            number().require("lr", lr)
+        return Adapted(self.learner, self.vector, x_support, y_support, steps, lr, flat=np.ndim(y) == 1)
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A run's learner with a support set to adapt to; it predicts anywhere."""
+
+    learner: BaseLearner
+    vector: Array  # (P,)
+    x_support: Array  # (K, n)
+    y_support: Array  # (K, m)
+    steps: int
+    lr: float | None
+    flat: bool  # whether targets, and so predictions, are (K,) and not (K, 1)
+
+    def path(self, x: Any) -> Array:
+        """Predictions (steps + 1, G) or (steps + 1, G, m) at x (G,) or (G, n), before the first and after every step.
+
+        Raises `SettingError` for shapes that do not fit and numbers that are not finite.
+        """
+        inputs = as_points(x, self.x_support.shape[1], "x")[None]
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging adaptation shows in its numbers
+            made = self.learner.adapt(
+                self.vector, self.x_support[None], self.y_support[None], inputs, self.steps, self.lr
+            )
+            predictions = np.stack([prediction[0] for prediction in made]).astype(float)
+        return predictions[..., 0] if self.flat else predictions
+
+    def predict(self, x: Any) -> Array:
+        """Predictions (G,) or (G, m) at x (G,) or (G, n), after the last step."""
+        return self.path(x)[-1]
+
+
+def as_points(values: Any, width: int, name: str) -> Array:
+    """Values (K,) or (K, width) as (K, width) floats; raises `SettingError` naming what does not fit."""
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{name} is not an array of numbers: {error}") from error
+    expected = "(K,) or (K, 1)" if width == 1 else f"(K, {width})"
+    points = array[:, None] if array.ndim == 1 and width == 1 else array
+    if points.ndim != 2 or points.shape[1] != width or not len(points):
+        raise SettingError(f"{name} has shape {array.shape}; it must be {expected}, with K at least 1")
+    if not np.isfinite(points).all():
+        place = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise SettingError(f"{name}[{place}] is {array[place]}; every number must be finite")
+    return points
