@@ -41,14 +41,14 @@ class Check(NamedTuple):
 def is_number(value: Any, above: float = float("-inf")) -> bool:
     """Whether `value` is a finite real number greater than `above` (booleans are not numbers)."""
     try:
-        return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and value > above
+        return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value) and float(value) > above
     except OverflowError:  # an integer beyond every float
         return False
 
 
 def is_integer(value: Any, low: int, high: int) -> bool:
     """Whether `value` is an integer with low <= value <= high (booleans are not integers)."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and low <= value <= high
+    return isinstance(value, Integral) and not isinstance(value, bool) and low <= int(value) <= high
 
 
 def integer(low: int, high: int) -> Check:

@@ -57,7 +57,7 @@ class Signals:
 
     def check(self) -> None:
         """Raise `InterruptedRunError` if a signal has arrived."""
-        if self.received:
+        if self.received and self._received is not None:
             raise InterruptedRunError(self._received)
 
     @contextmanager

@@ -22,7 +22,7 @@ def without(module: str) -> Iterator[None]:
     """Have imports of a module that is not imported yet fail."""
     absent = module not in sys.modules
     if absent:
-        sys.modules[module] = None
+        sys.modules[module] = None  # type: ignore[assignment]  # what makes an import fail
     try:
         yield
     finally:

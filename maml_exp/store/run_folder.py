@@ -17,7 +17,7 @@ from maml_exp.store.names import safe_name
 try:
     import fcntl
 except ImportError:  # Windows: folders are not locked there
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"

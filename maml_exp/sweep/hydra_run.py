@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import hydra
 from omegaconf import OmegaConf
@@ -12,13 +13,12 @@ from omegaconf import OmegaConf
 from maml_exp.config.composing import conf_dir, explain, friendly_errors, teach_hydra
 from maml_exp.core.checks import SettingError
 from maml_exp.store.names import safe_name
-from maml_exp.sweep import sweeper
 from maml_exp.sweep.job import job
 from maml_exp.sweep.session import RefusedError, session
 
 # When this module is imported, which worker processes of every launcher do, Hydra knows the schema.
 teach_hydra()
-sweeper.register()
+sys.path.append(str(Path(__file__).with_name("plugins")))  # where Hydra finds conf/hydra/sweeper/checking.yaml's class
 OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
 
 

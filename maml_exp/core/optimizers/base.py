@@ -29,7 +29,7 @@ class OptimizerSettings(checks.Settings):
 class OptimizerState(NamedTuple):
     """What an optimizer remembers."""
 
-    count: int  # updates made
+    count: int  # type: ignore[assignment]  # updates made; tuple's own `count` is not needed here
     moments: tuple[Array, ...]  # each (P,): adam's first and second moment; sgd's velocity
 
 

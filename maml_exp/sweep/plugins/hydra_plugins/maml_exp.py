@@ -1,11 +1,14 @@
-"""Our sweeper: Hydra's basic one, which checks a sweep's jobs before the first starts, but quicker."""
+"""Our sweeper: Hydra's basic one, which checks a sweep's jobs before the first starts, but quicker.
+
+It stands in this folder since Hydra takes sweepers and launchers from the namespace `hydra_plugins` alone;
+`maml_exp.sweep.hydra_run` puts the folder above on the path.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.plugins import Plugins
 
 from maml_exp.config.messages import known_names
 from maml_exp.config.overrides import Override, parse_all
@@ -14,8 +17,6 @@ from maml_exp.config.schema import check_values
 
 class CheckingSweeper(BasicSweeper):
     """Finds what cannot be composed before the first job starts."""
-
-    __module__ = "hydra_plugins.maml_exp"  # the only namespace from which Hydra takes sweepers
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Raise `SettingError` or one of Hydra's errors for a job that cannot be composed.
@@ -33,8 +34,3 @@ class CheckingSweeper(BasicSweeper):
             values |= plain
         super().validate_batch_is_legal(list(alike.values()))
         check_values(self.config, ((override.key, override.value) for override in values.values()))
-
-
-def register() -> None:
-    """Have Hydra know the sweeper in this process; conf/hydra/sweeper/checking.yaml names it."""
-    Plugins.instance().register(CheckingSweeper)
