@@ -13,7 +13,7 @@ class Verb(NamedTuple):
 
 
 VERBS = {
-    "resume": Verb("RUN [--jobs 2]", "go on with an interrupted run or sweep, to the same bits"),
+    "resume": Verb("RUN [--jobs 2 | hydra/launcher=...]", "go on with an interrupted run or sweep, to the same bits"),
     "rerun": Verb("RUN [key=value ...]", "run a saved configuration again, in a new folder, and compare"),
     "diff": Verb("RUN_A RUN_B", "configuration, environment and results in which two runs differ"),
     "compare": Verb("PATH...", "tables and figures of many runs beside each other"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +15,19 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
+
+
+def say(text: str) -> None:
+    """Print a line or more; if whoever read it has gone, as `head` does, or the terminal, the work goes on."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal of few characters
+        print(text.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
+    except (OSError, ValueError):
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or what is buffered complains when Python ends
+        sys.stdout = nowhere
 
 
 @contextlib.contextmanager
