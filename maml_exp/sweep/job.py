@@ -8,7 +8,6 @@ machine that shares the folder see.
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,7 +67,7 @@ def _in_sweep(context: Any, make: Callable[[Path], Outcome]) -> float:
     if session is None or session.sweep is not None:  # our own launcher says it itself
         say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
     if outcome.state == states.INTERRUPTED and session is not None and session.sweep is not None:
-        session.received = session.received or max(outcome.exit_status - 128, signal.SIGINT)
+        session.received = session.received or outcome.exit_status - 128
         raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
     return objective_of(outcome)
 
