@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from hydra.errors import HydraException
 from maml_exp.core.checks import SettingError
 
 EXAMPLE = "a setting such as inner.lr=0.02"
+WORD = r"[^\W\d][\w.-]*"  # a text that needs no quotes
+NO_WORDS = ("true", "false", "null", "inf", "nan")
 
 
 class Override(NamedTuple):
@@ -82,8 +85,8 @@ def split_sweep(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def in_quotes(text: str) -> str:
-    """A text in the quotes of the grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text in the quotes of the grammar, in which backslashes are themselves but before a quote."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def as_text(value: Any) -> str:
@@ -94,4 +97,6 @@ def as_text(value: Any) -> str:
         return "[" + ",".join(map(as_text, value)) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{as_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return value if re.fullmatch(WORD, value) and value.lower() not in NO_WORDS else in_quotes(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
