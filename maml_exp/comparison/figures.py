@@ -76,7 +76,7 @@ OBJECTIVE_LABEL = "mean squared error after adaptation\n(the runs' objective)"
 
 
 def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    values = [group.settings[keys[0]] for group in groups]
+    values = [group.settings.get(keys[0]) for group in groups]
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order))
@@ -91,10 +91,10 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]
 
 
 def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    rows, columns = (_levels([group.settings[key] for group in groups]) for key in keys)
+    rows, columns = (_levels([group.settings.get(key) for group in groups]) for key in keys)
     grid = np.full((len(rows), len(columns)), np.nan)
     for group in groups:
-        place = rows.index(str(group.settings[keys[0]])), columns.index(str(group.settings[keys[1]]))
+        place = rows.index(str(group.settings.get(keys[0]))), columns.index(str(group.settings.get(keys[1])))
         grid[place] = group.objective().mean
     finite = np.where(np.isfinite(grid), grid, np.nan)
     image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
 from maml_exp.store import run_folder as states
@@ -21,6 +22,8 @@ T_QUANTILES = (
     *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
     *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
 )
+
+PRESET = "algorithm.preset"  # the label of a method's settings
 
 
 class Estimate(NamedTuple):
@@ -97,20 +100,43 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
     found = list(groups.values())
-    keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
+    keys = _without_what_presets_say(_differing(found), found)
     for group in found:
-        group.label = ", ".join(_words(key, group.settings) for key in keys if _says_more(key, keys)) or "all runs"
+        shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
+        group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _is_of_a_choice(key: str) -> bool:
+    """Whether only those have this setting that chose what has it, as sgd's momentum."""
+    return key.split(".")[0] in CHOICES
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """The settings in which groups differ; of those that a choice brings, where groups have them and differ."""
+    names = list(dict.fromkeys(key for group in groups for key in group.settings))
+    absent = [key for key in names if any(key not in group.settings for group in groups)]
+    values = {key: {str(group.settings[key]) for group in groups if key in group.settings} for key in names}
+    return [key for key in names if len(values[key]) > 1 or (key in absent and not _is_of_a_choice(key))]
+
+
+def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
+    """The keys without a method's settings, where its preset alone tells groups apart."""
+    own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
+    settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
+    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
+        return keys
+    return [key for key in keys if key not in own]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
     """Whether a setting belongs in a label: a method's preset stands for what it sets."""
-    return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
+    return PRESET not in keys or not key.startswith("algorithm.") or key == PRESET
 
 
 def _words(key: str, settings: dict[str, Any]) -> str:
     """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
-    if key == "algorithm.preset":
+    if key == PRESET:
         own = {k.removeprefix("algorithm."): v for k, v in settings.items() if k.startswith("algorithm.")}
         return f"algorithm={label_of(own)}"
     return f"{key.removesuffix('.name')}={str(settings.get(key)).replace(' ', '')}"
