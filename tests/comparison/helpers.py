@@ -4,15 +4,15 @@ import json
 
 import yaml
 
-from maml_exp.config.schema import Config
-from maml_exp.store.run_folder import flatten
+from maml_exp.config.composing import compose
 
 STEPS = 3
+FOMAML = {"algorithm__preset": "fomaml", "algorithm__outer": "first_order"}
 
 
 def make_run(folder, means=None, *, state="finished", nonfinite=0, objective=None, losses=(), **settings):
-    """A run with `means`: {shots: errors after 0 .. STEPS steps}; settings by dotted name."""
-    config = Config().to_dict()
+    """A run with `means`: {shots: errors after 0 .. STEPS steps}; settings, or whole groups, by dotted name."""
+    config = compose([]).to_dict()
     config["evaluation"]["steps"] = STEPS
     for key, value in settings.items():
         *path, name = key.split("__")
@@ -22,7 +22,7 @@ def make_run(folder, means=None, *, state="finished", nonfinite=0, objective=Non
         assert name in part
         part[name] = value
     (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config))
+    (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     (folder / "status.json").write_text(json.dumps({"state": state, "step": 0, "iterations": 1, "error": None}))
     rows = "".join(f"{100 * (i + 1)},{loss}\n" for i, loss in enumerate(losses))
     (folder / "metrics.csv").write_text("step,meta/loss\n" + rows)
@@ -41,7 +41,3 @@ def summary(means, nonfinite, objective):
         objective = next(iter(means.values()))[1]
     evaluation = {"lr": 0.01, "steps": STEPS, "shots": shots}
     return {"step": 1, "parameters_sha256": "x", "objective": objective, "evaluation": evaluation}
-
-
-def setting_count():
-    return len(flatten(Config().to_dict()))

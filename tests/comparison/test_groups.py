@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from maml_exp.comparison.groups import T_QUANTILES, estimate, group_runs, shots_and_steps
-from maml_exp.config.schema import setting_names
+from maml_exp.config.composing import compose, default_settings
 from maml_exp.core.checks import SettingError
-from maml_exp.store.records import BOOKKEEPING, JUDGED_ON, find_runs, read_run, training_curve
+from maml_exp.store.records import BOOKKEEPING, find_runs, judged_on, read_run, training_curve
 from maml_exp.store.run_folder import RunFolder
-from tests.comparison.helpers import make_run
+from tests.comparison.helpers import FOMAML, make_run
 
 MEANS = {10: [4.0, 2.0, 1.0, 0.5]}
+JUDGED_ON = [
+    *(f"task.{key}" for key in ("name", "amplitude", "phase", "frequency", "x_range")),
+    *(f"evaluation.{key}" for key in ("seed", "tasks", "grid")),
+]
 
 
 def records(tmp_path):
@@ -52,9 +56,9 @@ def test_the_quantiles_fall_towards_the_normal_one():
 def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     for seed, shift in enumerate([0.0, 0.1, 0.2]):
         make_run(tmp_path / f"a{seed}", {10: [4.0, 2.0 + shift, 1.0, 0.5]}, seed=seed)
-        make_run(tmp_path / f"b{seed}", {10: [4.0, 3.0 + 2 * shift, 1.0, 0.5]}, seed=seed, algorithm__name="fomaml")
+        make_run(tmp_path / f"b{seed}", {10: [4.0, 3.0 + 2 * shift, 1.0, 0.5]}, seed=seed, **FOMAML)
     groups, keys = group_runs(records(tmp_path))
-    assert keys == ["algorithm.name"]
+    assert keys == ["algorithm.preset"]
     assert [group.label for group in groups] == ["algorithm=maml", "algorithm=fomaml"]
     first, second = groups
     assert first.estimate(10, 1) == estimate([2.0, 2.1, 2.2])
@@ -72,7 +76,37 @@ def test_differences_pair_the_seeds_that_both_have(tmp_path):
     assert second.difference(first, 10, 1)[:2] == (1, 1.0)
 
 
-@pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name"}))
+SGD = {"name": "sgd", "lr": 0.01, "momentum": 0.0, "clip_norm": None}
+
+
+def test_a_choice_is_told_by_its_name_and_by_settings_that_others_have_too(tmp_path):
+    """Of what only one choice has, groups of that choice are told; the others are not said to have none."""
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", MEANS, optimizer=SGD)
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["optimizer.name", "optimizer.lr"]
+    labels = ["optimizer=adam, optimizer.lr=0.001", "optimizer=sgd, optimizer.lr=0.01"]
+    assert [group.label for group in groups] == labels
+    make_run(tmp_path / "c", MEANS, optimizer={**SGD, "momentum": 0.9})
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["optimizer.name", "optimizer.lr", "optimizer.momentum"]
+    with_momentum = [f"{labels[1]}, optimizer.momentum={momentum}" for momentum in (0.0, 0.9)]
+    assert [group.label for group in groups] == [labels[0], *with_momentum]
+
+
+def test_a_method_that_was_changed_is_told_from_its_preset(tmp_path):
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", MEANS, algorithm__outer="joint")
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["algorithm.outer"]
+    assert [group.label for group in groups] == ["algorithm.outer=exact", "algorithm.outer=joint"]
+    make_run(tmp_path / "c", MEANS, **FOMAML)
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["algorithm.preset", "algorithm.outer"]
+    assert [group.label for group in groups] == ["algorithm=maml", "algorithm=maml outer=joint", "algorithm=fomaml"]
+
+
+@pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name", "schema"}))
 def test_bookkeeping_does_not_split_a_group(tmp_path, key):
     make_run(tmp_path / "a", MEANS)
     value = False if key == "evaluation.plots" else True if key == "training.log_curvature" else 7
@@ -81,7 +115,8 @@ def test_bookkeeping_does_not_split_a_group(tmp_path, key):
 
 
 def test_the_names_of_settings_are_todays():
-    assert set(setting_names()) >= BOOKKEEPING | set(JUDGED_ON)
+    assert set(default_settings()) >= BOOKKEEPING | set(JUDGED_ON)
+    assert list(judged_on(compose([]).to_dict())) == JUDGED_ON
 
 
 def test_what_did_not_finish_is_counted(tmp_path):
