@@ -7,8 +7,9 @@ from helpers import TINY, read_summary
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
-from maml_exp.config.labels import label_of, method_label, run_label
+from maml_exp.config.labels import label_of, method_label
 from maml_exp.config.schema import default_config
+from maml_exp.store.names import run_name
 
 LABELS = [
     ([], "maml"),
@@ -74,8 +75,9 @@ def test_a_preset_that_is_no_name_is_no_setting(preset):
 
 
 def test_a_run_s_own_name_comes_before_its_method_s():
-    assert run_label(compose(["name=mine", "algorithm=joint"])) == "mine"
-    assert run_label(compose(["algorithm=joint"])) == "joint"
+    assert run_name(compose(["name='my run, twice'", "algorithm=joint"])) == "my run, twice"
+    assert run_name(compose(["algorithm=joint"])) == "joint"
+    assert run_name(compose(["algorithm.outer=joint"])) == "maml_outer=joint"
 
 
 def test_the_label_is_in_the_folder_s_name_the_log_and_the_table(tmp_path, monkeypatch, capsys):
