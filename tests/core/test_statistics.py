@@ -375,6 +375,7 @@ def test_what_pairs_share_does_not_widen_the_interval_of_their_difference():
         ([math.inf] * 4, [math.inf] * 4, 0, 0),
         ([math.inf] * 4, [1] * 4, math.inf, math.inf),
         ([1] * 4, [math.inf] * 4, -math.inf, -math.inf),
+        ([1], [math.inf], -math.inf, -math.inf),
     ],
 )
 def test_where_an_error_is_infinite_the_middle_of_the_differences_is_kept(first, second, median, iqm):
@@ -382,6 +383,15 @@ def test_where_an_error_is_infinite_the_middle_of_the_differences_is_kept(first,
     assert (result.median, result.iqm.value) == (median, iqm)
     assert result.mean == Interval(math.inf, -math.inf, math.inf)
     assert result.over_seeds == Estimate(1, math.inf, math.inf)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_infinite_differences_reach_the_end_on_their_side(sign):
+    errors = lognormal((1, 200))
+    diverging = np.where(np.arange(200) < 49, math.inf, 0.0)
+    pair = [errors + diverging, errors] if sign == 1 else [errors, errors + diverging]
+    ends = paired_difference(*pair).iqm
+    assert ends == (0, 0, math.inf) if sign == 1 else ends == (0, -math.inf, 0)
 
 
 def test_one_seed_has_a_difference_over_tasks_alone():
