@@ -129,9 +129,9 @@ def _student_probability(angle: float, freedom: int) -> float:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def estimate(values: Sequence[float]) -> Estimate:
+def estimate(found: Sequence[float] | Array) -> Estimate:
     """Mean and Student's 95% confidence interval; infinite where a value is not finite."""
-    values = np.asarray(values, dtype=float)
+    values = np.asarray(found, dtype=float)
     n = len(values)
     if n == 0:
         return Estimate(0, float("nan"), float("nan"))
@@ -246,8 +246,8 @@ def _percentiles(weights: Iterable[Array], ordered: Array) -> tuple[Array, Array
         sums.append(np.einsum("rn,cn->rc", block, values))  # not @: threads of BLAS change its bits, and cost more
         for infinity in infinities:
             sums[-1][block @ (ordered == infinity) > 0] = infinity
-    sums = np.sort(np.concatenate(sums), axis=0)
-    return sums[LOW], sums[HIGH]
+    ordered_sums = np.sort(np.concatenate(sums), axis=0)
+    return ordered_sums[LOW], ordered_sums[HIGH]
 
 
 def _blocks(size: int) -> Iterator[tuple[int, int]]:

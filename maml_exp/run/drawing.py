@@ -74,7 +74,7 @@ def figure(
         stack.enter_context(matplotlib.rc_context(STYLE))
         if style is not None:
             stack.enter_context(_style(style))
-        fig = Figure(figsize=size, layout="constrained" if margins is None else "none")
+        fig = Figure(figsize=size, layout="constrained" if margins is None else None)
         FigureCanvasAgg(fig)
         axes = fig.subplots(rows, columns, squeeze=False, **options)
         if margins is not None:
@@ -123,7 +123,9 @@ def marker(number: int) -> str:
 def legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns of these labels fit into `width` inches."""
     longest = max((len(label) for label in labels), default=1)
-    return max(1, min(len(labels), int(width / (INCHES_A_HANDLE + INCHES_A_LETTER * longest))))
+    most = max(1, min(len(labels), int(width / (INCHES_A_HANDLE + INCHES_A_LETTER * longest))))
+    lines = -(-len(labels) // most)
+    return max(1, -(-len(labels) // lines))  # as even as they can be
 
 
 def legend_height(labels: Sequence[str], width: float) -> float:

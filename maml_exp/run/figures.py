@@ -137,7 +137,7 @@ def draw_adaptation(
     learned = [row for row in rows if tag.format("mean") in row]
     columns = len(shots) + bool(learned)
     size = (2.7 * columns + 0.8, 3.7)
-    margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.14)
+    margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
     with figure(path, 1, columns, size, margins=margins, sharey=True) as (fig, axes):
         panels = list(axes[0])
         limits = set_log_limits(panels[0], _representative(evaluation))
