@@ -68,10 +68,8 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
                 values = [group.estimate(k, step) for step in range(last + 1)]
                 beyond |= _line(axis, range(last + 1), values, number, _label(group), limits)
                 _mark_trained(axis, group, k, last, number, limits)
-            random = [
-                estimate([run.results[k]["random"][s] for run in shown[0].runs.values()]) for s in range(last + 1)
-            ]
-            axis.plot(range(last + 1), [e.mean for e in random], color=GREY, ls=":", label="random initialisation")
+            random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
+            axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
             axis.set(title=f"K = {k} support points", xlabel="gradient steps")
             axis.locator_params(axis="x", nbins=6, integer=True)
         axes[0, 0].set_ylabel(f"{ERROR}\n(mean over seeds, 95% band; ring: its own step)")
@@ -95,7 +93,8 @@ def _line(axis: Any, x: Any, values: Sequence[Estimate], number: int, label: str
     shade = colour(number)
     inside = np.where(np.isfinite(mean), mean, np.nan)
     axis.plot(x, inside, color=shade, marker=marker(number), ms=4, label=label)
-    draw_band(axis, x, mean - ci, mean + ci, limits, shade)
+    with np.errstate(invalid="ignore"):  # infinite means have no band
+        draw_band(axis, x, mean - ci, mean + ci, limits, shade)
     return mark_beyond(axis, x, mean, limits, shade)
 
 
@@ -113,9 +112,7 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
     False where no run made small evaluations. A training loss has no place here: joint training's is another quantity.
     """
     shown = drawn(groups)
-    curves = [
-        [_curve(run.folder, shots, min(group.objective_step, last)) for run in group.runs.values()] for group in shown
-    ]
+    curves = [_curves(group, shots, last) for group in shown]
     every = [errors for of_group in curves for _, errors in of_group if len(errors)]
     if not every:
         return False
@@ -126,9 +123,8 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
         beyond = False
         for number, (group, of_group) in enumerate(zip(shown, curves, strict=True)):
             beyond |= _draw_curves(axis, group, [curve for curve in of_group if len(curve[0])], number, limits)
-        axis.set(
-            xlabel="iteration", ylabel=f"held-out {ERROR}, K = {shots},\nafter the steps trained for", xlim=(0, None)
-        )
+        axis.set(xlabel="iteration", ylabel=f"held-out {ERROR}, K = {shots},\nafter each group's own steps")
+        axis.set_xlim(0, None)
         _say_how_many(fig, groups, *([BEYOND] if beyond else []))
         legend_below(fig, *axis.get_legend_handles_labels())
     return True
@@ -180,8 +176,8 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]
     limits = set_log_limits(axis, [calm, *usual])
     axis.plot(x, np.where(np.isfinite(mean), mean, np.nan), color=BLUE, marker="o", ls="-" if numeric else "")
     known = np.isfinite(mean) & np.isfinite(ci)
-    low = np.clip((mean - ci)[known], *limits)
-    high = np.clip((mean + ci)[known], *limits)
+    low = np.clip(mean[known] - ci[known], *limits)
+    high = np.clip(mean[known] + ci[known], *limits)
     axis.vlines(x[known], low, high, color=BLUE, lw=1.2)
     beyond = mark_beyond(axis, x, mean, limits, BLUE)
     if numeric and x.min() > 0 and x.max() >= 10 * x.min():
