@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.comparison.groups import Group
+from maml_exp.comparison.groups import Group, swept_settings
 from maml_exp.config.saved import load_config
 from maml_exp.core.statistics import Estimate
 from maml_exp.core.training import Trainer
@@ -61,7 +61,7 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
     width = 3.2 * len(shots) + 0.6
     height = 3.4 + legend_height([*map(_label, shown), "random initialisation"], width)
     with figure(path, 1, len(shots), (width, height), style, sharey=True) as (fig, axes):
-        limits = set_log_limits(axes[0, 0], _representative(shown, shots))
+        limits = set_log_limits(axes[0, 0], _representative(shown, shots), baseline(shown))
         beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             for number, group in enumerate(shown):
@@ -85,6 +85,13 @@ def _representative(groups: Sequence[Group], shots: dict[int, int]) -> list[Any]
             results = {name: values[: last + 1] for name, values in run.results[k].items()}
             found += [results["median"], results["random_median"], results["mean"][results["diverged"] == 0]]
     return found
+
+
+def baseline(groups: Sequence[Group]) -> float:
+    """The error of what has learned nothing: the random initialisations' median before the first step."""
+    runs = [run for group in groups for run in group.runs.values()]
+    medians = [results["random_median"][0] for run in runs for results in run.results.values()]
+    return float(np.max(medians))
 
 
 def _line(axis: Any, x: Any, values: Sequence[Estimate], number: int, label: str, limits: tuple[float, float]) -> bool:
@@ -119,7 +126,7 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
     width = 6.4
     with figure(path, 1, 1, (width, 3.6 + legend_height([*map(_label, shown)], width)), style) as (fig, axes):
         axis = axes[0, 0]
-        limits = set_log_limits(axis, [np.median(errors) for errors in every] + [errors[-1:] for errors in every])
+        limits = set_log_limits(axis, [*map(np.median, every), *(errors[-1:] for errors in every)], baseline(shown))
         beyond = False
         for number, (group, of_group) in enumerate(zip(shown, curves, strict=True)):
             beyond |= _draw_curves(axis, group, [curve for curve in of_group if len(curve[0])], number, limits)
@@ -152,18 +159,19 @@ def _draw_curves(
 def draw_sweep(groups: Sequence[Group], keys: Sequence[str], path: Path, style: str | None) -> bool:
     """The objective against one swept setting (line) or two (heatmap); False where there are none or more."""
     finished = [group for group in groups if group.runs]
-    if len(keys) not in (1, 2) or len(finished) < 2:
+    swept = swept_settings(finished, keys)
+    if len(swept) not in (1, 2) or len(finished) < 2:
         return False
     with figure(path, 1, 1, (5.6, 4.2), style) as (fig, axes):
-        (_draw_line if len(keys) == 1 else _draw_heatmap)(fig, axes[0, 0], finished, keys)
+        (_draw_line if len(swept) == 1 else _draw_heatmap)(fig, axes[0, 0], finished, swept)
     return True
 
 
 OBJECTIVE_LABEL = f"{ERROR} after adaptation\n(the runs' objective)"
 
 
-def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    values = [group.settings[keys[0]] for group in groups]
+def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
+    (key, values) = next(iter(swept.items()))
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order), dtype=float)
@@ -186,16 +194,17 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]
     axis.xaxis.minorticks_off()
     if max(len(str(value)) for value in values) * len(values) > 60:
         axis.tick_params(axis="x", labelrotation=30)
-    axis.set(xlabel=keys[0], ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
+    axis.set(xlabel=key, ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
     if beyond:
         fig.suptitle(BEYOND, fontsize=9)
 
 
-def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    rows, columns = (_levels([group.settings[key] for group in groups]) for key in keys)
+def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
+    (down, row_values), (across, column_values) = swept.items()
+    rows, columns = _levels(row_values), _levels(column_values)
     grid = np.full((len(rows), len(columns)), np.nan)
-    for group in groups:
-        place = rows.index(str(group.settings[keys[0]])), columns.index(str(group.settings[keys[1]]))
+    for group, row, column in zip(groups, row_values, column_values, strict=True):
+        place = rows.index(str(row)), columns.index(str(column))
         grid[place] = group.objective().mean
     finite = np.where(np.isfinite(grid), grid, np.nan)
     image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")
@@ -206,7 +215,7 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[s
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel=keys[1], ylabel=keys[0])
+    axis.set(xlabel=across, ylabel=down)
     axis.grid(False)
     fig.colorbar(image, label=OBJECTIVE_LABEL)
 

@@ -124,6 +124,20 @@ def _says_more(key: str, keys: Sequence[str]) -> bool:
     return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
 
 
+def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, list[Any]]:
+    """What was swept, and its value in every group: a method is one thing, whatever it sets, and so is an optimizer."""
+    everywhere = [key for key in keys if _says_more(key, keys) and all(key in group.settings for group in groups)]
+    return {
+        _words(key, groups[0].settings).partition("=")[0]: [_value(key, group.settings) for group in groups]
+        for key in everywhere
+    }
+
+
+def _value(key: str, settings: dict[str, Any]) -> Any:
+    """A setting's value, of a method its name."""
+    return _words(key, settings).partition("=")[2] if key == "algorithm.preset" else settings[key]
+
+
 def _words(key: str, settings: dict[str, Any]) -> str:
     """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
     if key == "algorithm.preset":

@@ -32,6 +32,7 @@ STYLE: dict[Any, Any] = {
     "axes.grid": True,
     "grid.alpha": 0.25,
 }
+FAR_ABOVE = 10.0  # times the baseline, the view ends
 INCHES_A_LETTER, INCHES_A_LINE, INCHES_A_HANDLE = 0.068, 0.19, 0.55  # of a legend, at 9 points
 
 
@@ -143,13 +144,17 @@ def legend_below(fig: Any, handles: Sequence[Any], labels: Sequence[str]) -> Non
     fig.legend(handles, labels, ncols=legend_columns(labels, width), **inside)
 
 
-def set_log_limits(axis: Any, representative: Iterable[Any], room: float = 1.6) -> tuple[float, float]:
-    """A logarithmic y axis around representative values, medians and baselines; returns its limits.
+def set_log_limits(
+    axis: Any, representative: Iterable[Any], baseline: Any = np.inf, room: float = 1.6
+) -> tuple[float, float]:
+    """A logarithmic y axis around representative values, as medians, and a baseline; returns its limits.
 
     Means and bands of a run of which one task diverged lie decades away: they are clipped, and `mark_beyond` says so.
+    So are values many times the baseline, the error of what has learned nothing.
     """
     values = np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in representative] or [np.ones(1)])
-    values = values[np.isfinite(values) & (values > 0)]
+    top = FAR_ABOVE * float(np.max(baseline))
+    values = values[np.isfinite(values) & (values > 0) & (values <= top)]
     low, high = (values.min() / room, values.max() * room) if len(values) else (0.1, 10.0)
     axis.set_yscale("log")
     axis.set_ylim(low, high)
@@ -161,7 +166,11 @@ def _few_minor_labels(axis: Any, ratio: float) -> None:
     """Ticks at 1, 2 and 5 of every decade, with plain numbers: a few decades have few powers of 10."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    steps = (1.0, 2.0, 5.0) if ratio < 100 else (1.0, 3.0)
+    steps: tuple[float, ...] = (1.0, 3.0)
+    if ratio < 100:
+        steps = (1.0, 2.0, 5.0)
+    if ratio < 8:
+        steps = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
     axis.yaxis.set_major_locator(LogLocator(subs=steps, numticks=12))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
     axis.yaxis.set_minor_locator(NullLocator())

@@ -140,7 +140,7 @@ def draw_adaptation(
     margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
     with figure(path, 1, columns, size, margins=margins, sharey=True) as (fig, axes):
         panels = list(axes[0])
-        limits = set_log_limits(panels[0], _representative(evaluation))
+        limits = set_log_limits(panels[0], _representative(evaluation), _baseline(evaluation))
         beyond = []
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
@@ -167,6 +167,12 @@ def _representative(evaluation: dict[str, Any]) -> list[Any]:
             calm = _floats(results.get("diverged", results.get("nonfinite", [0]))) == 0
             found.append(_floats(results["mean"])[calm])
     return found
+
+
+def _baseline(evaluation: dict[str, Any]) -> float:
+    """The error of what has learned nothing: the random initialisation's median before the first step."""
+    medians = [_floats(both["random"]["median"])[0] for both in evaluation["shots"].values()]
+    return float(np.nanmax(medians)) if np.isfinite(medians).any() else np.inf
 
 
 def _draw_learning(
