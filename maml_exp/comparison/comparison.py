@@ -17,6 +17,7 @@ from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
 from maml_exp.config.composing import chosen, default_settings, options
 from maml_exp.config.overrides import as_text as override_text
 from maml_exp.core.checks import SettingError
+from maml_exp.core.statistics import Estimate
 from maml_exp.run.text_table import as_text
 from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, read_run
 
@@ -84,13 +85,29 @@ class Comparison:
     @property
     def best_command(self) -> str:
         """The command that runs the group with the lowest objective again."""
-        finite = [group for group in self.groups if math.isfinite(group.objective().mean)]
+        ranked = [(group, self.score(group)) for group in self.groups if group.runs]
+        finite = [(group, score) for group, score in ranked if math.isfinite(score.mean)]
         if not finite:
-            return "no group has a finite objective"
-        best = min(finite, key=lambda group: group.objective().mean)
-        arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in changes(best.settings).items()]
+            return "no group has a finite error"
+        best, score = min(finite, key=lambda pair: pair[1].mean)
+        words = changes(best.settings, always=self.keys)
+        arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
-        return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(best.objective())}, {seeds}"
+        return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score)}, {seeds}"
+
+    def score(self, group: Group) -> Estimate:
+        """What groups are ranked by, whatever their own objectives are.
+
+        The mean error after adapting to `ranked_shots` points, at the step that each was trained for.
+        """
+        last = self.shots[self.ranked_shots]
+        return group.estimate(self.ranked_shots, min(group.objective_step, last))
+
+    @property
+    def ranked_shots(self) -> int:
+        """The number of support points that groups are ranked at: task.shots, where all were evaluated with it."""
+        wanted = {group.settings.get("task.shots") for group in self.groups}
+        return next((k for k in self.shots if wanted == {k}), next(iter(self.shots)))
 
 
 def _number(cell: str) -> Any:
@@ -100,8 +117,11 @@ def _number(cell: str) -> Any:
         return cell
 
 
-def changes(settings: dict[str, Any]) -> dict[str, Any]:
-    """The overrides, by key, that make these settings (dotted) of the defaults, in as few words as there are."""
+def changes(settings: dict[str, Any], always: Sequence[str] = ()) -> dict[str, Any]:
+    """The overrides, by key, that make these settings (dotted) of the defaults, in as few words as there are.
+
+    Settings named in `always` are among them where they are the default, too.
+    """
     usual, overrides = dict(default_settings()), {}
     for group, key in CHOSEN_BY.items():
         option = settings.get(key)
@@ -110,9 +130,15 @@ def changes(settings: dict[str, Any]) -> dict[str, Any]:
             usual = {name: value for name, value in usual.items() if not name.startswith(f"{group}.")}
             usual |= chosen(group, str(option))
     for key, value in settings.items():
-        if key not in BOOKKEEPING and value != usual.get(key):
-            overrides[key] = value
+        chosen_already = key.split(".")[0] in overrides and value == usual.get(key)
+        if key not in BOOKKEEPING and (value != usual.get(key) or (key in always and not chosen_already)):
+            overrides[_named(key)] = value
     return overrides
+
+
+def _named(key: str) -> str:
+    """The override that sets a key: algorithm=maml is shorter than algorithm.preset=maml, and does more."""
+    return next((group for group, chosen_by in CHOSEN_BY.items() if chosen_by == key), key)
 
 
 def collect(paths: Sequence[Path], where: Sequence[str] = ()) -> list[RunRecord]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
-from maml_exp.core.evaluation import statistics
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
 from maml_exp.run.metrics_log import MetricsLog
@@ -186,10 +187,9 @@ class Run:
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
-            result = statistics(errors)
-            for step in range(errors.shape[1]):
-                row[metrics.evaluation_tag(shots, "mean", step)] = float(result.mean[step])
-                row[metrics.evaluation_tag(shots, "median", step)] = float(result.median[step])
+            errors = np.where(np.isfinite(errors), errors, np.inf)
+            for name, values in (("mean", errors.mean(axis=0)), ("median", np.median(errors, axis=0))):
+                row |= {metrics.evaluation_tag(shots, name, step): float(value) for step, value in enumerate(values)}
         return row
 
     def _save(self) -> None:
@@ -228,7 +228,8 @@ class Run:
         from maml_exp.run.figures import draw_all
 
         vectors = {"trained": self._state.vector, "random": self._initial.vector}
-        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], self.folder.plots):
+        rows = metrics.read_rows(self.folder.metrics)
+        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], rows, self.folder.plots):
             self._log.board.image(png.stem, png, self.step)
 
     def _describe(self) -> str:

@@ -13,6 +13,7 @@ TRAINING_TAGS = ("meta/loss", "meta/support_loss", "meta/grad_norm")
 SPEED_TAG = "time/iterations_per_second"
 CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rerun repeats
 OBJECTIVE_TAG = "final/objective"
+ROBUST = ("median", "iqm")  # what a few tasks that diverge do not move, at the objective's shots and steps
 FINAL_STEPS = (0, 1, 5, 10)  # gradient steps whose errors are a run's final metrics
 
 
@@ -31,6 +32,11 @@ def final_tag(shots: int, step: int) -> str:
     return f"final/mean_K{shots}_step_{step:02d}"
 
 
+def robust_tag(statistic: str) -> str:
+    """Tag of a statistic of the final evaluation at the objective's shots and steps."""
+    return f"final/{statistic}"
+
+
 def final_steps(last: int) -> list[int]:
     """Those of `FINAL_STEPS` that an evaluation with `last` gradient steps has."""
     return [step for step in FINAL_STEPS if step <= last]
@@ -39,7 +45,8 @@ def final_steps(last: int) -> list[int]:
 def final_tags(evaluation: dict[str, Any]) -> list[str]:
     """Tags of the final evaluation, the metrics of the HParams tab, from the settings of evaluation."""
     steps = final_steps(evaluation["steps"])
-    return [OBJECTIVE_TAG, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
+    robust = [robust_tag(name) for name in ROBUST]
+    return [OBJECTIVE_TAG, *robust, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
 
 
 def columns(config: Config, extras: Sequence[str]) -> list[str]:
