@@ -46,11 +46,15 @@ def parse(text: str) -> Override:
     """One override; raises `SettingError`."""
     try:
         parsed = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise SettingError(f"{text} is not {EXAMPLE}") from error
+    except (HydraException, RecursionError) as error:  # the latter from nesting that only a stranger's plan has
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}") from error
     if not parsed.key_or_group:
-        raise SettingError(f"{text} is not {EXAMPLE}")
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}")
     return Override(text, parsed.key_or_group, parsed)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def parse_all(texts: Iterable[str]) -> list[Override]:

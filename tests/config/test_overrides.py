@@ -48,6 +48,12 @@ def test_what_is_no_override_is_named(text):
     assert keys_of(["seed=3", text]) == {"seed"}
 
 
+def test_what_is_nested_too_deeply_is_no_override():
+    with pytest.raises(SettingError, match=r"^model.hidden=\[{100}.* is not a setting") as caught:
+        parse("model.hidden=" + "[" * 5000 + "]" * 5000)
+    assert len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize(
     "text", ["seed=1,2", "seed=range(3)", "inner.lr=interval(0,1)", "~seed", "~seed=3", "model@x=y"]
 )
