@@ -124,11 +124,15 @@ def test_a_changed_result_is_found(key, tiny, copied, capsys):
     folder, summary = copied(tiny), read_summary(tiny)
     if key in summary:
         summary[key] = {"parameters_sha256": "0" * 64, "objective": 1.25}[key]
-        expected = f"summary.json {key}: {summary[key]} -> {read_summary(tiny)[key]}"
+        expected = {
+            "parameters_sha256": "the final parameters differ",
+            "objective": f"objective: 1.25 -> {read_summary(tiny)['objective']:.3g}",
+        }[key]
     else:
         means = summary["evaluation"]["shots"]["5"]["trained"]["mean"]
         means[1] *= 1 + 1e-15
-        expected = "summary.json evaluation.shots.5.trained.mean: "
+        shown = f"{means[1]:.3g}"
+        expected = f"K=5, step 1: {shown} -> {shown} (relative "
     (folder / "summary.json").write_text(json.dumps(summary))
     assert main(["rerun", str(folder)]) == 3
     assert expected in capsys.readouterr().out
