@@ -9,13 +9,13 @@ from typing import Any
 
 from maml_exp.comparison.differences import Differences, compare_runs, print_section, require_finished
 from maml_exp.config.composing import with_option
-from maml_exp.config.labels import run_label
 from maml_exp.config.overrides import parse
 from maml_exp.config.plain import put
 from maml_exp.config.saved import complete_config, load_plain_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import execute
+from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import RunFolder, new_folder, new_run_path, open_run
 
 
@@ -30,7 +30,7 @@ def run_rerun(arguments: Sequence[str]) -> int:
     config = saved_config_with(original, options.overrides)
     if not options.overrides:
         require_finished(original)
-    path = new_folder(new_run_path(run_label(config)), options.overrides)
+    path = new_folder(new_run_path(run_name(config)), options.overrides)
     outcome = execute(config, path)
     if outcome.evaluation is None:
         return outcome.exit_status

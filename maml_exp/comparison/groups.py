@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
 from maml_exp.core.statistics import (
@@ -24,6 +25,7 @@ from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+PRESET = "algorithm.preset"  # the label of a method's settings
 
 
 @dataclass
@@ -113,15 +115,38 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
     found = list(groups.values())
-    keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
+    keys = _without_what_presets_say(_differing(found), found)
     for group in found:
-        group.label = ", ".join(_words(key, group.settings) for key in keys if _says_more(key, keys)) or "all runs"
+        shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
+        group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _is_of_a_choice(key: str) -> bool:
+    """Whether only those have this setting that chose what has it, as sgd's momentum."""
+    return key.split(".")[0] in CHOICES
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """The settings in which groups differ; of those that a choice brings, where groups have them and differ."""
+    names = list(dict.fromkeys(key for group in groups for key in group.settings))
+    absent = [key for key in names if any(key not in group.settings for group in groups)]
+    values = {key: {str(group.settings[key]) for group in groups if key in group.settings} for key in names}
+    return [key for key in names if len(values[key]) > 1 or (key in absent and not _is_of_a_choice(key))]
+
+
+def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
+    """The keys without a method's settings, where its preset alone tells groups apart."""
+    own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
+    settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
+    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
+        return keys
+    return [key for key in keys if key not in own]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
     """Whether a setting belongs in a label: a method's preset stands for what it sets."""
-    return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
+    return PRESET not in keys or not key.startswith("algorithm.") or key == PRESET
 
 
 def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, list[Any]]:
@@ -135,12 +160,12 @@ def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, li
 
 def _value(key: str, settings: dict[str, Any]) -> Any:
     """A setting's value, of a method its name."""
-    return _words(key, settings).partition("=")[2] if key == "algorithm.preset" else settings[key]
+    return _words(key, settings).partition("=")[2] if key == PRESET else settings[key]
 
 
 def _words(key: str, settings: dict[str, Any]) -> str:
     """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
-    if key == "algorithm.preset":
+    if key == PRESET:
         own = {k.removeprefix("algorithm."): v for k, v in settings.items() if k.startswith("algorithm.")}
         return f"algorithm={label_of(own)}"
     return f"{key.removesuffix('.name')}={str(settings.get(key)).replace(' ', '')}"

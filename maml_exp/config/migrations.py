@@ -17,9 +17,13 @@ def name_learner_and_preset(plain: Plain) -> None:
     """1 -> 2: algorithm.name was the method; now learner names the code, preset is a label, outer the gradient."""
     algorithm = plain.get("algorithm")
     outer_of = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
-    if isinstance(algorithm, dict) and algorithm.get("name") in outer_of:
-        name = algorithm.pop("name")
+    if not isinstance(algorithm, dict) or "name" not in algorithm:
+        return
+    name = algorithm.pop("name")
+    if isinstance(name, str) and name in outer_of:
         plain["algorithm"] = {"learner": "gradient", "preset": name, "outer": outer_of[name], **algorithm}
+    else:  # none of that version's: for the checks to refuse by its name
+        plain["algorithm"] = {"learner": name, **algorithm}
 
 
 def drop_other_optimizers_keys(plain: Plain) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,8 @@ from hydra.errors import HydraException
 from maml_exp.core.checks import SettingError
 
 EXAMPLE = "a setting such as inner.lr=0.02"
+WORD = r"[^\W\d][\w.-]*"  # a text that needs no quotes
+NO_WORDS = ("true", "false", "null", "inf", "nan")
 
 
 class Override(NamedTuple):
@@ -43,11 +46,15 @@ def parse(text: str) -> Override:
     """One override; raises `SettingError`."""
     try:
         parsed = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise SettingError(f"{text} is not {EXAMPLE}") from error
+    except (HydraException, RecursionError) as error:  # the latter from nesting that only a stranger's plan has
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}") from error
     if not parsed.key_or_group:
-        raise SettingError(f"{text} is not {EXAMPLE}")
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}")
     return Override(text, parsed.key_or_group, parsed)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def parse_all(texts: Iterable[str]) -> list[Override]:
@@ -82,8 +89,8 @@ def split_sweep(overrides: Sequence[Override]) -> list[list[str]]:
 
 
 def in_quotes(text: str) -> str:
-    """A text in the quotes of the grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text in the quotes of the grammar, in which backslashes are themselves but before a quote."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def as_text(value: Any) -> str:
@@ -94,4 +101,6 @@ def as_text(value: Any) -> str:
         return "[" + ",".join(map(as_text, value)) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{as_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return value if re.fullmatch(WORD, value) and value.lower() not in NO_WORDS else in_quotes(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

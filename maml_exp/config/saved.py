@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from maml_exp.config.messages import of_other_choices
 from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
@@ -73,7 +74,8 @@ def _check_shape(text: str) -> None:
 
 def check_complete(plain: dict[str, Any], path: Path) -> None:
     """Require every setting of today's schema; raises `SettingError` naming a missing one and what to do."""
-    needed = setting_names(as_plain(typed(plain)))
+    schema = typed(plain)
+    needed = setting_names(as_plain(schema))
     present = flatten(plain)
     for name in needed:
         groups = name.split(".")[:-1]
@@ -83,6 +85,9 @@ def check_complete(plain: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {outer}={value!r} is not usable: it must hold settings, as {name}")
         is_there = name in present or any(key.startswith(f"{name}.") for key in present)
         if not is_there:
+            foreign = (of_other_choices(key, schema) for key in present)  # of the choice whose place this one took
+            if complaint := next(filter(None, foreign), None):
+                raise SettingError(f"{path}: {complaint}")
             raise SettingError(f"{path} has no {name}, which this version needs; give it: {name}=VALUE")
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from maml_exp.core.checks import SettingError
 from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
-from maml_exp.store.names import safe_name
 
 try:
     import fcntl
@@ -93,9 +92,9 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
-def new_run_path(label: str) -> Path:
-    """Where a run started now belongs: runs/<date>/<time>-<label> below the working directory."""
-    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{safe_name(label)}"
+def new_run_path(name: str) -> Path:
+    """Where a run started now belongs: runs/<date>/<time>-<name> below the working directory."""
+    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{name}"
 
 
 def new_folder(path: Path, overrides: Sequence[str]) -> Path:

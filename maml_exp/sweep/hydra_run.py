@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 import hydra
+from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
 from maml_exp.config.composing import conf_dir, explain, friendly_errors, teach_hydra
@@ -16,9 +18,11 @@ from maml_exp.store.names import safe_name
 from maml_exp.sweep.job import job
 from maml_exp.sweep.session import RefusedError, session
 
-# When this module is imported, which worker processes of every launcher do, Hydra knows the schema.
+# When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our sweeper:
+# by its place, where Hydra has yet to look for plugins, and by its class, where it has, as for a run from Python.
 teach_hydra()
-sys.path.append(str(Path(__file__).with_name("plugins")))  # where Hydra finds conf/hydra/sweeper/checking.yaml's class
+sys.path.append(str(Path(__file__).with_name("plugins")))
+Plugins.instance().register(import_module("hydra_plugins.maml_exp").CheckingSweeper)
 OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
 
 
