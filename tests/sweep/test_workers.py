@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from helpers import TIMEOUT, TINY, assert_same_result, read_status, saved_steps, train
 
-from maml_exp.sweep.hydra_run import compose
+from maml_exp.config.composing import compose
 from maml_exp.sweep.workers import Task, run_all
 
 FAST, SLOW = "training.iterations=20", "training.iterations=1000000"
