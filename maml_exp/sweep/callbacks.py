@@ -40,7 +40,7 @@ class Guard(Callback):
             schema.from_omegaconf(without_hydra(config))
             # as written: an interpolation is each job's to resolve
             params = as_plain(config.hydra.sweeper).get("params") or {}
-            given = list(config.hydra.overrides.task)
+            given = as_plain(config.hydra.overrides)["task"]
             overrides = [f"{key}={value}" for key, value in params.items()] + given
             path = Path(config.hydra.sweep.dir)
             made = not path.is_dir()
