@@ -19,7 +19,7 @@ RUNTIME = ("hydra.main", "hydra.core.hydra_config", "hydra.core.plugins", "hydra
 RUNTIME += ("hydra._internal", "hydra.core.global_hydra", "hydra.core.utils", "hydra.types")
 # a pure function, by which the basic sweeper itself splits a sweep's values: the plan of a sweep cannot differ from it
 NO_RUNTIME = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
-ONLY_IN = {"tensorboardX": "run/tensorboard.py", "matplotlib": "run/figures.py"}
+ONLY_IN = {"tensorboardX": "run/tensorboard.py", "matplotlib": "run/drawing.py"}
 
 MOST_FILES = 12  # of a folder's own
 MOST_LINES = 330  # of a file
