@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.config.saved import load_config
 from maml_exp.core import checks
+from maml_exp.run.progress import is_quiet
 from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import PLAN_FILE, open_run
@@ -19,7 +20,7 @@ from maml_exp.sweep.workers import run_all
 
 def run_resume(arguments: Sequence[str]) -> int:
     """Go on from the newest usable checkpoint; what is finished is left as it is."""
-    parser = argparse.ArgumentParser(prog="maml-exp resume", description=run_resume.__doc__)
+    parser = parser_of("resume", run_resume)
     parser.add_argument("run", type=Path, help="the folder of a run or a sweep")
     parser.add_argument("--jobs", type=int, default=1, help="of a sweep: how many runs at the same time (default 1)")
     options = parser.parse_args(arguments)
@@ -42,7 +43,7 @@ def resume_run(path: Path) -> int:
         return 1
     outcome = execute(load_config(folder.config), path, resume=True)
     if outcome.evaluation is not None:
-        print(f"{outcome.evaluation.table()}\n\n{outcome.folder}")
+        print(outcome.report())
     return outcome.exit_status
 
 
@@ -50,7 +51,8 @@ def resume_sweep(path: Path, jobs: int) -> int:
     """Finish what is unfinished of a sweep; returns the exit status."""
     sweep, status = Sweep.load(path), 0
     for _, outcome in run_all(dict(enumerate(unfinished(sweep))), jobs, in_process=jobs == 1):
-        print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
+        if not is_quiet():
+            print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
         if outcome.state == states.INTERRUPTED:
             status = status or outcome.exit_status
     failed = sweep.report()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.comparison.conditions import as_condition, choose
 from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
@@ -175,15 +177,34 @@ def require_same_tasks(runs: Sequence[RunRecord]) -> None:
     """Refuse runs that were judged on different tasks: their errors must not be averaged or compared."""
     if not runs:
         raise SettingError("there is no run to compare")
-    for key in dict.fromkeys(key for run in runs for key in run.judged_on):
-        values = Counter(str(run.judged_on.get(key)) for run in runs)
-        if len(values) > 1:
-            shown = ", ".join(f"{value} ({count} runs)" for value, count in values.most_common(4))
-            choice = f"{key}={values.most_common(1)[0][0].replace(' ', '')}"
-            raise SettingError(
-                f"these runs were judged on different tasks and cannot be compared: {key} is {shown}\n"
-                f"choose runs that share it, as with --where '{choice}'"
-            )
+    keys = dict.fromkeys(key for run in runs for key in run.judged_on)
+    values = {key: Counter(str(run.judged_on.get(key)) for run in runs) for key in keys}
+    lines = []
+    for key in [key for key in keys if len(values[key]) > 1]:
+        shown = ", ".join(f"{value} ({count} runs)" for value, count in values[key].most_common(4))
+        lines.append(f"{key} is {shown}")
+    if lines:
+        differing = "\n  ".join(lines) if len(lines) > 1 else lines[0]
+        separator = "\n  " if len(lines) > 1 else " "
+        raise SettingError(
+            "these runs were judged on different tasks and cannot be compared:"
+            f"{separator}{differing}\n{_way_out(runs, [key for key in keys if len(values[key]) > 1])}"
+        )
+
+
+def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
+    """Conditions that leave the largest number of runs that were judged on the same tasks."""
+    alike: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        alike.setdefault(str([run.judged_on.get(key) for key in keys]), []).append(run)
+    for group in sorted(alike.values(), key=len, reverse=True):
+        settings = group[0].settings
+        conditions = [as_condition(key, settings[key]) for key in keys if key in settings]
+        left = choose(runs, conditions)
+        if left and all(run.judged_on == left[0].judged_on for run in left):
+            words = " ".join(f"--where {shlex.quote(text)}" for text in conditions)
+            return f"choose runs that share them ({len(left)} do): {words}"
+    return "compare runs of one version of the program and of one family of tasks"
 
 
 def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:

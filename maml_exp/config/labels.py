@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 
 from maml_exp.config.choices import settings_class
-from maml_exp.config.composing import conf_dir
 from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
+from maml_exp.config.usual import conf_dir
 
 LABELS = ("learner", "preset")  # settings that name and do nothing
 

@@ -106,6 +106,10 @@ def suggestion(key: str, known: list[str]) -> str:
     """'; did you mean ...?' with the closest setting, or where to look them up."""
     if key in FORMER:
         return f"; {FORMER[key]}"
-    same_name = next((name for name in known if name.split(".")[-1] == key.split(".")[-1]), None)
-    found = closest(key, known) or same_name  # the right name in the wrong group, perhaps
+    groups = {name.partition(".")[0] for name in known if "." in name}
+    if "." not in key and (group := closest(key, groups)):
+        return f"; did you mean {group}=...?"
+    by_end = {name.split(".")[-1]: name for name in reversed(known)}
+    end = closest(key.split(".")[-1], by_end)  # the right name in the wrong group, perhaps
+    found = closest(key, known) or (by_end[end] if end else None)
     return f"; did you mean {found}?" if found else "; `maml-exp settings` shows all of them"

@@ -6,7 +6,6 @@ alone, before anything is checked: what a file holds beside it is refused afterw
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -40,9 +39,18 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
 }
 
 
+def _copied(value: Any) -> Any:
+    """A copy of dictionaries and lists: in a comparison of thousands of runs copy.deepcopy is a tenth of the time."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner) for inner in value]
+    return value
+
+
 def migrated(plain: Plain) -> Plain:
     """A copy in today's schema; one of a version that is not known stays as it is, for the checks to refuse."""
-    plain = copy.deepcopy(plain)
+    plain = _copied(plain)
     version: Any = plain.get("schema", 1)
     while type(version) is int and version in MIGRATIONS:
         for migrate in MIGRATIONS[version]:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
-from maml_exp.config.composing import conf_dir, explain, friendly_errors, teach_hydra
+from maml_exp.config.composing import check_typed, conf_dir, explain, friendly_errors, teach_hydra
 from maml_exp.core.checks import SettingError
 from maml_exp.store.names import safe_name
 from maml_exp.sweep.job import job
@@ -28,6 +30,7 @@ OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
+    _check_typed(arguments)
     try:
         with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
@@ -36,6 +39,19 @@ def launch(arguments: Sequence[str]) -> int:
     if ours.ended_by is not None and ours.received is None:
         print(f"maml-exp: the sweep ended early: {explain(ours.ended_by, arguments)}", file=sys.stderr)
     return ours.report()
+
+
+def _check_typed(arguments: Sequence[str]) -> None:
+    """Find mistakes before Hydra does, which would print its usage and end, or understand something else."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]
+    given = parser.parse_args(list(arguments))
+    if not given.shell_completion:  # of which the last word is half a one
+        check_typed(given.overrides, can_sweep=given.multirun)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise SettingError(f"{message}; maml-exp --help and --hydra-help say what there is")
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
 from maml_exp.run.metrics_log import hparams
-from maml_exp.run.progress import log, logging_to
+from maml_exp.run.progress import is_quiet, log, logging_to
 from maml_exp.run.run import Outcome, execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
@@ -46,9 +46,10 @@ def job(composed: DictConfig) -> float:
         if session is not None:
             session.outcome = outcome
         if outcome.evaluation is not None:
-            print(f"{outcome.evaluation.table()}\n\n{outcome.folder}")
+            print(outcome.report())
         return 0.0
-    print(f"{path.name}: {describe_outcome(outcome)}\n", end="", flush=True)
+    if not is_quiet():
+        print(f"{path.name}: {describe_outcome(outcome)}\n", end="", flush=True)
     if outcome.state == states.INTERRUPTED and session is not None and session.sweep is not None:
         session.received = session.received or max(outcome.exit_status - 128, signal.SIGINT)
         raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
