@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.commands.plot import FORMATS
 from maml_exp.comparison.comparison import Comparison
 from maml_exp.store.files import write_atomically
@@ -16,13 +17,13 @@ from maml_exp.store.run_folder import create_folder
 
 def run_compare(arguments: Sequence[str]) -> int:
     """Group runs by what differs apart from the seed; write tables and figures."""
-    parser = argparse.ArgumentParser(prog="maml-exp compare", description=run_compare.__doc__)
+    parser = parser_of("compare", run_compare)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, or a folder of them")
     parser.add_argument("--out", type=Path, help="where to write (default: runs/compare/<date>-<time>)")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs with this setting")
     parser.add_argument("--format", choices=FORMATS, default="png", help="of the figures")
     parser.add_argument("--style", help="a matplotlib style on top of ours, as in ggplot")
-    parser.add_argument("--panels", action="store_true", help="draw MAML, joint and random (reads checkpoints)")
+    parser.add_argument("--panels", action="store_true", help="draw one task with every group (reads checkpoints)")
     parser.add_argument("--no-figures", action="store_true", help="tables only")
     options = parser.parse_args(arguments)
 
@@ -44,16 +45,20 @@ def draw(comparison: Comparison, out: Path, options: argparse.Namespace) -> list
     from maml_exp.comparison import figures as plots
 
     groups, keys, shots = comparison.groups, comparison.keys, comparison.shots
-    names = ("adaptation", "training", "sweep", "panels")
-    adaptation, training, sweep, panels = (out / f"{name}.{options.format}" for name in names)
+    names = ("adaptation", "learning", "sweep", "panels")
+    adaptation, learning, sweep, panels = (out / f"{name}.{options.format}" for name in names)
     plots.draw_adaptation(groups, shots, adaptation, options.style)
-    plots.draw_training(groups, training, options.style)
-    drawn = [adaptation, training]
+    drawn = [adaptation]
+    ranked = comparison.ranked_shots
+    if plots.draw_learning(groups, ranked, shots[ranked], learning, options.style):
+        drawn.append(learning)
     if plots.draw_sweep(groups, keys, sweep, options.style):
         drawn.append(sweep)
     if options.panels:
         if plots.draw_panels(groups, panels, options.style):
             drawn.append(panels)
         else:
-            print("maml-exp: --panels needs a finished maml run and a finished joint run", file=sys.stderr)
+            print(
+                "maml-exp: --panels needs finished runs of two or more groups, with a checkpoint each", file=sys.stderr
+            )
     return drawn

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.config.saved import load_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import Trainer
 from maml_exp.store.choosing import newest_checkpoint
 from maml_exp.store.files import read_json
+from maml_exp.store.metrics_file import read_rows
 from maml_exp.store.run_folder import open_run
 
 FORMATS = ("png", "pdf", "svg")
@@ -18,7 +19,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def run_plot(arguments: Sequence[str]) -> int:
     """Draw the figures of a finished run into its plots/ and print their paths."""
-    parser = argparse.ArgumentParser(prog="maml-exp plot", description=run_plot.__doc__)
+    parser = parser_of("plot", run_plot)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--format", choices=FORMATS, default="png")
     options = parser.parse_args(arguments)
@@ -34,7 +35,8 @@ def run_plot(arguments: Sequence[str]) -> int:
     vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}
     try:
         evaluation = read_json(folder.summary)["evaluation"]
-        paths = draw_all(config, trainer.learner, vectors, evaluation, folder.plots, options.format)
+        rows = read_rows(folder.metrics)
+        paths = draw_all(config, trainer.learner, vectors, evaluation, rows, folder.plots, options.format)
     except OSError as error:
         raise SettingError(f"{error.filename}: {error.strerror}; finish the run first?") from error
     except (ValueError, LookupError, TypeError, AttributeError) as error:

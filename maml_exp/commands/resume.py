@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import load_config
 from maml_exp.core import checks
 from maml_exp.core.checks import SettingError
-from maml_exp.run.progress import say
+from maml_exp.run.progress import is_quiet, say
 from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import PLAN_FILE, open_run
@@ -23,7 +23,7 @@ from maml_exp.sweep.workers import run_all
 
 def run_resume(arguments: Sequence[str]) -> int:
     """Go on from the newest usable checkpoint; what is finished is left as it is."""
-    parser = argparse.ArgumentParser(prog="maml-exp resume", description=run_resume.__doc__)
+    parser = parser_of("resume", run_resume)
     parser.add_argument("run", type=Path, help="the folder of a run or a sweep")
     parser.add_argument("--jobs", type=int, help="of a sweep: how many runs at the same time (default 1)")
     parser.add_argument(
@@ -71,7 +71,7 @@ def resume_run(path: Path) -> int:
         return 1
     outcome = execute(load_config(folder.config), path, resume=True)
     if outcome.evaluation is not None:
-        say(f"{outcome.evaluation.table()}\n\n{outcome.folder}")
+        say(outcome.report())
     return outcome.exit_status
 
 
@@ -87,7 +87,8 @@ def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
         if work and launcher:
             return launch_rest(sweep, work, launcher)
         for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
-            say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
+            if not is_quiet():
+                say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
             if outcome.state == states.INTERRUPTED:
                 status = status or outcome.exit_status
         failed = sweep.report()

@@ -9,6 +9,7 @@ from typing import Any
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
+from maml_exp.run.text_table import digits
 from maml_exp.store import metrics_file as metrics
 from maml_exp.store import provenance
 from maml_exp.store.files import read_json
@@ -67,21 +68,72 @@ def _result_differences(a: RunFolder, b: RunFolder, shared_steps_only: bool) -> 
         return
     if len(rows_a) != len(rows_b):
         yield f"metrics.csv has {len(rows_a)} rows -> {len(rows_b)} rows"
-    summary_a, summary_b = (_summary(run) for run in (a, b))
-    for line in _changed(flatten(summary_a), flatten(summary_b)):
-        yield f"summary.json {line}"
+    yield from _summary_differences(_summary(a), _summary(b))
+
+
+def _summary_differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
+    """The final numbers that differ, in words; what only one of two versions of the program writes does not count."""
+    if a.get("parameters_sha256") != b.get("parameters_sha256"):
+        yield "the final parameters differ"
+    if a.get("objective") != b.get("objective"):
+        yield f"objective: {_both(*(summary.get('objective', '(not there)') for summary in (a, b)))}"
+    results_a, results_b = (_errors_by_step(summary) for summary in (a, b))
+    both = [key for key in results_a if key in results_b]
+    differing = [key for key in both if results_a[key] != results_b[key]]
+    for shots, step in [key for key in differing if key[1] in metrics.FINAL_STEPS] or differing[:3]:
+        yield f"K={shots}, step {step}: {_both(results_a[shots, step], results_b[shots, step])}"
+    if results_a.keys() != results_b.keys():
+        yield "they were evaluated with other numbers of support points or gradient steps"
+    flat_a, flat_b = flatten(a), flatten(b)
+    others = [key for key in flat_a if key in flat_b and flat_a[key] != flat_b[key]]
+    if others and not differing:
+        yield from (f"{key}: {_shown(flat_a[key], None)} -> {_shown(flat_b[key], None)}" for key in others)
+
+
+def _errors_by_step(summary: dict[str, Any]) -> dict[tuple[str, int], Any]:
+    """Mean errors of the trained parameters, by number of shots and gradient step."""
+    found: dict[tuple[str, int], Any] = {}
+    for shots, results in _as_dict(_as_dict(summary.get("evaluation")).get("shots")).items():
+        mean = _as_dict(_as_dict(results).get("trained")).get("mean")
+        found |= {(shots, step): value for step, value in enumerate(mean if isinstance(mean, list) else [])}
+    return found
+
+
+def _both(a: Any, b: Any) -> str:
+    """Two numbers of summaries; where three digits do not tell them apart, by how much they differ."""
+    shown_a, shown_b = _digits(a), _digits(b)
+    return f"{shown_a} -> {shown_b}{_relative(a, b) if shown_a == shown_b else ''}"
+
+
+def _relative(a: Any, b: Any) -> str:
+    numbers = [value for value in (a, b) if isinstance(value, (int, float))]
+    return f" (relative {abs(a - b) / max(abs(a), 1e-300):.1e})" if len(numbers) == 2 else ""
+
+
+def _digits(value: Any) -> str:
+    """A number of a summary in three digits; null stands for one that is not finite."""
+    if value is None:
+        return "not finite"
+    return digits(value) if isinstance(value, (int, float)) else str(value)[:40]
 
 
 def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> Iterator[str]:
     """The first row in which they part, and by how much."""
     for row_a, row_b in zip(rows_a, rows_b, strict=False):
-        if row_a == row_b:
+        tag = next((tag for tag in _tags(row_a, row_b) if row_a.get(tag) != row_b.get(tag)), None)
+        if tag is None:
             continue
-        tag = next(tag for tag in [*row_a, *row_b] if row_a.get(tag) != row_b.get(tag))
         x, y = row_a.get(tag), row_b.get(tag)
-        size = "" if x is None or y is None else f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})"
-        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"
+        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{_relative(x, y)}"
         return
+
+
+def _tags(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
+    """The tags to compare: of a last row those that both have, since versions write different final numbers."""
+    tags = list(dict.fromkeys([*row_a, *row_b]))
+    if metrics.OBJECTIVE_TAG in row_a and metrics.OBJECTIVE_TAG in row_b:
+        return [tag for tag in tags if tag in row_a and tag in row_b]
+    return tags
 
 
 def _comparable_rows(run: RunFolder) -> list[metrics.Row]:

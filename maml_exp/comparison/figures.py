@@ -8,93 +8,200 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.comparison.groups import Estimate, Group, estimate
+from maml_exp.comparison.groups import Group, swept_settings
 from maml_exp.config.saved import load_config
+from maml_exp.core.statistics import Estimate
 from maml_exp.core.training import Trainer
-from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, draw_task, figure, plotted_tasks
+from maml_exp.run.drawing import (
+    BLUE,
+    GREY,
+    colour,
+    draw_band,
+    figure,
+    legend_below,
+    legend_height,
+    mark_beyond,
+    marker,
+    set_log_limits,
+)
+from maml_exp.run.figures import BEYOND, draw_task, in_steps, plotted_tasks
 from maml_exp.store.choosing import newest_checkpoint
-from maml_exp.store.records import training_curve
+from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
-MOST_LINES = 12  # groups in a figure; more cannot be told apart
+MOST_LINES = 16  # groups in a figure; more cannot be told apart
 MOST_SEEDS = 20  # for which each has a line of its own
+MOST_PANELS = 6
+ERROR = "mean squared error"
+
+
+def drawn(groups: Sequence[Group]) -> list[Group]:
+    """The groups that have finished runs, as many as can be told apart."""
+    return [group for group in groups if group.runs][:MOST_LINES]
+
+
+def _say_how_many(fig: Any, groups: Sequence[Group], *more: str) -> None:
+    """A title where the figure does not show all there is."""
+    left_out = len([group for group in groups if group.runs]) - len(drawn(groups))
+    words = [f"the first {MOST_LINES} groups; {left_out} more are in the tables"] if left_out else []
+    if words or more:
+        fig.suptitle("\n".join([*words, *more]), fontsize=9)
 
 
 def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, style: str | None) -> None:
     """Error against gradient steps, a panel for every number of shots, a line with its band for every group."""
-    shown = [group for group in groups if group.runs][:MOST_LINES]
-    size = (3.2 * len(shots) + 0.6, 3.4 + 0.2 * len(shown))
-    with figure(path, 1, len(shots), size, style, sharey=True) as (fig, axes):
+    shown = drawn(groups)
+    width = 3.2 * len(shots) + 0.6
+    height = 3.4 + legend_height([*(group.label for group in shown), "random initialisation"], width)
+    with figure(path, 1, len(shots), (width, height), style, sharey=True) as (fig, axes):
+        limits = set_log_limits(axes[0, 0], _representative(shown, shots), baseline(shown))
+        beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
-            steps = range(last + 1)
             for number, group in enumerate(shown):
-                _band(axis, steps, [group.estimate(k, step) for step in steps], number, group.label)
-            random = [estimate([r.results[k]["random"][s] for r in shown[0].runs.values()]) for s in steps]
-            axis.plot(steps, [e.mean for e in random], color=GREY, ls=":", label="random initialisation")
-            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
-        axes[0, 0].set_ylabel("mean squared error\n(mean over seeds, 95% band)")
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=min(3, len(shown) + 1))
+                values = [group.estimate(k, step) for step in range(last + 1)]
+                beyond |= _line(axis, range(last + 1), values, number, group.label, limits)
+                _mark_trained(axis, group, k, last, number, limits)
+            random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
+            axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
+            axis.set(title=f"K = {k} support points", xlabel="gradient steps")
+            axis.locator_params(axis="x", nbins=6, integer=True)
+        axes[0, 0].set_ylabel(f"{ERROR}\n(mean over seeds, 95% band; ring: its own step)")
+        _say_how_many(fig, groups, *([BEYOND] if beyond else []))
+        legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
 
-def _band(axis: Any, x: Sequence[float] | Array, values: Sequence[Estimate], number: int, label: str) -> None:
-    """A line through estimates with a band where there are several seeds."""
-    mean, ci = (np.array([getattr(v, name) for v in values]) for name in ("mean", "ci95"))
-    mean = np.where(np.isfinite(mean), mean, np.nan)
-    colour = COLOURS[number % len(COLOURS)]
-    axis.plot(x, mean, color=colour, marker=MARKERS[number % len(MARKERS)], ms=4, label=label)
-    if np.isfinite(ci).any():
-        axis.fill_between(x, np.maximum(mean - ci, mean / 100), mean + ci, color=colour, alpha=0.2, lw=0)
+def _representative(groups: Sequence[Group], shots: dict[int, int]) -> list[Any]:
+    """What the view must hold: medians, and the means of groups of which no task diverged."""
+    found: list[Any] = []
+    for run in [run for group in groups for run in group.runs.values()]:
+        for k, last in shots.items():
+            results = {name: values[: last + 1] for name, values in run.results[k].items()}
+            found += [results["median"], results["random_median"], results["mean"][results["diverged"] == 0]]
+    return found
 
 
-def draw_training(groups: Sequence[Group], path: Path, style: str | None) -> None:
-    """Meta-loss against iterations: a thin line for every seed, a thick one for their mean."""
-    with figure(path, 1, 1, (6.4, 4.2), style) as (fig, axes):
+def baseline(groups: Sequence[Group]) -> float:
+    """The error of what has learned nothing: the random initialisations' median before the first step."""
+    runs = [run for group in groups for run in group.runs.values()]
+    medians = [results["random_median"][0] for run in runs for results in run.results.values()]
+    return float(np.max(medians))
+
+
+def _line(axis: Any, x: Any, values: Sequence[Estimate], number: int, label: str, limits: tuple[float, float]) -> bool:
+    """A line through estimates, with a band where there are several seeds; whether it leaves the view."""
+    mean, ci = (np.array([getattr(value, name) for value in values], dtype=float) for name in ("mean", "ci95"))
+    shade = colour(number)
+    inside = np.where(np.isfinite(mean), mean, np.nan)
+    axis.plot(x, inside, color=shade, marker=marker(number), ms=4, label=label)
+    with np.errstate(invalid="ignore"):  # infinite means have no band
+        draw_band(axis, x, mean - ci, mean + ci, limits, shade)
+    return mark_beyond(axis, x, mean, limits, shade)
+
+
+def _mark_trained(axis: Any, group: Group, k: int, last: int, number: int, limits: tuple[float, float]) -> None:
+    """A ring around the step that a group was trained for, or judged at."""
+    step = group.objective_step
+    mean = group.estimate(k, step).mean if step <= last else np.nan
+    if limits[0] <= mean <= limits[1]:
+        axis.plot([step], [mean], "o", ms=10, mfc="none", mec=colour(number), mew=1.2)
+
+
+def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, style: str | None) -> bool:
+    """Held-out error against iterations: a thin line for every seed, a thick one for their median.
+
+    False where no run made small evaluations. A training loss has no place here: joint training's is another quantity.
+    """
+    shown = drawn(groups)
+    curves = [_curves(group, shots, last) for group in shown]
+    every = [errors for of_group in curves for _, errors in of_group if len(errors)]
+    if not every:
+        return False
+    width = 6.4
+    with figure(path, 1, 1, (width, 3.6 + legend_height([*(group.label for group in shown)], width)), style) as (
+        fig,
+        axes,
+    ):
         axis = axes[0, 0]
-        for number, group in enumerate([group for group in groups if group.runs][:MOST_LINES]):
-            colour = COLOURS[number % len(COLOURS)]
-            curves = [training_curve(RunFolder(run.folder)) for run in group.runs.values()]
-            for steps, losses in curves if len(curves) <= MOST_SEEDS else []:
-                axis.plot(steps, losses, color=colour, lw=0.6, alpha=0.35)
-            same = [losses for steps, losses in curves if np.array_equal(steps, curves[0][0])]
-            axis.plot(curves[0][0], np.mean(same, axis=0), color=colour, lw=1.8, label=group.label)
-        axis.set(xlabel="iteration", ylabel="meta-loss (mean squared error)", yscale="log")
-        fig.legend(loc="outside lower center", ncols=2)
+        limits = set_log_limits(axis, [*map(np.median, every), *(errors[-1:] for errors in every)], baseline(shown))
+        beyond = False
+        for number, (group, of_group) in enumerate(zip(shown, curves, strict=True)):
+            beyond |= _draw_curves(axis, group, [curve for curve in of_group if len(curve[0])], number, limits)
+        axis.set(xlabel="iteration", ylabel=f"held-out {ERROR}, K = {shots},\nafter each group's own steps")
+        axis.set_xlim(0, None)
+        _say_how_many(fig, groups, *([BEYOND] if beyond else []))
+        legend_below(fig, *axis.get_legend_handles_labels())
+    return True
+
+
+def _curves(group: Group, shots: int, last: int) -> list[tuple[Array, Array]]:
+    step = min(group.objective_step, last)
+    return [learning_curve(RunFolder(run.folder), shots, step) for run in group.runs.values()]
+
+
+def _draw_curves(
+    axis: Any, group: Group, curves: Sequence[tuple[Array, Array]], number: int, limits: tuple[float, float]
+) -> bool:
+    shade, beyond = colour(number), False
+    for steps, errors in curves if 1 < len(curves) <= MOST_SEEDS else []:
+        axis.plot(steps, errors, color=shade, lw=0.6, alpha=0.4)
+    same = [errors for steps, errors in curves if np.array_equal(steps, curves[0][0])]
+    if same:
+        middle = np.median(same, axis=0)
+        axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=group.label)
+        beyond = mark_beyond(axis, curves[0][0], middle, limits, shade)
+    return beyond
 
 
 def draw_sweep(groups: Sequence[Group], keys: Sequence[str], path: Path, style: str | None) -> bool:
     """The objective against one swept setting (line) or two (heatmap); False where there are none or more."""
     finished = [group for group in groups if group.runs]
-    if len(keys) not in (1, 2) or len(finished) < 2:
+    swept = swept_settings(finished, keys)
+    if len(swept) not in (1, 2) or len(finished) < 2:
         return False
     with figure(path, 1, 1, (5.6, 4.2), style) as (fig, axes):
-        (_draw_line if len(keys) == 1 else _draw_heatmap)(fig, axes[0, 0], finished, keys)
+        (_draw_line if len(swept) == 1 else _draw_heatmap)(fig, axes[0, 0], finished, swept)
     return True
 
 
-OBJECTIVE_LABEL = "mean squared error after adaptation\n(the runs' objective)"
+OBJECTIVE_LABEL = f"{ERROR} after adaptation\n(the runs' objective)"
 
 
-def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    values = [group.settings[keys[0]] for group in groups]
+def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
+    (key, values) = next(iter(swept.items()))
     numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
-    x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order))
+    x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order), dtype=float)
     results = [groups[i].objective() for i in order]
-    ci = np.nan_to_num([e.ci95 for e in results], posinf=0.0)
-    axis.errorbar(x, [e.mean for e in results], yerr=ci, color=BLUE, marker="o", capsize=3, ls="-" if numeric else "")
+    mean, ci = (np.array([getattr(e, name) for e in results], dtype=float) for name in ("mean", "ci95"))
+    step = groups[0].objective_step
+    shots = next(iter(next(iter(groups[0].runs.values())).results))
+    usual = [run.results[k]["random_median"][step:] for run in groups[0].runs.values() for k in [shots]]
+    calm = mean[mean <= 10 * np.nanmin(np.where(np.isfinite(mean), mean, np.nan))] if np.isfinite(mean).any() else mean
+    limits = set_log_limits(axis, [calm, *usual])
+    axis.plot(x, np.where(np.isfinite(mean), mean, np.nan), color=BLUE, marker="o", ls="-" if numeric else "")
+    known = np.isfinite(mean) & np.isfinite(ci)
+    low = np.clip(mean[known] - ci[known], *limits)
+    high = np.clip(mean[known] + ci[known], *limits)
+    axis.vlines(x[known], low, high, color=BLUE, lw=1.2)
+    beyond = mark_beyond(axis, x, mean, limits, BLUE)
     if numeric and x.min() > 0 and x.max() >= 10 * x.min():
         axis.set_xscale("log")
-    if not numeric:
-        axis.set_xticks(x, [str(values[i]).replace(" ", "") for i in order])
-    axis.set(xlabel=keys[0], ylabel=OBJECTIVE_LABEL + ", 95% CI over seeds", ylim=(0, None))
+    axis.set_xticks(x, [str(values[i]).replace(" ", "") for i in order], minor=False)
+    axis.xaxis.minorticks_off()
+    if max(len(str(value)) for value in values) * len(values) > 60:
+        axis.tick_params(axis="x", labelrotation=30)
+    axis.set(xlabel=key, ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
+    if beyond:
+        fig.suptitle(BEYOND, fontsize=9)
 
 
-def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    rows, columns = (_levels([group.settings[key] for group in groups]) for key in keys)
+def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
+    (down, row_values), (across, column_values) = swept.items()
+    rows, columns = _levels(row_values), _levels(column_values)
     grid = np.full((len(rows), len(columns)), np.nan)
-    for group in groups:
-        place = rows.index(str(group.settings[keys[0]])), columns.index(str(group.settings[keys[1]]))
+    for group, row, column in zip(groups, row_values, column_values, strict=True):
+        place = rows.index(str(row)), columns.index(str(column))
         grid[place] = group.objective().mean
     finite = np.where(np.isfinite(grid), grid, np.nan)
     image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")
@@ -105,7 +212,7 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[s
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel=keys[1], ylabel=keys[0])
+    axis.set(xlabel=across, ylabel=down)
     axis.grid(False)
     fig.colorbar(image, label=OBJECTIVE_LABEL)
 
@@ -117,29 +224,35 @@ def _levels(values: Sequence[Any]) -> list[str]:
 
 
 def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
-    """The classic three panels: MAML, joint training and the random initialisation on one task.
+    """One task, adapted to by every method and by the random initialisation, a panel each.
 
-    The only comparison that reads checkpoints: one of each. False where either algorithm is missing.
+    The only comparison that reads checkpoints: one of each group. False where fewer than two have one.
     """
-    runs: dict[Any, Any] = {}
-    for group in groups:
-        runs.setdefault(group.settings.get("algorithm.preset"), next(iter(group.runs.values()), None))
-    if runs.get("maml") is None or runs.get("joint") is None:
+    panels = []
+    for group in [group for group in groups if group.runs]:
+        record = next(iter(group.runs.values()))
+        folder = RunFolder(record.folder)
+        config = load_config(folder.config)
+        point = newest_checkpoint(folder, config)
+        if point is not None:
+            panels.append((group.label, config, point.state.vector, record.lr))
+    panels = panels[:MOST_PANELS]
+    if len(panels) < 2:
         return False
-    with figure(path, 1, 3, (10.2, 3.6), style, sharex=True, sharey=True) as (fig, axes):
-        for axis, title in zip(axes[0], ("MAML", "joint training", "random initialisation"), strict=True):
-            record = runs["joint" if title.startswith("joint") else "maml"]
-            folder = RunFolder(record.folder)
-            config = load_config(folder.config)
-            point = newest_checkpoint(folder, config)
-            if point is None:
-                return False
-            trainer = Trainer(config.problem)
-            learner, family = trainer.learner, config.problem.family
-            vector = trainer.init(config.seed).vector if title.startswith("random") else point.state.vector
-            draw_task(axis, config, learner, plotted_tasks(config, learner, 1), 0, vector, record.lr)
-            axis.set(title=f"{title}\nrate {record.lr:g}", xlabel=family.input_axis.label)
-            axes[0, 0].set_ylabel(family.output_axis.label)
+    _, config, _, lr = panels[0]
+    panels.append(("random initialisation", config, Trainer(config.problem).init(config.seed).vector, lr))
+    with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):
+        for axis, (title, config, vector, lr) in zip(axes[0], panels, strict=True):
+            learner, family = Trainer(config.problem).learner, config.problem.family
+            draw_task(axis, config, learner, plotted_tasks(config, learner, 1), 0, vector, lr)
+            trained = f", trained for {in_steps(learner.trained_steps)}" if learner.trained_steps else ""
+            axis.set(xlabel=family.input_axis.label)
+            axis.set_title(f"{title}\nrate {lr:g}{trained}", fontsize=8)
+        axes[0, 0].set_ylabel(family.output_axis.label)
         fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        handles: dict[str, Any] = {}
+        for axis in axes[0]:
+            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+                handles.setdefault(label, handle)
+        legend_below(fig, list(handles.values()), list(handles))
     return True

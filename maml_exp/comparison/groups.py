@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from maml_exp.comparison.conditions import as_condition, choose
+from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
+from maml_exp.core.statistics import (
+    Estimate,
+    Interval,
+    PairedDifference,
+    estimate,
+    paired_difference,
+    trimmed_mean_interval,
+)
 from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
-# 97.5% quantiles of Student's t distribution for 1 .. 30 degrees of freedom; 1.96 beyond
-T_QUANTILES = (
-    *(12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281),
-    *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
-    *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
-)
-
-
-class Estimate(NamedTuple):
-    """A mean over n seeds and the half width of its 95% confidence interval (NaN for one seed)."""
-
-    n: int
-    mean: float
-    ci95: float
-
-
-def estimate(found: Sequence[float]) -> Estimate:
-    """Mean and Student's 95% confidence interval; infinite where a value is not finite."""
-    values = np.asarray(found, dtype=float)
-    if len(values) == 0:
-        return Estimate(0, float("nan"), float("nan"))
-    if not np.isfinite(values).all():
-        return Estimate(len(values), float("inf"), float("inf"))
-    if len(values) == 1:
-        return Estimate(1, float(values[0]), float("nan"))
-    freedom = len(values) - 1
-    quantile = T_QUANTILES[freedom - 1] if freedom <= len(T_QUANTILES) else 1.96
-    return Estimate(len(values), float(values.mean()), float(quantile * values.std(ddof=1) / np.sqrt(len(values))))
+UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+PRESET = "algorithm.preset"  # the label of a method's settings
 
 
 @dataclass
@@ -54,6 +39,7 @@ class Group:
     runs: dict[Any, RunRecord] = field(default_factory=dict)  # finished, by seed
     unfinished: Counter = field(default_factory=Counter)  # of the others, by state
     repeated: int = 0  # finished runs of a seed that was there already
+    _errors: dict[int, dict[Any, Array | None]] = field(default_factory=dict, repr=False)  # by shots and seed
 
     def add(self, run: RunRecord) -> None:
         """Put a run in its place."""
@@ -80,13 +66,47 @@ class Group:
         with np.errstate(invalid="ignore"):
             return estimate([np.subtract(ours[seed], theirs[seed]) for seed in ours if seed in theirs])
 
+    def median(self, shots: int, step: int) -> Estimate:
+        """The median over tasks, over seeds."""
+        runs = [run for run in self.runs.values() if shots in run.results]
+        return estimate([float(run.results[shots]["median"][step]) for run in runs])
+
+    def task_errors(self, shots: int, seeds: Sequence[Any] | None = None) -> Array | None:
+        """Errors (seeds, tasks, steps + 1) of runs; None where one of them does not have them."""
+        if shots not in self._errors:
+            self._errors[shots] = {seed: run.task_errors(shots) for seed, run in self.runs.items()}
+        wanted = [self._errors[shots].get(seed) for seed in (self.runs if seeds is None else seeds)]
+        if not wanted or any(errors is None for errors in wanted):
+            return None
+        last = min(errors.shape[1] for errors in wanted if errors is not None)
+        shapes = {len(errors) for errors in wanted if errors is not None}
+        return np.stack([errors[:, :last] for errors in wanted if errors is not None]) if len(shapes) == 1 else None
+
+    def iqm(self, shots: int, step: int) -> Interval:
+        """The interquartile mean over seeds and tasks with its 95% interval; NaN where task errors are missing."""
+        errors = self.task_errors(shots)
+        return UNKNOWN if errors is None else trimmed_mean_interval(errors[..., step])
+
+    def paired(self, other: Group, shots: int, step: int) -> PairedDifference | None:
+        """This group's errors minus the other's, by seed and task; None where they share none or errors are missing."""
+        seeds = [seed for seed in self.runs if seed in other.runs]
+        ours, theirs = self.task_errors(shots, seeds), other.task_errors(shots, seeds)
+        if ours is None or theirs is None or ours.shape[:2] != theirs.shape[:2]:
+            return None
+        return paired_difference(ours[..., step], theirs[..., step])
+
+    @property
+    def objective_step(self) -> int:
+        """The gradient step that its runs were trained for, or judged at."""
+        return max((run.objective_step for run in self.runs.values()), default=0)
+
     def objective(self) -> Estimate:
         """The number that sweeps minimise, over seeds."""
         return estimate([run.objective for run in self.runs.values()])
 
     def diverged_tasks(self, shots: int, step: int) -> int:
-        """Tasks with a non-finite error, all seeds together."""
-        return sum(int(run.results[shots]["nonfinite"][step]) for run in self.runs.values() if shots in run.results)
+        """Tasks that diverged, all seeds together."""
+        return sum(int(run.results[shots]["diverged"][step]) for run in self.runs.values() if shots in run.results)
 
 
 def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
@@ -97,20 +117,57 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
     found = list(groups.values())
-    keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
+    keys = _without_what_presets_say(_differing(found), found)
     for group in found:
-        group.label = ", ".join(_words(key, group.settings) for key in keys if _says_more(key, keys)) or "all runs"
+        shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
+        group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _is_of_a_choice(key: str) -> bool:
+    """Whether only those have this setting that chose what has it, as sgd's momentum."""
+    return key.split(".")[0] in CHOICES
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """The settings in which groups differ; of those that a choice brings, where groups have them and differ."""
+    names = list(dict.fromkeys(key for group in groups for key in group.settings))
+    absent = [key for key in names if any(key not in group.settings for group in groups)]
+    values = {key: {str(group.settings[key]) for group in groups if key in group.settings} for key in names}
+    return [key for key in names if len(values[key]) > 1 or (key in absent and not _is_of_a_choice(key))]
+
+
+def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
+    """The keys without a method's settings, where its preset alone tells groups apart."""
+    own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
+    settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
+    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
+        return keys
+    return [key for key in keys if key not in own]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
     """Whether a setting belongs in a label: a method's preset stands for what it sets."""
-    return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
+    return PRESET not in keys or not key.startswith("algorithm.") or key == PRESET
+
+
+def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, list[Any]]:
+    """What was swept, and its value in every group: a method is one thing, whatever it sets, and so is an optimizer."""
+    everywhere = [key for key in keys if _says_more(key, keys) and all(key in group.settings for group in groups)]
+    return {
+        _words(key, groups[0].settings).partition("=")[0]: [_value(key, group.settings) for group in groups]
+        for key in everywhere
+    }
+
+
+def _value(key: str, settings: dict[str, Any]) -> Any:
+    """A setting's value, of a method its name."""
+    return _words(key, settings).partition("=")[2] if key == PRESET else settings[key]
 
 
 def _words(key: str, settings: dict[str, Any]) -> str:
     """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
-    if key == "algorithm.preset":
+    if key == PRESET:
         own = {k.removeprefix("algorithm."): v for k, v in settings.items() if k.startswith("algorithm.")}
         return f"algorithm={label_of(own)}"
     return f"{key.removesuffix('.name')}={str(settings.get(key)).replace(' ', '')}"
@@ -120,15 +177,34 @@ def require_same_tasks(runs: Sequence[RunRecord]) -> None:
     """Refuse runs that were judged on different tasks: their errors must not be averaged or compared."""
     if not runs:
         raise SettingError("there is no run to compare")
-    for key in dict.fromkeys(key for run in runs for key in run.judged_on):
-        values = Counter(str(run.judged_on.get(key)) for run in runs)
-        if len(values) > 1:
-            shown = ", ".join(f"{value} ({count} runs)" for value, count in values.most_common(4))
-            choice = f"{key}={values.most_common(1)[0][0].replace(' ', '')}"
-            raise SettingError(
-                f"these runs were judged on different tasks and cannot be compared: {key} is {shown}\n"
-                f"choose runs that share it, as with --where '{choice}'"
-            )
+    keys = dict.fromkeys(key for run in runs for key in run.judged_on)
+    values = {key: Counter(str(run.judged_on.get(key)) for run in runs) for key in keys}
+    lines = []
+    for key in [key for key in keys if len(values[key]) > 1]:
+        shown = ", ".join(f"{value} ({count} runs)" for value, count in values[key].most_common(4))
+        lines.append(f"{key} is {shown}")
+    if lines:
+        differing = "\n  ".join(lines) if len(lines) > 1 else lines[0]
+        separator = "\n  " if len(lines) > 1 else " "
+        raise SettingError(
+            "these runs were judged on different tasks and cannot be compared:"
+            f"{separator}{differing}\n{_way_out(runs, [key for key in keys if len(values[key]) > 1])}"
+        )
+
+
+def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
+    """Conditions that leave the largest number of runs that were judged on the same tasks."""
+    alike: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        alike.setdefault(str([run.judged_on.get(key) for key in keys]), []).append(run)
+    for group in sorted(alike.values(), key=len, reverse=True):
+        settings = group[0].settings
+        conditions = [as_condition(key, settings[key]) for key in keys if key in settings]
+        left = choose(runs, conditions)
+        if left and all(run.judged_on == left[0].judged_on for run in left):
+            words = " ".join(f"--where {shlex.quote(text)}" for text in conditions)
+            return f"choose runs that share them ({len(left)} do): {words}"
+    return "compare runs of one version of the program and of one family of tasks"
 
 
 def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:

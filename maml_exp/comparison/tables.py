@@ -7,9 +7,12 @@ import io
 import math
 from collections.abc import Sequence
 
-from maml_exp.comparison.groups import Estimate, Group
-from maml_exp.run.text_table import Table
+from maml_exp.comparison.groups import Group
+from maml_exp.core.statistics import Estimate, Interval
+from maml_exp.run.text_table import Table, digits
 from maml_exp.store.metrics_file import final_steps
+
+MOST_INTERVALS = 24  # groups: an interval over seeds and tasks takes some 50 ms
 
 
 def show(value: Estimate) -> str:
@@ -18,27 +21,59 @@ def show(value: Estimate) -> str:
         return "-"
     if math.isinf(value.mean):
         return "not finite"
-    return f"{value.mean:.3g}" if math.isnan(value.ci95) else f"{value.mean:.3g} ± {value.ci95:.2g}"
+    return digits(value.mean) if math.isnan(value.ci95) else f"{digits(value.mean)} ± {digits(value.ci95, 2)}"
+
+
+def show_interval(value: Interval) -> str:
+    """value [low, high]; nothing where it is not known."""
+    if math.isnan(value.value):
+        return "-"
+    if math.isinf(value.value):
+        return "not finite"
+    return f"{digits(value.value)} [{digits(value.low)}, {digits(value.high)}]"
+
+
+def shown_steps(groups: Sequence[Group], last_step: int) -> list[int]:
+    """The gradient steps of a table: a few, the last one, and those that groups were trained for."""
+    trained = {group.objective_step for group in groups if group.runs}
+    return sorted({*final_steps(last_step), last_step, *(step for step in trained if step <= last_step)})
 
 
 def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     """Errors of every group after a few gradient steps, and what did not finish."""
-    steps = final_steps(last_step)
-    table = [["group", "n", *(f"step {step}" for step in steps), "diverged tasks", "not finished"]]
+    steps = shown_steps(groups, last_step)
+    table = [["group", "n", *(f"step {step}" for step in steps), "its own", "diverged tasks", "not finished"]]
     for group in groups:
         cells = [show(group.estimate(shots, step)) for step in steps]
         diverged = str(max((group.diverged_tasks(shots, step) for step in range(last_step + 1)), default=0))
-        table.append([group.label, str(len(group.runs)), *cells, diverged, unfinished(group)])
+        trained = f"step {group.objective_step}" if group.runs else "-"
+        table.append([group.label, str(len(group.runs)), *cells, trained, diverged, unfinished(group)])
     return table
 
 
-def difference_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
-    """Every group's error minus the first one's, paired by seed on the same tasks."""
-    steps = final_steps(last_step)
-    table = [["group", "pairs", *(f"step {step}" for step in steps)]]
+def middle_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
+    """Median and interquartile mean, which a few tasks that diverge do not move, at a group's own step and the last."""
+    table = [["group", "step", "median", "middle half", f"median, step {last_step}", f"middle half, step {last_step}"]]
+    for group in [group for group in groups if group.runs]:
+        own = min(group.objective_step, last_step)
+        cells = []
+        for step in (own, last_step):
+            cells += [show(group.median(shots, step)), show_interval(group.iqm(shots, step))]
+        table.append([group.label, str(own), *cells])
+    return table
+
+
+def difference_table(groups: Sequence[Group], shots: int, last_step: int, intervals: bool) -> Table:
+    """Every group's error minus the first one's, paired by seed and task."""
+    steps = shown_steps(groups, last_step)
+    own = min(groups[0].objective_step, last_step)
+    paired = [f"step {own}, mean", f"step {own}, middle half"] if intervals else []
+    table = [["group", "pairs", *(f"step {step}" for step in steps), *paired]]
     for group in groups[1:]:
         differences = [group.difference(groups[0], shots, step) for step in steps]
-        table.append([group.label, str(differences[0].n), *map(show, differences)])
+        by_task = group.paired(groups[0], shots, own) if intervals else None
+        cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
+        table.append([group.label, str(differences[0].n), *map(show, differences), *cells])
     return table
 
 
@@ -56,26 +91,48 @@ def as_markdown(table: Table) -> str:
 
 def sections(groups: Sequence[Group], shots: dict[int, int], tasks: object) -> list[tuple[str, Table]]:
     """Titles and tables of a whole comparison."""
+    intervals = len(groups) <= MOST_INTERVALS
     found = []
     for k, last_step in shots.items():
         title = f"K = {k} support points: mean squared error on {tasks} tasks, mean ± 95% CI over n seeds"
         found.append((title, error_table(groups, k, last_step)))
+        if intervals:
+            title = (
+                f"K = {k}: median (mean of seeds), and interquartile mean with its 95% interval over seeds and tasks"
+            )
+            found.append((title, middle_table(groups, k, last_step)))
         if len(groups) > 1:
-            title = f"K = {k}: difference to {groups[0].label}, paired by seed"
-            found.append((title, difference_table(groups, k, last_step)))
+            how = "; by task with 95% intervals over seeds and tasks" if intervals else ""
+            title = f"K = {k}: difference to {groups[0].label}, paired by seed, ± 95% CI over seeds{how}"
+            found.append((title, difference_table(groups, k, last_step, intervals)))
     return found
 
 
 def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) -> str:
-    """Everything: a row for every group, number of shots and gradient step."""
+    """Everything: a row for every group, number of shots and gradient step.
+
+    Intervals over seeds and tasks stand in the rows of the step trained for and of the last one.
+    """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    numbers = ["n", "mean", "ci95", "pairs", "difference", "difference_ci95", "diverged_tasks"]
-    writer.writerow(["group", *keys, "shots", "step", *numbers, "not_finished"])
+    numbers = ["n", "mean", "ci95", "median", "median_ci95", "pairs", "difference", "difference_ci95"]
+    by_task = ["iqm", "iqm_low", "iqm_high", "paired_iqm", "paired_iqm_low", "paired_iqm_high"]
+    writer.writerow(["group", *keys, "shots", "step", *numbers, *by_task, "diverged_tasks", "not_finished"])
     for group in groups:
+        settings = [group.settings.get(key) for key in keys]
         for k, last_step in shots.items():
+            with_intervals = {group.objective_step, last_step} if len(groups) <= MOST_INTERVALS else set()
             for step in range(last_step + 1):
-                row = [*group.estimate(k, step), *group.difference(groups[0], k, step), group.diverged_tasks(k, step)]
-                settings = [group.settings.get(key) for key in keys]
-                writer.writerow([group.label, *settings, k, step, *row, unfinished(group)])
+                median, difference = group.median(k, step), group.difference(groups[0], k, step)
+                row: list[object] = [*group.estimate(k, step), median.mean, median.ci95, *difference]
+                row += _by_task(group, groups[0], k, step) if step in with_intervals else [""] * len(by_task)
+                count = group.diverged_tasks(k, step)
+                writer.writerow([group.label, *settings, k, step, *row, count, unfinished(group)])
     return buffer.getvalue()
+
+
+def _by_task(group: Group, first: Group, shots: int, step: int) -> list[object]:
+    """The interquartile mean and, against the first group, that of paired differences, with their intervals."""
+    paired = group.paired(first, shots, step) if group is not first else None
+    nothing: list[object] = ["", "", ""]
+    return [*group.iqm(shots, step), *(nothing if paired is None else paired.iqm)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -38,27 +37,6 @@ def adaptation_errors(
             for step, prediction in enumerate(predictions):
                 errors[part, step] = loss.by_task(prediction, tasks.y_query[part])
     return errors
-
-
-class Statistics(NamedTuple):
-    """Per step, over tasks: each an array (steps + 1,). A task that diverged counts as infinite."""
-
-    mean: Array
-    ci95: Array  # half width: 1.96 sd / sqrt(n)
-    median: Array
-    p95: Array  # 95th percentile
-    nonfinite: Array  # number of tasks with a non-finite error
-
-
-def statistics(errors: Array) -> Statistics:
-    """Statistics over the tasks of errors (N, steps + 1)."""
-    finite = np.isfinite(errors)
-    errors = np.where(finite, errors, np.inf)
-    with np.errstate(over="ignore", invalid="ignore"):
-        spread = np.std(errors, axis=0, ddof=1) if len(errors) > 1 else np.full(errors.shape[1], np.inf)
-        ci95 = np.where(np.isfinite(spread), 1.96 * spread / np.sqrt(len(errors)), np.inf)
-        p95 = np.percentile(errors, 95, axis=0, method="higher")
-        return Statistics(errors.mean(axis=0), ci95, np.median(errors, axis=0), p95, (~finite).sum(axis=0))
 
 
 def evaluate(

@@ -36,6 +36,9 @@ class Loss(Protocol):
     def by_task(self, prediction: Array, target: Array) -> Array:
         """The error (N,) of every task that evaluations report."""
 
+    def unadapted(self, target: Array) -> Array:
+        """The error (N,) of the best constant prediction of every task: what `diverged` measures by."""
+
 
 class SquaredError:
     """The mean squared error, over points and outputs: L = sum (z - y)^2 / (K m), dL/dz = 2 / (K m) (z - y)."""
@@ -65,3 +68,7 @@ class SquaredError:
         """The mean square of every task (N,), over points (N, G, m) and outputs."""
         residual = prediction - target
         return np.mean(residual * residual, axis=(1, 2))
+
+    def unadapted(self, target: Array) -> Array:
+        """The variance (N,) of every task's targets (N, G, m): what predicting their mean costs."""
+        return self.by_task(target.mean(axis=1, keepdims=True), target)

@@ -1,9 +1,8 @@
-"""Figures of one run. The only module that imports matplotlib, and only when a figure is drawn."""
+"""Figures of one run: fine-tuning on a few tasks; the learning curve and the error after every gradient step."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +10,27 @@ import numpy as np
 
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
-from maml_exp.core.checks import SettingError
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.run.drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    Margins,
+    draw_band,
+    figure,
+    legend_below,
+    mark_beyond,
+    set_log_limits,
+)
 from maml_exp.run.trained import Adapted
+from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
-# Okabe and Ito's colours, told apart by readers with colour vision deficiency
-BLACK, GREY, ORANGE, BLUE, GREEN, RED = "#000000", "#999999", "#E69F00", "#0072B2", "#009E73", "#D55E00"
-COLOURS = (BLUE, ORANGE, GREEN, RED, "#CC79A7", "#56B4E9", BLACK)
-MARKERS = "osD^vPX"
-STYLE: dict[Any, Any] = {
-    "figure.dpi": 120,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-}
-STEP_LINES = ((0, GREY, ":"), (1, ORANGE, "--"), (10, BLUE, "-"))  # gradient steps shown, and how
 FINETUNE_TASKS, DRAWN_POINTS = 4, 50
-
-
-@contextmanager
-def figure(
-    path: Path, rows: int, columns: int, size: tuple[float, float], style: str | None = None, **options
-) -> Iterator[Any]:
-    """Subplots that are saved to `path` and closed, whatever happens; `style` is one of matplotlib's, over ours."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    if style is not None and style not in plt.style.available:
-        raise SettingError(f"--style {style} is not usable: it must be one of {', '.join(plt.style.available)}")
-    with plt.rc_context(STYLE), plt.style.context(style or {}):
-        fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
-        try:
-            yield fig, axes
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # no date or version in the file: the same run gives the same picture
-            metadata = {"Software": None} if path.suffix == ".png" else None
-            fig.savefig(path, metadata=metadata)
-        finally:
-            plt.close(fig)
+BEYOND = "triangles: beyond the view, a few tasks diverge"
 
 
 def draw_all(
@@ -63,6 +38,7 @@ def draw_all(
     learner: BaseLearner,
     vectors: dict[str, Array],
     evaluation: dict[str, Any],
+    rows: Sequence[metrics.Row],
     folder: Path,
     suffix: str = "png",
 ) -> list[Path]:
@@ -72,21 +48,44 @@ def draw_all(
         config, learner: of the run.
         vectors: the meta-parameters (P,) "trained" and "random".
         evaluation: what summary.json holds under that name.
+        rows: of metrics.csv.
         folder: plots/.
         suffix: png, pdf or svg.
     """
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
     draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
-    draw_adaptation(config, learner, evaluation, paths[1])
+    draw_adaptation(config, learner, evaluation, rows, paths[1])
     return paths
 
 
+def in_steps(count: int) -> str:
+    """1 step, 2 steps."""
+    return f"{count} step{'s' * (count != 1)}"
+
+
+# ------------------------------------------------------------------ fine-tuning
+
+
+def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str, str]]:
+    """The predictions drawn: (step, label, colour, line style), that of the step trained for among them."""
+    trained, last = learner.trained_steps, config.evaluation.steps
+    lines = [(0, "before", GREY, ":")]
+    if 0 < trained <= last:
+        lines.append((trained, f"{in_steps(trained)} (trained for)", ORANGE, "--"))
+    elif last > 1:
+        lines.append((1, "1 step", ORANGE, "--"))
+    if last > lines[-1][0]:
+        lines.append((last, in_steps(last), BLUE, "-"))
+    return lines
+
+
 def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
-    """Predictions on a few held-out tasks, before and after 1 and 10 steps; below, the random initialisation's."""
+    """Predictions on a few held-out tasks, before and after gradient steps; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
     size = (2.6 * FINETUNE_TASKS, 5.2)
-    with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
+    margins = Margins(left=0.75, bottom=0.75, top=0.62, across=0.34, down=0.2)
+    with figure(path, 2, FINETUNE_TASKS, size, margins=margins, sharex=True, sharey="col") as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
@@ -94,10 +93,11 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
             row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(f"task {number}")
+            axis.locator_params(nbins=5)
         for axis in axes[1]:
             axis.set_xlabel(family.input_axis.label)
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
 
 def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTasks:
@@ -109,61 +109,121 @@ def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTask
 def draw_task(
     axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
 ) -> None:
-    """One task: true curve, support points, predictions before and after 1 and 10 gradient steps."""
+    """One task: true curve, support points, predictions before and after gradient steps."""
     one = slice(task, task + 1)
     x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
     with np.errstate(over="ignore", invalid="ignore"):
         made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
     drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
     axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
-    for step, colour, style in [line for line in STEP_LINES if line[0] < len(made)]:
-        label = "before" if step == 0 else f"{step} step{'s' * (step > 1)}"
+    for step, label, colour, style in step_lines(config, learner):
         axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
     axis.plot(x_support[0, :, 0], y_support[0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
-    reach = 1.6 * np.abs(true).max() + 0.1
-    axis.set_ylim(-reach, reach)  # a prediction that diverges leaves the frame, the task stays readable
+    middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
+    axis.set_ylim(
+        middle - reach, middle + reach
+    )  # a prediction that diverges leaves the frame, the task stays readable
 
 
-def draw_adaptation(config: Config, learner: BaseLearner, evaluation: dict[str, Any], path: Path) -> None:
-    """Error against gradient steps for every number of shots: mean with its 95% band, and median."""
+# ------------------------------------------------------------------ learning curve, error by steps
+
+
+def draw_adaptation(
+    config: Config, learner: BaseLearner, evaluation: dict[str, Any], rows: Sequence[metrics.Row], path: Path
+) -> None:
+    """The learning curve of held-out error, and the error against gradient steps for every number of shots."""
     shots = evaluation["shots"]
-    steps = np.arange(evaluation["steps"] + 1)
-    with figure(path, 1, len(shots), (3.2 * len(shots) + 0.6, 3.6), sharey=True) as (fig, axes):
-        for axis, (k, results) in zip(axes[0], shots.items(), strict=True):
-            for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
-                curve = {name: np.array(values, dtype=float) for name, values in results[key].items()}
-                for name in ("mean", "ci95", "median"):
-                    curve[name][~np.isfinite(curve[name])] = np.nan  # no number, no line
-                axis.plot(steps, curve["mean"], color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
-                low = np.maximum(curve["mean"] - curve["ci95"], 1e-12)
-                axis.fill_between(steps, low, curve["mean"] + curve["ci95"], color=colour, alpha=0.25, lw=0)
-                axis.plot(steps, curve["median"], color=colour, ls="--", lw=1, label=f"{label}, median")
-                _say_diverged(axis, curve["nonfinite"], evaluation["tasks"], label, colour)
-            axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
+    tag = metrics.evaluation_tag(config.objective_shots, "{}", config.objective_steps)
+    learned = [row for row in rows if tag.format("mean") in row]
+    columns = len(shots) + bool(learned)
+    size = (2.7 * columns + 0.8, 3.7)
+    margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
+    with figure(path, 1, columns, size, margins=margins, sharey=True) as (fig, axes):
+        panels = list(axes[0])
+        limits = set_log_limits(panels[0], _representative(evaluation), _baseline(evaluation))
+        beyond = []
+        if learned:
+            beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
+        for axis, (k, results) in zip(panels, shots.items(), strict=True):
+            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
-        method, tasks, lr = method_label(config.algorithm), evaluation["tasks"], evaluation["lr"]
-        fig.suptitle(f"{method}: {tasks} tasks, gradient steps with rate {lr:g}")
-        fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        method, lr = method_label(config.algorithm), evaluation["lr"]
+        title = f"{method}: {evaluation['tasks']} held-out tasks, gradient steps with rate {lr:g}"
+        fig.suptitle(title + (f"\n{BEYOND}" if any(beyond) else ""))
+        legend_below(fig, *axes[0, -1].get_legend_handles_labels())
 
 
-def _say_diverged(axis: Any, nonfinite: Array, tasks: int, label: str, colour: str) -> None:
-    if nonfinite.any():
-        text = f"{int(nonfinite.max())} of {tasks} tasks diverge\n({label})"
-        height = 0.98 if colour == BLUE else 0.86
-        axis.text(0.98, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
+def _floats(values: Any) -> Array:
+    """Numbers of summary.json, NaN where one is not finite: null in the file, infinite in a run that draws itself."""
+    found = np.array([np.nan if value is None else value for value in values], dtype=float)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _representative(evaluation: dict[str, Any]) -> list[Any]:
+    """What the view must hold: medians of both networks, the trained one's means where no task diverged."""
+    found: list[Any] = [evaluation.get("reference", np.nan)]
+    for both in evaluation["shots"].values():
+        for results in both.values():
+            found.append(_floats(results["median"]))
+            calm = _floats(results.get("diverged", results.get("nonfinite", [0]))) == 0
+            found.append(_floats(results["mean"])[calm])
+    return found
+
+
+def _baseline(evaluation: dict[str, Any]) -> float:
+    """The error of what has learned nothing: the random initialisation's median before the first step."""
+    medians = [_floats(both["random"]["median"])[0] for both in evaluation["shots"].values()]
+    return float(np.nanmax(medians)) if np.isfinite(medians).any() else np.inf
+
+
+def _draw_learning(
+    axis: Any, config: Config, rows: Sequence[metrics.Row], tag: str, limits: tuple[float, float]
+) -> bool:
+    """Held-out error while training, at the objective's shots and steps; whether something lies beyond the view."""
+    x = np.array([row["step"] for row in rows])
+    mean, median = (np.array([row.get(tag.format(name), np.nan) for row in rows]) for name in ("mean", "median"))
+    axis.plot(x, mean, color=BLUE, marker="o", ms=3)
+    axis.plot(x, median, color=BLUE, ls="--", lw=1)
+    axis.set(xlabel="iteration", xlim=(0, None))
+    axis.set_title(f"learning curve\nK = {config.objective_shots}, {in_steps(config.objective_steps)}", fontsize=9)
+    axis.locator_params(axis="x", nbins=4)
+    return mark_beyond(axis, x, mean, limits, BLUE)
+
+
+def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
+    """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
+    steps, beyond = np.arange(len(results["trained"]["mean"])), False
+    for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
+        mean, ci95, median = (_floats(results[key][name]) for name in ("mean", "ci95", "median"))
+        axis.plot(steps, mean, color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
+        draw_band(axis, steps, mean - ci95, mean + ci95, limits, colour)
+        axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, median")
+        beyond |= mark_beyond(axis, steps, mean, limits, colour)
+        _say_diverged(axis, results[key], tasks, label, colour)
+    axis.set(xlabel="gradient steps")
+    axis.set_title(f"K = {k} support points", fontsize=9)
+    axis.locator_params(axis="x", nbins=6, integer=True)
+    return beyond
+
+
+def _say_diverged(axis: Any, results: dict[str, Any], tasks: int, label: str, colour: str) -> None:
+    counts = results.get("diverged", results.get("nonfinite", [0]))
+    if max(counts):
+        height = 0.97 if colour == BLUE else 0.85
+        text = f"{max(counts)} of {tasks} tasks diverge\n({label})"
+        axis.text(0.97, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
 
 
 def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> None:
     """Support points, and predictions `made` (steps + 1, G, 1) at inputs (G, 1), before and after adaptation."""
     order = np.argsort(at[:, 0], kind="stable")
     x, before, after = at[order, 0], made[0, order, 0], made[-1, order, 0]
-    steps = f"{adapted.steps} step{'s' * (adapted.steps != 1)}"
     with figure(path, 1, 1, (5.6, 3.8)) as (fig, axes):
         axis = axes[0, 0]
         axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
-        axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {steps}")
+        axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
         axis.plot(
             adapted.x_support[:, 0], adapted.y_support[:, 0], "o", color=RED, ms=5, label="support points", zorder=3
         )
         axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
-        fig.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        legend_below(fig, *axis.get_legend_handles_labels())

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
-from maml_exp.core.evaluation import Statistics, adaptation_errors, evaluate, statistics
+from maml_exp.core.evaluation import adaptation_errors, evaluate
 from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks
-from maml_exp.run.text_table import as_text
+from maml_exp.run.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
@@ -42,7 +45,8 @@ def validation_errors(config: Config, learner: BaseLearner, vector: Array) -> di
 
     def error(lr: float) -> float:
         errors = adaptation_errors(learner, vector, tasks, config.objective_shots, evaluation.steps, lr)
-        return float(statistics(errors).mean[-1])
+        last = errors[:, -1]
+        return float(last.mean()) if np.isfinite(last).all() else math.inf
 
     return {lr: error(lr) for lr in config.evaluation_rates}
 
@@ -56,58 +60,92 @@ class FinalEvaluation:
     error_name: str  # what the errors are, as in mean squared error
     lr: float  # of the gradient steps
     validation: dict[float, float]  # the errors by which it was chosen; empty where there was no choice
+    reference: Array  # (N,), the error of predicting each task's mean
     trained: dict[int, Array]
     random: dict[int, Array]
 
+    @cached_property
+    def results(self) -> dict[int, dict[str, Statistics]]:
+        """Statistics over tasks, by number of shots, of the "trained" and the "random" parameters."""
+        both = {"trained": self.trained, "random": self.random}
+        return {
+            k: {which: statistics(errors[k], self.reference) for which, errors in both.items()} for k in self.trained
+        }
+
+    @property
+    def objective_result(self) -> Statistics:
+        """The trained parameters' statistics, at the number of shots that the objective is about."""
+        return self.results[self.config.objective_shots]["trained"]
+
     def summary(self) -> dict[str, Any]:
         """What summary.json holds under "evaluation"."""
-        evaluation = self.config.evaluation
-        rows = {
-            str(k): {"trained": _as_dict(statistics(self.trained[k])), "random": _as_dict(statistics(self.random[k]))}
-            for k in evaluation.shots
-        }
+        evaluation, config = self.config.evaluation, self.config
+        rows = {str(k): {which: result._asdict() for which, result in both.items()} for k, both in self.results.items()}
         tasks = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
         choice = {"lr": self.lr, "validation": self.validation}
-        return {"fingerprint": self.fingerprint, **tasks, **choice, "steps": evaluation.steps, "shots": rows}
+        objective = {"shots": config.objective_shots, "steps": config.objective_steps}
+        return {
+            "fingerprint": self.fingerprint,
+            **tasks,
+            **choice,
+            "objective": objective,
+            "reference": float(np.mean(self.reference)),
+            "steps": evaluation.steps,
+            "shots": rows,
+        }
 
     def objective(self) -> float:
         """The number that a sweep minimises: see evaluation.objective."""
-        result = statistics(self.trained[self.config.objective_shots])
-        return float(getattr(result, self.config.evaluation.objective)[self.config.objective_steps])
+        result = getattr(self.objective_result, self.config.evaluation.objective)
+        return float(result[self.config.objective_steps])
 
     def final_metrics(self) -> metrics.Row:
-        """What is logged of it: the objective, and mean errors by number of shots and gradient steps."""
+        """What is logged of it: the objective, mean errors by number of shots and steps, and what outliers hide."""
+        step = self.config.objective_steps
         row = {metrics.OBJECTIVE_TAG: self.objective()}
-        for k, errors in self.trained.items():
-            mean = statistics(errors).mean
+        row |= {metrics.robust_tag(name): float(getattr(self.objective_result, name)[step]) for name in metrics.ROBUST}
+        for k, both in self.results.items():
+            mean = both["trained"].mean
             row |= {metrics.final_tag(k, step): float(mean[step]) for step in metrics.final_steps(len(mean) - 1)}
         return row
 
     def arrays(self) -> dict[str, Array]:
-        """What evaluation.npz holds: float32 errors (N, steps + 1)."""
+        """What evaluation.npz holds: float32 errors (N, steps + 1), and (N,) of predicting each task's mean."""
         named = {f"trained_K{k}": errors for k, errors in self.trained.items()}
         named |= {f"random_K{k}": errors for k, errors in self.random.items()}
+        named |= {"reference": self.reference}
         with np.errstate(over="ignore"):  # beyond float32: infinite
             return {name: errors.astype(np.float32) for name, errors in named.items()}
 
     def table(self) -> str:
         """The table printed at the end of a run."""
         evaluation, k = self.config.evaluation, self.config.objective_shots
-        trained, random = statistics(self.trained[k]), statistics(self.random[k])
+        trained, random = self.results[k]["trained"], self.results[k]["random"]
         chosen = " (the best on validation tasks)" if self.validation else ""
         title = f"{self.error_name.capitalize()} on {evaluation.tasks} fixed tasks after adapting to {k} support points"
         title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
-        rows = [["steps", name, "median", "random initialisation", "median", "gain"]]
+        rows = [["steps", name, "median", "middle half", "random initialisation", "median", "gain"]]
         for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
-            gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if np.isfinite(trained.mean[step]) else "-"
-            rows.append([str(step), *_cells(trained, step), *_cells(random, step), gain])
-        lines = [title, as_text(rows), "means with 95% confidence intervals over tasks"]
+            finite = np.isfinite(trained.mean[step])
+            gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if finite else "-"
+            cells = [mean_cell(trained, step), digits(trained.median[step]), iqm_cell(trained, step)]
+            rows.append([str(step), *cells, mean_cell(random, step), digits(random.median[step]), gain])
+        note = "means with 95% confidence intervals over tasks; middle half: interquartile mean with its 95% interval"
+        return "\n".join([title, as_text(rows), note, *self._notes(trained, random)])
+
+    def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
+        """What a reader of the table must know about tasks that diverged."""
+        lines = []
         for name, result in (("this run", trained), ("the random initialisation", random)):
-            if result.nonfinite.any():
-                count = int(result.nonfinite.max())
-                lines.append(f"{count} of {evaluation.tasks} tasks diverged with {name}: look at the medians")
-        return "\n".join(lines)
+            if result.diverged.any():
+                step = int(np.argmax(result.diverged))
+                lines.append(
+                    f"{int(result.diverged[step])} of {self.config.evaluation.tasks} tasks diverged with {name} "
+                    f"(step {step}): an error beyond {DIVERGED_FACTOR:g} times that of predicting a task's mean; "
+                    "look at the medians"
+                )
+        return lines
 
 
 def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initial: Array) -> FinalEvaluation:
@@ -117,12 +155,15 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
     lr = min(validation, key=validation.__getitem__) if validation else rates[0]
     tasks = held_out_tasks(config, learner, config.evaluation.tasks)
     trained, random = (task_errors(config, learner, these, tasks, lr) for these in (vector, initial))
-    return FinalEvaluation(config, family.fingerprint(), family.loss.name, lr, validation, trained, random)
+    reference = family.loss.unadapted(tasks.y_query)
+    return FinalEvaluation(config, family.fingerprint(), family.loss.name, lr, validation, reference, trained, random)
 
 
-def _as_dict(result: Statistics) -> dict[str, Array]:
-    return result._asdict()
+def mean_cell(result: Statistics, step: int) -> str:
+    """mean ± half width of its interval."""
+    return f"{digits(result.mean[step])} ± {digits(result.ci95[step], 2)}"
 
 
-def _cells(result: Statistics, step: int) -> list[str]:
-    return [f"{result.mean[step]:.3g} ± {result.ci95[step]:.2g}", f"{result.median[step]:.3g}"]
+def iqm_cell(result: Statistics, step: int) -> str:
+    """The interquartile mean [low, high]."""
+    return f"{digits(result.iqm[step])} [{digits(result.iqm_low[step])}, {digits(result.iqm_high[step])}]"

@@ -17,6 +17,11 @@ log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
 
 
+def is_quiet() -> bool:
+    """Whether the terminal is to show results, warnings and errors alone: `maml-exp -q`, in worker processes, too."""
+    return bool(os.environ.get("MAML_EXP_QUIET"))
+
+
 def say(text: str) -> None:
     """Print a line or more; if whoever read it has gone, as `head` does, or the terminal, the work goes on."""
     try:
@@ -36,6 +41,7 @@ def logging_to(path: Path) -> Iterator[None]:
     file, terminal = _File(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
+    terminal.setLevel(logging.WARNING if is_quiet() else logging.INFO)
     log.setLevel(logging.INFO)
     log.propagate = False
     for handler in (file, terminal):
@@ -70,7 +76,7 @@ class Progress:
         self._stack, self._total, self._step = contextlib.ExitStack(), total, start
         self._last_line, self._first = time.monotonic(), True
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_quiet():
             self._bar = tqdm(total=total, initial=start, desc=name, unit="it", leave=False, dynamic_ncols=True)
             self._stack.enter_context(logging_redirect_tqdm([log]))
 

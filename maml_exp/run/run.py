@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
-from maml_exp.core.evaluation import statistics
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
 from maml_exp.run.metrics_log import MetricsLog
-from maml_exp.run.progress import Progress, log, logging_to
+from maml_exp.run.progress import Progress, is_quiet, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.store import checkpoints, files, provenance
 from maml_exp.store import metrics_file as metrics
@@ -37,6 +40,29 @@ class Outcome:
     message: str = ""
     exit_status: int = 1
     evaluation: FinalEvaluation | None = None  # of a finished run
+
+    def report(self) -> str:
+        """What a finished run says at its end: its table, what to do next, and last its folder; the table if quiet."""
+        assert self.evaluation is not None
+        table = self.evaluation.table()
+        return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
+
+
+def next_steps(folder: Path, config: Config) -> str:
+    """The picture of a finished run, and commands to copy."""
+    shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
+    run = shlex.quote(str(shown))
+    pictures = [
+        path for path in (shown / "plots" / "finetune.png", *sorted(shown.glob("plots/*.png"))) if path.is_file()
+    ]
+    root = next((path for path in shown.parents if path.name == "runs"), shown)
+    lines = [("picture", str(pictures[0]))] if pictures else []
+    lines += [
+        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}"),
+        ("your points", f"maml-exp adapt {run} POINTS.csv"),
+        ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
+    ]
+    return "\n".join(f"{what:<12} {command}" for what, command in lines)
 
 
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
@@ -186,10 +212,9 @@ class Run:
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
-            result = statistics(errors)
-            for step in range(errors.shape[1]):
-                row[metrics.evaluation_tag(shots, "mean", step)] = float(result.mean[step])
-                row[metrics.evaluation_tag(shots, "median", step)] = float(result.median[step])
+            errors = np.where(np.isfinite(errors), errors, np.inf)
+            for name, values in (("mean", errors.mean(axis=0)), ("median", np.median(errors, axis=0))):
+                row |= {metrics.evaluation_tag(shots, name, step): float(value) for step, value in enumerate(values)}
         return row
 
     def _save(self) -> None:
@@ -228,7 +253,8 @@ class Run:
         from maml_exp.run.figures import draw_all
 
         vectors = {"trained": self._state.vector, "random": self._initial.vector}
-        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], self.folder.plots):
+        rows = metrics.read_rows(self.folder.metrics)
+        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], rows, self.folder.plots):
             self._log.board.image(png.stem, png, self.step)
 
     def _describe(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 Table = list[list[str]]  # the first row is the heading
 
 
@@ -9,3 +11,11 @@ def as_text(table: Table) -> str:
     """Columns aligned with spaces."""
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
+
+
+def digits(value: float, significant: int = 3) -> str:
+    """A number in as many significant digits, trailing zeros kept: a column reads as one precision."""
+    value = float(value)
+    if not math.isfinite(value):
+        return "-" if math.isnan(value) else str(value)
+    return f"{value:#.{significant}g}".rstrip(".")

@@ -16,8 +16,8 @@ from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks import TASKS
 from maml_exp.store import run_folder as states
-from maml_exp.store.files import read_json
-from maml_exp.store.metrics_file import TRAINING_TAGS
+from maml_exp.store.files import read_arrays, read_json
+from maml_exp.store.metrics_file import column_names, evaluation_tag
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
@@ -26,7 +26,6 @@ BOOKKEEPING = {
     "schema",
     "seed",
     "name",
-    "threads",
     "training.log_every",
     "training.evaluate_every",
     "training.checkpoint_every",
@@ -44,11 +43,31 @@ class RunRecord:
     folder: Path
     state: str
     settings: dict[str, Any]  # dotted
-    results: dict[int, dict[str, Array]]  # by shots: mean, median, nonfinite, random (steps + 1); empty if unfinished
+    # by shots: mean, median, diverged (number of tasks), random, random_median, each (steps + 1); empty if unfinished
+    results: dict[int, dict[str, Array]]
     objective: float  # NaN where there is none
     sha256: str | None
     lr: float  # of the evaluation's gradient steps; NaN if unfinished
     judged_on: dict[str, Any]  # what decides the tasks of its evaluation: runs can be compared where this is the same
+
+    @property
+    def objective_step(self) -> int:
+        """The gradient step that the objective is about: the one trained for, unless the run was told otherwise."""
+        wanted, inner = self.settings.get("evaluation.objective_steps"), self.settings.get("inner.steps")
+        last = self.settings.get("evaluation.steps")
+        if isinstance(wanted, int):
+            return wanted
+        return min(max(inner, 1), last) if isinstance(inner, int) and isinstance(last, int) else 0
+
+    def task_errors(self, shots: int) -> Array | None:
+        """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
+        try:
+            errors = read_arrays(RunFolder(self.folder).evaluation)[f"trained_K{shots}"]
+        except Exception:  # numpy raises whatever damage makes it stumble over
+            return None
+        known = self.results.get(shots)
+        fits = known is not None and errors.shape[1:] == known["mean"].shape and errors.dtype.kind == "f"
+        return errors.astype(float) if fits else None
 
     @property
     def seed(self) -> Any:
@@ -66,6 +85,13 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
             if (resolved := run.resolve()) not in seen:
                 seen.add(resolved)
                 yield RunFolder(run)
+
+
+def no_run(paths: Sequence[Path]) -> SettingError:
+    """What to say where no run was found."""
+    empty = next((path for path in paths if (path / states.PLAN_FILE).is_file()), None)
+    hint = f": {empty} is a sweep whose jobs have not begun; maml-exp resume {empty} starts them" if empty else ""
+    return SettingError(f"no run found in {', '.join(map(str, paths))}{hint}")
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -103,6 +129,37 @@ def read_run(run: RunFolder) -> RunRecord:
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
 
 
+@dataclass(frozen=True)
+class RunLine:
+    """What a list of runs says of one: less than `RunRecord`, and quicker to read."""
+
+    folder: Path
+    state: str  # as in status.json; "killed" where its process is gone, "unreadable" where its settings are
+    settings: dict[str, Any]  # dotted; empty if unreadable
+    objective: float  # NaN where there is none
+    when: str  # of the last change of its state, ISO 8601; empty where that is unknown
+    error: str  # why it ended, or why it cannot be read
+
+
+def read_line(run: RunFolder) -> RunLine:
+    """What a list says of a run, whatever is damaged of it."""
+    status = run.read_status()
+    state, error = str(status.get("state")), str(status.get("error") or "")
+    if state == states.RUNNING and run.has_lost_its_process(status):
+        state = "killed"
+    when = str(status.get("updated") or "")
+    objective = float("nan")
+    try:
+        settings = flatten(load_plain_config(run.config))
+        if state == states.FINISHED:
+            objective = _float(read_json(run.summary)["objective"])
+    except SettingError as damage:
+        return RunLine(run.path, "unreadable", {}, objective, when, str(damage))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return RunLine(run.path, "unreadable", settings, objective, when, f"{run.summary} is damaged")
+    return RunLine(run.path, state, settings, objective, when, error)
+
+
 def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
     """What decides the tasks of an evaluation: the family's fingerprint, as the run saved it or as its settings say."""
     task, evaluation = (part if isinstance(part := plain.get(key), dict) else {} for key in ("task", "evaluation"))
@@ -123,9 +180,15 @@ def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
 
 def _results(part: dict[str, Any]) -> dict[str, Array]:
     trained, random = part["trained"], part["random"]
-    numbers = {"mean": trained["mean"], "median": trained["median"], "random": random["mean"]}
+    numbers = {
+        "mean": trained["mean"],
+        "median": trained["median"],
+        "random": random["mean"],
+        "random_median": random["median"],
+    }
     found = {name: np.array([_float(value) for value in values]) for name, values in numbers.items()}
-    return {**found, "nonfinite": np.array(trained["nonfinite"], dtype=int)}
+    # the first version counted errors that are not finite
+    return {**found, "diverged": np.array(trained.get("diverged", trained.get("nonfinite")), dtype=int)}
 
 
 def _float(value: Any) -> float:
@@ -133,16 +196,29 @@ def _float(value: Any) -> float:
     return float("inf") if value is None else float(value)
 
 
-def training_curve(run: RunFolder) -> tuple[Array, Array]:
-    """Steps and meta-losses (N,) of a run's metrics.csv."""
-    steps, losses = [], []
-    if run.metrics.is_file():
-        wanted = ["step", TRAINING_TAGS[0]]
-        with open(run.metrics, encoding="utf-8", errors="replace") as file:
-            if next(file, "").strip().split(",", 2)[:2] == wanted:
-                for line in file:
-                    step, loss, *_ = [*line.strip().split(",", 2), "", ""]
-                    if step.isdecimal() and loss and line.endswith("\n"):
-                        steps.append(int(step))
-                        losses.append(float(loss))
-    return np.array(steps), np.array(losses)
+def learning_curve(run: RunFolder, shots: int, step: int) -> tuple[Array, Array]:
+    """Iterations and mean held-out errors (N,) after `step` gradient steps on `shots` points, of a run's metrics.csv.
+
+    Both are empty where no small evaluation was made, or metrics.csv is not one of ours.
+    """
+    tag = evaluation_tag(shots, "mean", step)
+    if not run.metrics.is_file():
+        return np.empty(0), np.empty(0)
+    with open(run.metrics, encoding="utf-8", errors="replace") as file:
+        names = column_names(next(file, ""))
+        if names[0] != "step" or tag not in names:
+            return np.empty(0), np.empty(0)
+        place = names.index(tag)
+        points = [point for line in file if (point := _point(line, place)) is not None]
+    return np.array([iteration for iteration, _ in points]), np.array([error for _, error in points])
+
+
+def _point(line: str, place: int) -> tuple[int, float] | None:
+    """The step and one cell of a whole line; None where it is torn or the cell is empty."""
+    cells = line.split(",")
+    if not line.endswith("\n") or len(cells) <= place or not cells[0].isdecimal():
+        return None
+    try:
+        return int(cells[0]), float(cells[place])
+    except ValueError:
+        return None

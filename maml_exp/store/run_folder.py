@@ -12,7 +12,6 @@ from typing import Any
 
 from maml_exp.core.checks import SettingError
 from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
-from maml_exp.store.names import safe_name
 from maml_exp.store.system import try_to_lock
 
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
@@ -66,6 +65,19 @@ class RunFolder:
         except (OSError, ValueError):
             return {"state": "unknown"}
 
+    def has_lost_its_process(self, status: dict[str, Any]) -> bool:
+        """Whether the process that wrote a status ran on this machine and is no more."""
+        pid = status.get("pid")
+        if os.name != "posix" or not isinstance(pid, int) or pid <= 0 or status.get("host") != socket.gethostname():
+            return False  # on Windows the question itself would end it
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # somebody else's, or no process's number
+            return False
+        return False
+
 
 def create_folder(path: Path, exact: bool = False) -> Path:
     """Make a new folder that no other run has: `path`, or path-2, path-3 ... where that exists.
@@ -90,9 +102,9 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
-def new_run_path(label: str) -> Path:
-    """Where a run started now belongs: runs/<date>/<time>-<label> below the working directory."""
-    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{safe_name(label)}"
+def new_run_path(name: str) -> Path:
+    """Where a run started now belongs: runs/<date>/<time>-<name> below the working directory."""
+    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{name}"
 
 
 def new_folder(path: Path, overrides: Sequence[str]) -> Path:
@@ -118,13 +130,25 @@ def locked(path: Path, otherwise: str = "is being written by another process (se
         yield
 
 
+def _no_run(path: Path) -> str:
+    """What to say of a folder that is no run: a sweep, perhaps, or a folder of runs."""
+    inside = sorted(config.parent.parent for config in path.glob("*/.hydra/config.yaml"))
+    if (path / PLAN_FILE).is_file() and not inside:
+        return f"{path} is a sweep without any run yet; maml-exp resume {path} starts its jobs"
+    if (path / PLAN_FILE).is_file():
+        return f"{path} is a sweep; give one of its {len(inside)} jobs, as {inside[0]}"
+    if inside:
+        return f"{path} is a folder of runs; give one of the {len(inside)}, as {inside[0]}; maml-exp list {path}"
+    return f"{path} is not a run: it has no .hydra/config.yaml"
+
+
 def open_run(path: Path | str) -> RunFolder:
     """The run in a folder; raises `SettingError` where there is none."""
     folder = RunFolder(path)
     if not folder.path.is_dir():
         raise SettingError(f"{path} is not a folder")
     if not folder.config.is_file():
-        raise SettingError(f"{path} is not a run: it has no .hydra/config.yaml")
+        raise SettingError(_no_run(folder.path))
     # a link in a stranger's folder must not decide where we write, nor a pipe hold us up
     for written in folder.written:
         if written.is_symlink() or (written.exists() and not (written.is_file() or written.is_dir())):

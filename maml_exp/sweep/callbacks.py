@@ -11,10 +11,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
 from maml_exp.config import schema
-from maml_exp.config.labels import run_label
 from maml_exp.config.overrides import gives, in_quotes
 from maml_exp.config.plain import as_plain
-from maml_exp.store.names import safe_name
+from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import create_folder
 from maml_exp.sweep.checks import EXPANDING, check_folders
 from maml_exp.sweep.job import without_hydra
@@ -31,9 +30,7 @@ class Guard(Callback):
         with refusing():
             checked = schema.from_omegaconf(without_hydra(config))
             path, chosen = Path(config.hydra.run.dir), _chosen(config, "hydra.run.dir")
-            folder = create_folder(
-                path if chosen else path.with_name(f"{path.name}-{safe_name(run_label(checked))}"), exact=chosen
-            )
+            folder = create_folder(path if chosen else path.with_name(f"{path.name}-{run_name(checked)}"), exact=chosen)
         with read_write(config.hydra.run):
             config.hydra.run.dir = str(folder)
         if (session := current()) is not None:
@@ -51,7 +48,7 @@ class Guard(Callback):
             check_folders(config.hydra)
             # as written: an interpolation is each job's to resolve
             params = as_plain(config.hydra.sweeper).get("params") or {}
-            given = list(config.hydra.overrides.task)
+            given = as_plain(config.hydra.overrides)["task"]
             overrides = [f"{key}={value}" for key, value in params.items()] + given
             plan = Sweep.plan(overrides, expand=config.hydra.sweeper._target_ in EXPANDING)
             path = Path(config.hydra.sweep.dir)
