@@ -6,6 +6,7 @@ import re
 import sys
 
 from maml_exp.config.composing import compose
+from maml_exp.config.migrations import typed_then
 from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import Config
@@ -24,7 +25,7 @@ def unfinished(sweep: Sweep) -> list[Work]:
         return [Work(config, run.path, True) for run, config in saved.items() if config is not None and _is_open(run)]
     work = []
     for number, overrides in enumerate(sweep.jobs):
-        config = _planned_config(overrides)
+        config = _planned_config(typed_then(overrides, sweep.schema))
         if isinstance(config, SettingError):
             print(f"maml-exp: job {number}: {config}", file=sys.stderr)
         elif (left := _rest_of_job(sweep, number, config, saved)) is not None:
