@@ -50,11 +50,13 @@ class RunFolder:
         files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
         return [*files, self.path / LOCK_FILE, self.path / ".hydra", self.config, self.checkpoints, self.plots]
 
-    def write_status(self, state: str, step: int, iterations: int, error: str | None = None) -> None:
-        """Say what has become of the run: one of the states above, iterations made, and an error if any."""
+    def write_status(
+        self, state: str, step: int, iterations: int, error: str | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        """Say what has become of the run: one of the states above, iterations made, an error if any, and notes."""
         times = {"started": self._started, "updated": timestamp()}
         process = {"pid": os.getpid(), "host": socket.gethostname(), **times}
-        status = {"state": state, "step": step, "iterations": iterations, "error": error}
+        status = {"state": state, "step": step, "iterations": iterations, "error": error, "notes": list(notes)}
         write_json(self.status, {**status, **process})
 
     def read_status(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from maml_exp.config.overrides import keys_of, parse_all, split_sweep
+from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
 from maml_exp.run.progress import say
 from maml_exp.run.run import Outcome
@@ -16,6 +17,8 @@ from maml_exp.run.text_table import as_text
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json, write_json
 from maml_exp.store.run_folder import LOCK_FILE, PLAN_FILE, RunFolder
+
+LAST_UNSAID = 2  # plans of schemas up to this one do not say theirs
 
 
 def stop_file(folder: Path) -> Path:
@@ -32,6 +35,7 @@ class Sweep:
     constant: list[str]  # keys of those that every job shares
     jobs: list[list[str]]  # each job's overrides; empty where the sweeper decides as it goes
     made_folder: bool = False  # whether the folder was not there before
+    schema: int = SCHEMA  # of the settings that these are overrides of
 
     @classmethod
     def plan(cls, overrides: Sequence[str], expand: bool = True) -> Sweep:
@@ -46,7 +50,7 @@ class Sweep:
 
     def written_to(self, folder: Path, made_folder: bool) -> Sweep:
         """Write it down, before the first job starts."""
-        plan = {"overrides": self.overrides, "constant": self.constant, "jobs": self.jobs}
+        plan = {"schema": SCHEMA, "overrides": self.overrides, "constant": self.constant, "jobs": self.jobs}
         write_json(folder / PLAN_FILE, plan)
         return replace(self, folder=folder, made_folder=made_folder)
 
@@ -55,8 +59,9 @@ class Sweep:
         """A sweep that was written down, checked; raises `SettingError`."""
         try:
             plan = read_json(folder / PLAN_FILE)
-            sweep = cls(folder, plan["overrides"], plan["constant"], plan["jobs"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            schema = int(plan.get("schema", LAST_UNSAID))
+            sweep = cls(folder, plan["overrides"], plan["constant"], plan["jobs"], schema=schema)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingError(f"{folder / PLAN_FILE} cannot be read: {error}") from error
         lists = [sweep.overrides, sweep.constant, sweep.jobs, *(sweep.jobs if isinstance(sweep.jobs, list) else [])]
         texts = [text for part in lists if isinstance(part, list) for text in part if part is not sweep.jobs]

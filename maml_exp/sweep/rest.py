@@ -15,6 +15,7 @@ from pathlib import Path
 import yaml
 
 from maml_exp.config.composing import compose
+from maml_exp.config.migrations import typed_then
 from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import LOADER, load_config
 from maml_exp.config.schema import Config
@@ -41,7 +42,7 @@ def unfinished(sweep: Sweep) -> list[Work]:
     saved = {folder: _config_or_none(folder) for folder in folders}
     work = []
     for number in numbers:
-        config = _planned_config(sweep.jobs[number])
+        config = _planned_config(typed_then(sweep.jobs[number], sweep.schema))
         if isinstance(config, SettingError):
             print(f"maml-exp: job {number}: {config}", file=sys.stderr)
         elif (left := _rest_of_job(sweep, number, config, saved)) is not None:
