@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -50,8 +49,6 @@ def teach_hydra() -> None:
 def compose_typed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, its nodes typed."""
     teach_hydra()
-    if GlobalHydra.instance().is_initialized():  # within a job of Hydra's, which has our files already
-        return hydra.compose("config", list(overrides))
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 
