@@ -10,12 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from helpers import TINY, command, environment, read_status, saved_steps
+from helpers import TINY, command, read_status, saved_steps
 
 from maml_exp.cli import main
 
 from .conftest import job_folders
-from .processes import check_completed, started_command
+from .processes import check_completed, settings, started_command
 from .slurm import WANTED
 
 SWEPT = "training.iterations=10,6000,6001"
@@ -26,8 +26,8 @@ QUIET = {"RAY_USAGE_STATS_ENABLED": "0"}
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one processor each."""
+def cluster(tmp_path_factory):
+    """Two nodes of one processor each, on which the code of `processes.settings` can be imported, too."""
     if not os.environ.get(WANTED):
         pytest.skip(f"a Ray cluster of two nodes: only where {WANTED} is set, as .ci/launchers does")
     if find_spec("hydra_plugins.hydra_ray_launcher") is None:
@@ -37,9 +37,10 @@ def cluster():
         port = free.getsockname()[1]
     common = ["--num-cpus=1", "--object-store-memory=80000000", "--disable-usage-stats"]
     head = ["start", "--head", f"--port={port}", "--include-dashboard=false", *common]
+    nodes_know = settings(tmp_path_factory.mktemp("home"), **QUIET)
     try:
         for arguments in (head, ["start", f"--address=127.0.0.1:{port}", *common]):
-            subprocess.run([*RAY, *arguments], check=True, env=environment(**QUIET), capture_output=True, timeout=120)
+            subprocess.run([*RAY, *arguments], check=True, env=nodes_know, capture_output=True, timeout=120)
         yield
     finally:
         subprocess.run([*RAY, "stop", "--force"], check=True, capture_output=True, timeout=120)
@@ -53,16 +54,12 @@ def never_stopped(tmp_path_factory):
     return folder
 
 
-def nodes(sweep):
-    """The nodes of the cluster on which jobs ran, by what Ray prints in front of what they print."""
-    return {read_status(folder)["pid"] for folder in job_folders(sweep)}
-
-
 def test_both_nodes_work_and_resume_uses_them_too(cluster, never_stopped, tmp_path):
     sweep = tmp_path / "sweep"
     process = command("-m", *LAUNCHER, *LONG, f"hydra.sweep.dir={sweep}", cwd=tmp_path)
     check_completed(process, sweep, never_stopped)
-    assert len(nodes(sweep)) >= 2
+    # a node has one processor, and a worker process for each
+    assert len({read_status(folder)["pid"] for folder in job_folders(sweep)}) >= 2
     for name in ("0_training.iterations=10", "1_training.iterations=6000"):
         shutil.rmtree(sweep / name)
     check_completed(command("resume", sweep, *LAUNCHER, cwd=tmp_path), sweep, never_stopped)
@@ -71,9 +68,8 @@ def test_both_nodes_work_and_resume_uses_them_too(cluster, never_stopped, tmp_pa
 def test_ctrl_c_saves_on_both_and_the_cluster_stays(cluster, never_stopped, tmp_path):
     with started_command(["-m", *LAUNCHER, *LONG, f"hydra.sweep.dir={tmp_path / 'sweep'}"], tmp_path) as started:
         # one processor a node: two jobs at once are on two nodes
-        started.wait_for(
-            lambda: sum(bool(saved_steps(folder)) for folder in job_folders(started.sweep)[1:]) == 2,
-        )
+        started.wait_for(lambda: len([f for f in job_folders(started.sweep)[1:] if saved_steps(f)]) == 2)
+        assert started.process.poll() is None, started.ended()
         os.killpg(started.process.pid, signal.SIGINT)
         status, output = started.ended()
         assert status == 130, output
