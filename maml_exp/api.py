@@ -12,7 +12,6 @@ from typing import Any
 from maml_exp.comparison.comparison import Comparison
 from maml_exp.config.choices import hand_to_workers, source_of
 from maml_exp.config.composing import compose
-from maml_exp.config.labels import run_label
 from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
 from maml_exp.core.checks import SettingError
@@ -22,6 +21,7 @@ from maml_exp.core.registry import Registry
 from maml_exp.core.tasks import TASKS
 from maml_exp.run.run import execute
 from maml_exp.run.trained import Run
+from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import FINISHED, create_folder, new_folder, new_run_path
 
 
@@ -40,7 +40,7 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
     given = [*overrides, *(f"{key}={as_text(value)}" for key, value in flatten(dict(settings or {})).items() if key)]
     config = compose(given)
     if folder is None:
-        path = new_folder(new_run_path(run_label(config)), given)
+        path = new_folder(new_run_path(run_name(config)), given)
     else:
         path = create_folder(Path(folder), exact=True)
     outcome = execute(config, path)

@@ -1,39 +1,99 @@
-"""The `maml-exp` command: a few verbs, and without one, Hydra's command line."""
+"""The `maml-exp` command: a few verbs, and without one, Hydra's command line.
+
+Exit statuses: 0 done; 1 a mistake of the user's, or a run that failed; 3 results that differ, of diff and rerun;
+128 + n stopped by signal n.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 
-from maml_exp.commands import VERBS
+from maml_exp.commands import QUIET_VARIABLE, VERBS
 from maml_exp.core.checks import SettingError
+
+QUIET = ("-q", "--quiet")
 
 
 def train(arguments: Sequence[str]) -> int:
     """Hand the arguments to Hydra: one run, or with -m a sweep."""
     first = arguments[0] if arguments else ""
     if first and "=" not in first and not first.startswith(("-", "~")):
-        raise SettingError(f"{first} is neither a verb ({', '.join(VERBS)}) nor a setting such as inner.lr=0.02")
+        raise SettingError(_no_verb(first))
 
     from maml_exp.sweep.hydra_run import launch
 
     return launch(arguments)
 
 
+def _no_verb(word: str) -> str:
+    """What to say of a first word that means nothing."""
+    from maml_exp.config.messages import closest
+    from maml_exp.config.usual import GROUPS, options, usual_settings
+
+    if word in GROUPS:
+        return f"{word} needs an option, as in {word}={options(word)[0]}: one of {', '.join(options(word))}"
+    if word in usual_settings():
+        return f"{word} needs a value: {word}=..."
+    meant = closest(word, VERBS)
+    hint = f"; did you mean maml-exp {meant}?" if meant else ""
+    return f"{word} is neither a verb ({', '.join(VERBS)}) nor a setting such as inner.lr=0.02{hint}"
+
+
+def show_help(words: Sequence[str]) -> int:
+    """The help, or with a verb's name that verb's."""
+    if words and words[0] not in VERBS:
+        raise SettingError(_no_verb(words[0]))
+    if words:
+        return run_verb(words[0], ["--help"])
+    from maml_exp.commands.help import help_text
+
+    print(help_text())
+    return 0
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> int:
+    """Call a verb; returns the exit status."""
+    return getattr(import_module(f"maml_exp.commands.{verb}"), f"run_{verb}")(arguments)
+
+
+def dispatch(arguments: Sequence[str]) -> int:
+    """Call what the arguments ask for; returns the exit status. Raises `SettingError`."""
+    first, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if first in ("--help", "-h", "help"):
+        return show_help(rest)
+    if first == "--version":
+        from maml_exp import __version__
+
+        print(f"maml-exp {__version__}")
+        return 0
+    if [first, *rest] in (["-sc", "install=bash"], ["--shell-completion", "install=bash"]):
+        return run_verb("completion", ["bash"])  # Hydra's knows no verbs
+    return run_verb(first, rest) if first in VERBS else train(arguments)
+
+
+@contextmanager
+def saying_little(quiet: bool) -> Iterator[None]:
+    """Have runs, here and in worker processes, say nothing on the terminal but results, warnings and errors."""
+    before = os.environ.get(QUIET_VARIABLE)
+    if quiet:
+        os.environ[QUIET_VARIABLE] = "1"
+    try:
+        yield
+    finally:
+        if quiet and before is None:
+            del os.environ[QUIET_VARIABLE]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line; returns the exit status. Mistakes of the user's cost a line or two, no traceback."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if arguments[:1] in (["--help"], ["-h"], ["help"]):
-            from maml_exp.commands.help import help_text
-
-            print(help_text())
-            return 0
-        if arguments and arguments[0] in VERBS:
-            verb = arguments[0]
-            return getattr(import_module(f"maml_exp.commands.{verb}"), f"run_{verb}")(arguments[1:])
-        return train(arguments)
+        with saying_little(any(word in QUIET for word in given)):
+            return dispatch([word for word in given if word not in QUIET])
     except SettingError as error:
         print(f"maml-exp: {error}", file=sys.stderr)
         return 1

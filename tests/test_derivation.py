@@ -3,30 +3,64 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 import re
+from collections import Counter
 from fractions import Fraction
 from functools import cache, reduce
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import maml_exp.core
 from maml_exp.core.inner.layer import pairs_pay
-from maml_exp.core.learners.gradient import ALGORITHMS, MetaGradient, mean_square
-from maml_exp.core.network import Network, initial_parameters
+from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.learners import gradient
+from maml_exp.core.learners.gradient import OUTER, Learner
+from maml_exp.core.losses import SquaredError
+from maml_exp.core.network import ModelSettings, Network
+from maml_exp.core.optimizers import adam
+from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.tasks import sinusoid
+from maml_exp.core.tasks.base import Batch
 
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
 TEXT = (DOCS / "derivation.md").read_text(encoding="utf-8")
 SECTIONS = ("rule", "products", "algorithms", "example", "summary")
-MODULES = {
-    info.name: importlib.import_module(f"maml_exp.core.{info.name}")
-    for info in pkgutil.iter_modules(maml_exp.core.__path__)
-}
+FOUND = [importlib.import_module(info.name) for info in pkgutil.walk_packages(maml_exp.core.__path__, "maml_exp.core.")]
+MODULES = {module.__name__.removeprefix("maml_exp.core."): module for module in FOUND}
 NETWORK = Network((1, 2, 1), "relu")
+OUTER_OF = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}  # what the document's names stand for
+mean_square = SquaredError().mean
+
+
+def script(path: Path):
+    """A module of scripts/, which is no package."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+counted = script(ROOT / "scripts" / "profile" / "counted.py")
+
+
+def learner_of(hidden: list[int], activation: str, algorithm: str, alpha: float, steps: int, points: int, pairs: bool):
+    """A learner of curves through so many support and query points, in float64."""
+    model, settings = ModelSettings(hidden, activation), gradient.Settings(outer=OUTER_OF[algorithm])
+    task = sinusoid.Settings(shots=points, query=points)
+    problem = Problem(model, settings, InnerSettings(alpha, steps), task, adam.Settings(), 1, dtype="float64")
+    return Learner(problem, pairs=pairs)
+
+
+def direction(learner: Learner, theta: np.ndarray, batch: Batch) -> np.ndarray:
+    """The meta-gradient (P,)."""
+    return learner.meta_gradient(theta, batch, np.random.default_rng(0), 0.0).vector
 
 
 def section(text: str, name: str) -> str:
@@ -92,26 +126,15 @@ def theta_and_batch(given: tuple[str, ...]) -> tuple[float, np.ndarray, Batch]:
 def gradients(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     """The meta-gradient (7,) of maml and fomaml."""
     alpha, theta, batch = theta_and_batch(given)
-    sizes = {"tasks": 1, "shots": 1, "query": 1, "dtype": np.float64, "pairs": pairs}
-    make = {name: MetaGradient(NETWORK, name, inner_lr=alpha, inner_steps=1, **sizes) for name in ("maml", "fomaml")}
-    return {name: meta_gradient(theta, batch)[0] for name, meta_gradient in make.items()}
+    learners = {name: learner_of([2], "relu", name, alpha, 1, 1, pairs) for name in ("maml", "fomaml")}
+    return {name: direction(learner, theta, batch) for name, learner in learners.items()}
 
 
 @cache
 def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     """Every quantity of the worked example as the core computes it, in float64."""
     alpha, theta, batch = theta_and_batch(given)
-    loop = MetaGradient(
-        NETWORK,
-        "maml",
-        inner_lr=alpha,
-        inner_steps=1,
-        tasks=1,
-        shots=1,
-        query=1,
-        dtype=np.float64,
-        pairs=pairs,
-    ).inner_loop
+    loop = learner_of([2], "relu", "maml", alpha, 1, 1, pairs)._loop(1, (1, 1), alpha, np.dtype(np.float64))
     first, last = loop.layers
     loop.bind(theta)
     found = {}
@@ -172,59 +195,39 @@ TASKS, POINTS, WIDTH = 4, 3, 8
 METHODS = ["forward", "learn", "backward", "start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient"]
 
 
-class Counted(np.ndarray):
-    """An array that counts the flops of matrix products while `method` says where they happen."""
-
-    method: str | None = None
-    flops: dict[tuple[str, str], int]
-
-    def __array_ufunc__(self, ufunc, how, *inputs, out=None, **options):
-        plain = [np.asarray(value) for value in inputs]
-        if out is not None:
-            options["out"] = tuple(np.asarray(array) for array in out)
-        result = getattr(ufunc, how)(*plain, **options)
-        left = plain[0]
-        if ufunc is np.matmul and Counted.method and left.ndim > 1 and left.shape[-2] > 1:  # not a sum for the bias
-            small = left.shape[-2:] == (POINTS, POINTS) or result.shape[-2:] == (POINTS, POINTS)
-            key = (Counted.method, "small" if small else "large")
-            Counted.flops[key] = Counted.flops.get(key, 0) + 2 * result.size * left.shape[-1]
-        return result.view(Counted) if out is None else out[0]
-
-    def __array_function__(self, function, types, args, kwargs):
-        if function is not np.dot:
-            return super().__array_function__(function, types, args, kwargs)
-        out = {name: (array,) for name, array in kwargs.items()}
-        return self.__array_ufunc__(np.matmul, "__call__", *args, **out)
-
-
 @cache
 def products(algorithm: str, pairs: bool, steps: int) -> dict[tuple[str, str], float]:
     """Large and small products of the layer between two hidden ones, by method, in units of one product's flops."""
-    plain_empty, Counted.flops = np.empty, {}
+    flops: Counter[tuple[str, str]] = Counter()
+    under_way: list[str] = []
+
+    def add(left: np.ndarray, right: np.ndarray, result: np.ndarray) -> None:
+        if under_way and left.ndim > 1 and left.shape[-2] > 1:  # not a sum for the bias
+            small = left.shape[-2:] == (POINTS, POINTS) or result.shape[-2:] == (POINTS, POINTS)
+            flops[under_way[-1], "small" if small else "large"] += counted.flops(left, result)
 
     def counting(method: str, function):
         def call(*args, **options):
-            Counted.method = method
+            under_way.append(method)
             try:
                 return function(*args, **options)
             finally:
-                Counted.method = None
+                under_way.pop()
 
         return call
 
-    network, rng = Network((1, WIDTH, WIDTH, 1), "tanh"), np.random.default_rng(0)
-    theta = initial_parameters(network, "uniform_fan_in", rng, np.float64)
+    rng = np.random.default_rng(0)
+    learner = learner_of([WIDTH, WIDTH], "tanh", algorithm, 0.1, steps, POINTS, pairs)
+    theta = learner.init(rng)
     batch = Batch(*rng.standard_normal((4, TASKS, POINTS, 1)))
-    sizes = {"tasks": TASKS, "shots": POINTS, "query": POINTS, "dtype": np.float64, "pairs": pairs}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "empty", lambda *args, **options: plain_empty(*args, **options).view(Counted))
-        meta_gradient = MetaGradient(network, algorithm, inner_lr=0.1, inner_steps=steps, **sizes)
-        layer = meta_gradient.inner_loop.layers[1]
+    with counted.counting(add):
+        direction(learner, theta, batch)  # makes the buffers
+        (loop,) = learner._loops.values()
         for method in METHODS:
-            setattr(layer, method, counting(method, getattr(layer, method)))
-        meta_gradient(theta, batch)
+            setattr(loop.layers[1], method, counting(method, getattr(loop.layers[1], method)))
+        direction(learner, theta, batch)
     unit = {"large": 2 * TASKS * POINTS * WIDTH**2, "small": 2 * TASKS * POINTS**2 * WIDTH}
-    return {key: flops / unit[key[1]] for key, flops in Counted.flops.items()}
+    return {key: made / unit[key[1]] for key, made in flops.items()}
 
 
 def check_products(text: str) -> None:
@@ -287,13 +290,21 @@ def test_example_agrees_with_the_complex_step():
     for algorithm in ("maml", "fomaml"):
         exact = [
             reference.complex_step(
-                lambda point, name=algorithm: reference.meta_loss(NETWORK, name, point, batch, alpha, 1, base=theta),
+                lambda point, outer=OUTER_OF[algorithm]: reference.meta_loss(
+                    NETWORK, outer, point, batch, alpha, 1, base=theta
+                ),
                 theta,
                 unit,
             )
             for unit in np.eye(theta.size)
         ]
         np.testing.assert_allclose(ours[algorithm], exact, rtol=1e-12, atol=1e-12)
+
+
+def test_the_documents_names_are_the_presets_of_the_same_names():
+    assert sorted(OUTER_OF.values()) == sorted(OUTER)
+    for name, outer in OUTER_OF.items():
+        assert yaml.safe_load((ROOT / "conf" / "algorithm" / f"{name}.yaml").read_text())["outer"] == outer
 
 
 def test_counts_named_in_the_text():
@@ -308,10 +319,11 @@ def test_counts_named_in_the_text():
 def resolve(name: str) -> object:
     """What `Class.method`, `module.function` or a bare name means in maml_exp.core."""
     head, *rest = name.split(".")
-    owners = [MODULES[head]] if head in MODULES else [m for m in MODULES.values() if hasattr(m, head)]
+    named = [module for full_name, module in MODULES.items() if full_name.split(".")[-1] == head]
+    assert len(named) <= 1, f"{head} is the name of several modules"
+    owners = named or [module for module in MODULES.values() if hasattr(module, head)]
     assert owners, f"{name} is nowhere in maml_exp.core"
-    path = rest if head in MODULES else [head, *rest]
-    return reduce(getattr, path, owners[0])
+    return reduce(getattr, rest if named else [head, *rest], owners[0])
 
 
 def test_every_equation_names_the_code_that_implements_it():
@@ -322,7 +334,7 @@ def test_every_equation_names_the_code_that_implements_it():
         line = block.strip().splitlines()[0]
         assert line.startswith("*code:* `"), f"an equation without its code, before: {line}"
         for name in re.findall(r"`([^`]+)`", line):
-            assert callable(resolve(name)) or resolve(name) is ALGORITHMS
+            assert callable(resolve(name))
 
 
 def test_every_dotted_name_exists():

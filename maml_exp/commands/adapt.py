@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maml_exp.commands import parser_of
 from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks.base import TaskFamily
 from maml_exp.data.points import read_points
@@ -22,7 +22,7 @@ GRID = 200  # points of a curve where no others are asked for
 
 def run_adapt(arguments: Sequence[str]) -> int:
     """Adapt a run to the points of a CSV file; write predictions, and draw them where inputs are one-dimensional."""
-    parser = argparse.ArgumentParser(prog="maml-exp adapt", description=run_adapt.__doc__)
+    parser = parser_of("adapt", run_adapt)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("points", type=Path, help="CSV with the task's columns, as x,y: the support set")
     parser.add_argument("--at", type=Path, help="CSV with the inputs to predict at (default: an even grid)")

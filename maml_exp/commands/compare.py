@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.commands.plot import FORMATS
 from maml_exp.comparison.comparison import Comparison
 from maml_exp.store.files import write_atomically
@@ -16,7 +17,7 @@ from maml_exp.store.run_folder import create_folder
 
 def run_compare(arguments: Sequence[str]) -> int:
     """Group runs by what differs apart from the seed; write tables and figures."""
-    parser = argparse.ArgumentParser(prog="maml-exp compare", description=run_compare.__doc__)
+    parser = parser_of("compare", run_compare)
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="a run, a sweep, or a folder of them")
     parser.add_argument("--out", type=Path, help="where to write (default: runs/compare/<date>-<time>)")
     parser.add_argument("--where", action="append", default=[], metavar="KEY=VALUE", help="only runs with this setting")

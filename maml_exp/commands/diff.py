@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.comparison.differences import compare_runs, print_section
 from maml_exp.store.run_folder import open_run
 
 
 def run_diff(arguments: Sequence[str]) -> int:
     """Print in what two runs differ. Exit status 0: the results are identical; 3: they are not."""
-    parser = argparse.ArgumentParser(prog="maml-exp diff", description=run_diff.__doc__)
+    parser = parser_of("diff", run_diff)
     parser.add_argument("run_a", type=Path)
     parser.add_argument("run_b", type=Path)
     options = parser.parse_args(arguments)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from maml_exp.config.composing import compose, options
+from maml_exp.commands import parser_of
+from maml_exp.config.composing import compose
 from maml_exp.config.labels import method_label
-from maml_exp.config.overrides import keys_of
+from maml_exp.config.overrides import keys_of, parse_all
+from maml_exp.config.usual import options
 from maml_exp.core.proof.gradcheck import TOLERANCE, checks
 
 TASKS_CHECKED = 3
 
 
-def run_gradcheck(overrides: Sequence[str]) -> int:
-    """Check the default table, each of its axes narrowed to what the overrides choose; 1 if a check fails."""
+def run_gradcheck(arguments: Sequence[str]) -> int:
+    """Check the default table, each of its axes narrowed to what the overrides choose."""
+    parser = parser_of("gradcheck", run_gradcheck)
+    parser.add_argument("overrides", nargs="*", help="settings, as in model.hidden=[40,40] or algorithm=maml")
+    overrides = parser.parse_args(arguments).overrides
+    parse_all(overrides)
     config = compose(overrides)
     keys = keys_of(overrides)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textwrap import fill
 
 from maml_exp.commands import VERBS
-from maml_exp.config.composing import GROUPS, default_settings, options
+from maml_exp.config.usual import GROUPS, options, usual_settings
 
 TEXT = """maml-exp: Model-Agnostic Meta-Learning in raw numpy, one command a run
 
@@ -31,6 +31,6 @@ def help_text() -> str:
     for group, meaning in GROUPS.items():
         shown = fill(", ".join(options(group)), 100, initial_indent=" " * 16, subsequent_indent=" " * 16)
         groups.append(f"  {group:<11} {meaning}\n{shown}")
-    names = " ".join(key for key in default_settings() if key != "schema")
+    names = " ".join(key for key in usual_settings() if key != "schema")
     settings = fill(names, 100, initial_indent="  ", subsequent_indent="  ")
     return TEXT.format(verbs="\n".join(verbs), groups="\n".join(groups), settings=settings).rstrip()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from maml_exp.commands import parser_of
 from maml_exp.config.saved import load_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import Trainer
@@ -19,7 +19,7 @@ FORMATS = ("png", "pdf", "svg")
 
 def run_plot(arguments: Sequence[str]) -> int:
     """Draw the figures of a finished run into its plots/ and print their paths."""
-    parser = argparse.ArgumentParser(prog="maml-exp plot", description=run_plot.__doc__)
+    parser = parser_of("plot", run_plot)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--format", choices=FORMATS, default="png")
     options = parser.parse_args(arguments)

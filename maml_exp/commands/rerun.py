@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from maml_exp.commands import parser_of
 from maml_exp.comparison.differences import Differences, compare_runs, print_section, require_finished
 from maml_exp.config.composing import with_option
-from maml_exp.config.labels import run_label
-from maml_exp.config.overrides import parse
+from maml_exp.config.overrides import parse, parse_all
 from maml_exp.config.plain import put
 from maml_exp.config.saved import complete_config, load_plain_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import execute
+from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import RunFolder, new_folder, new_run_path, open_run
 
 
 def run_rerun(arguments: Sequence[str]) -> int:
     """Run a saved configuration again, with overrides if given, and compare. Exit status 0: identical; 3: not."""
-    parser = argparse.ArgumentParser(prog="maml-exp rerun", description=run_rerun.__doc__)
+    parser = parser_of("rerun", run_rerun)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("overrides", nargs="*", help="settings to change, as in inner.lr=0.02 or model=one_hidden")
     options = parser.parse_args(arguments)
 
     original = open_run(options.run)
+    parse_all(options.overrides)  # names a word that the shell has split
     config = saved_config_with(original, options.overrides)
     if not options.overrides:
         require_finished(original)
-    path = new_folder(new_run_path(run_label(config)), options.overrides)
+    path = new_folder(new_run_path(run_name(config)), options.overrides)
     outcome = execute(config, path)
     if outcome.evaluation is None:
         return outcome.exit_status
-    print(f"{outcome.evaluation.table()}\n\n{outcome.folder}\n")
+    print(f"{outcome.report()}\n")
     found = compare_runs(original, RunFolder(path), shared_steps_only=True)
     if options.overrides:
         print_section("configuration", found.config)
@@ -58,12 +59,27 @@ def saved_config_with(run: RunFolder, overrides: Sequence[str]) -> Config:
     plain = load_plain_config(run.config)
     for override in overrides:
         apply_override(plain, override)
-    return complete_config(plain, run.config)
+    try:
+        return complete_config(plain, run.config)
+    except SettingError as error:
+        if overrides and _is_complete(load_plain_config(run.config), run.config):  # so it is not the file's fault
+            raise SettingError(str(error).removeprefix(f"{run.config}: ")) from error
+        raise
+
+
+def _is_complete(plain: dict[str, Any], path: Path) -> bool:
+    try:
+        complete_config(plain, path)
+    except SettingError:
+        return False
+    return True
 
 
 def apply_override(plain: dict[str, Any], text: str) -> None:
     """Set one key, or choose a whole group's option (model=one_hidden), in a plain configuration."""
     override = parse(text)
+    if override.sweeps:
+        raise SettingError(f"{text} gives several values; rerun makes one run: give one value, as in inner.lr=0.02")
     key, value = override.key, override.value
     if isinstance(plain.get(key), dict):
         with_option(plain, key, str(value))

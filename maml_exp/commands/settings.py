@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 
+from maml_exp.commands import parser_of
 from maml_exp.config.reference import Section, sections
 from maml_exp.core.checks import SettingError
 
@@ -16,7 +16,7 @@ Every setting, made from the code that declares them: `maml-exp settings --markd
 
 def run_settings(arguments: Sequence[str]) -> int:
     """Print every setting, or those of one group."""
-    parser = argparse.ArgumentParser(prog="maml-exp settings", description=run_settings.__doc__)
+    parser = parser_of("settings", run_settings)
     parser.add_argument("group", nargs="?", help="as in inner or task")
     parser.add_argument("--markdown", action="store_true", help="as docs/settings.md has them")
     options = parser.parse_args(arguments)

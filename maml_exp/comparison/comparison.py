@@ -13,16 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from maml_exp.comparison import tables
+from maml_exp.comparison.conditions import choose
 from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
-from maml_exp.config.composing import chosen, default_settings, options
 from maml_exp.config.overrides import as_text as override_text
+from maml_exp.config.usual import changes
 from maml_exp.core.checks import SettingError
 from maml_exp.core.statistics import Estimate
 from maml_exp.run.text_table import as_text
-from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, read_run
-
-# groups of settings that one word chooses, and the setting that says which it was
-CHOSEN_BY = {"algorithm": "algorithm.preset", "optimizer": "optimizer.name", "task": "task.name"}
+from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, no_run, read_run
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class Comparison:
         if not finite:
             return "no group has a finite error"
         best, score = min(finite, key=lambda pair: pair[1].mean)
-        words = changes(best.settings, always=self.keys)
+        words = changes(best.settings, BOOKKEEPING, always=self.keys)
         arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
         return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score)}, {seeds}"
@@ -117,30 +115,6 @@ def _number(cell: str) -> Any:
         return cell
 
 
-def changes(settings: dict[str, Any], always: Sequence[str] = ()) -> dict[str, Any]:
-    """The overrides, by key, that make these settings (dotted) of the defaults, in as few words as there are.
-
-    Settings named in `always` are among them where they are the default, too.
-    """
-    usual, overrides = dict(default_settings()), {}
-    for group, key in CHOSEN_BY.items():
-        option = settings.get(key)
-        if option != usual.get(key) and option in options(group):
-            overrides[group] = option
-            usual = {name: value for name, value in usual.items() if not name.startswith(f"{group}.")}
-            usual |= chosen(group, str(option))
-    for key, value in settings.items():
-        chosen_already = key.split(".")[0] in overrides and value == usual.get(key)
-        if key not in BOOKKEEPING and (value != usual.get(key) or (key in always and not chosen_already)):
-            overrides[_named(key)] = value
-    return overrides
-
-
-def _named(key: str) -> str:
-    """The override that sets a key: algorithm=maml is shorter than algorithm.preset=maml, and does more."""
-    return next((group for group, chosen_by in CHOSEN_BY.items() if chosen_by == key), key)
-
-
 def collect(paths: Sequence[Path], where: Sequence[str] = ()) -> list[RunRecord]:
     """The runs below the paths that have the settings asked for; those that cannot be read are named."""
     runs = []
@@ -149,16 +123,9 @@ def collect(paths: Sequence[Path], where: Sequence[str] = ()) -> list[RunRecord]
             runs.append(read_run(folder))
         except SettingError as error:
             print(f"maml-exp: passed over: {error}", file=sys.stderr)
-    for condition in where:
-        key, separator, value = condition.partition("=")
-        if not separator:
-            raise SettingError(f"--where {condition} is not usable: give KEY=VALUE, as in task.shots=10")
-        runs = [run for run in runs if _same_value(run.settings.get(key), value)]
     if not runs:
-        raise SettingError(f"no run found in {', '.join(map(str, paths))}" + (" with these settings" if where else ""))
-    return runs
-
-
-def _same_value(value: Any, text: str) -> bool:
-    """Whether a setting has the value that a text stands for."""
-    return str(value).replace(" ", "") == text.replace(" ", "") or (value is None and text == "null")
+        raise no_run(paths)
+    chosen = choose(runs, where)
+    if not chosen:
+        raise SettingError(f"no run found in {', '.join(map(str, paths))} with these settings; {len(runs)} have others")
+    return chosen

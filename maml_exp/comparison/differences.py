@@ -76,13 +76,12 @@ def _summary_differences(a: dict[str, Any], b: dict[str, Any]) -> Iterator[str]:
     if a.get("parameters_sha256") != b.get("parameters_sha256"):
         yield "the final parameters differ"
     if a.get("objective") != b.get("objective"):
-        yield f"objective: {_digits(a.get('objective'))} -> {_digits(b.get('objective'))}"
+        yield f"objective: {_both(*(summary.get('objective', '(not there)') for summary in (a, b)))}"
     results_a, results_b = (_errors_by_step(summary) for summary in (a, b))
     both = [key for key in results_a if key in results_b]
     differing = [key for key in both if results_a[key] != results_b[key]]
     for shots, step in [key for key in differing if key[1] in metrics.FINAL_STEPS] or differing[:3]:
-        before, after = results_a[shots, step], results_b[shots, step]
-        yield f"K={shots}, step {step}: {_digits(before)} -> {_digits(after)}"
+        yield f"K={shots}, step {step}: {_both(results_a[shots, step], results_b[shots, step])}"
     if results_a.keys() != results_b.keys():
         yield "they were evaluated with other numbers of support points or gradient steps"
     flat_a, flat_b = flatten(a), flatten(b)
@@ -100,6 +99,17 @@ def _errors_by_step(summary: dict[str, Any]) -> dict[tuple[str, int], Any]:
     return found
 
 
+def _both(a: Any, b: Any) -> str:
+    """Two numbers of summaries; where three digits do not tell them apart, by how much they differ."""
+    shown_a, shown_b = _digits(a), _digits(b)
+    return f"{shown_a} -> {shown_b}{_relative(a, b) if shown_a == shown_b else ''}"
+
+
+def _relative(a: Any, b: Any) -> str:
+    numbers = [value for value in (a, b) if isinstance(value, (int, float))]
+    return f" (relative {abs(a - b) / max(abs(a), 1e-300):.1e})" if len(numbers) == 2 else ""
+
+
 def _digits(value: Any) -> str:
     """A number of a summary in three digits; null stands for one that is not finite."""
     if value is None:
@@ -114,8 +124,7 @@ def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> It
         if tag is None:
             continue
         x, y = row_a.get(tag), row_b.get(tag)
-        size = "" if x is None or y is None else f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})"
-        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"
+        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{_relative(x, y)}"
         return
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -34,17 +33,12 @@ Array = np.ndarray
 MOST_LINES = 16  # groups in a figure; more cannot be told apart
 MOST_SEEDS = 20  # for which each has a line of its own
 MOST_PANELS = 6
-LONGEST_LABEL = 70  # letters
 ERROR = "mean squared error"
 
 
 def drawn(groups: Sequence[Group]) -> list[Group]:
     """The groups that have finished runs, as many as can be told apart."""
     return [group for group in groups if group.runs][:MOST_LINES]
-
-
-def _label(group: Group) -> str:
-    return shorten(group.label, LONGEST_LABEL, placeholder=" ...")
 
 
 def _say_how_many(fig: Any, groups: Sequence[Group], *more: str) -> None:
@@ -59,14 +53,14 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
     """Error against gradient steps, a panel for every number of shots, a line with its band for every group."""
     shown = drawn(groups)
     width = 3.2 * len(shots) + 0.6
-    height = 3.4 + legend_height([*map(_label, shown), "random initialisation"], width)
+    height = 3.4 + legend_height([*(group.label for group in shown), "random initialisation"], width)
     with figure(path, 1, len(shots), (width, height), style, sharey=True) as (fig, axes):
         limits = set_log_limits(axes[0, 0], _representative(shown, shots), baseline(shown))
         beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             for number, group in enumerate(shown):
                 values = [group.estimate(k, step) for step in range(last + 1)]
-                beyond |= _line(axis, range(last + 1), values, number, _label(group), limits)
+                beyond |= _line(axis, range(last + 1), values, number, group.label, limits)
                 _mark_trained(axis, group, k, last, number, limits)
             random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
             axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
@@ -124,7 +118,10 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
     if not every:
         return False
     width = 6.4
-    with figure(path, 1, 1, (width, 3.6 + legend_height([*map(_label, shown)], width)), style) as (fig, axes):
+    with figure(path, 1, 1, (width, 3.6 + legend_height([*(group.label for group in shown)], width)), style) as (
+        fig,
+        axes,
+    ):
         axis = axes[0, 0]
         limits = set_log_limits(axis, [*map(np.median, every), *(errors[-1:] for errors in every)], baseline(shown))
         beyond = False
@@ -151,7 +148,7 @@ def _draw_curves(
     same = [errors for steps, errors in curves if np.array_equal(steps, curves[0][0])]
     if same:
         middle = np.median(same, axis=0)
-        axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=_label(group))
+        axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=group.label)
         beyond = mark_beyond(axis, curves[0][0], middle, limits, shade)
     return beyond
 
@@ -238,7 +235,7 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
         config = load_config(folder.config)
         point = judged_checkpoint(folder, config)
         if point is not None:
-            panels.append((_label(group), config, point.state.vector, record.lr))
+            panels.append((group.label, config, point.state.vector, record.lr))
     panels = panels[:MOST_PANELS]
     if len(panels) < 2:
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.comparison.conditions import as_condition, choose
+from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
 from maml_exp.core.statistics import (
@@ -24,6 +27,7 @@ from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
+PRESET = "algorithm.preset"  # the label of a method's settings
 
 
 @dataclass
@@ -113,15 +117,38 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
     found = list(groups.values())
-    keys = [key for key in found[0].settings if len({str(group.settings.get(key)) for group in found}) > 1]
+    keys = _without_what_presets_say(_differing(found), found)
     for group in found:
-        group.label = ", ".join(_words(key, group.settings) for key in keys if _says_more(key, keys)) or "all runs"
+        shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
+        group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _is_of_a_choice(key: str) -> bool:
+    """Whether only those have this setting that chose what has it, as sgd's momentum."""
+    return key.split(".")[0] in CHOICES
+
+
+def _differing(groups: Sequence[Group]) -> list[str]:
+    """The settings in which groups differ; of those that a choice brings, where groups have them and differ."""
+    names = list(dict.fromkeys(key for group in groups for key in group.settings))
+    absent = [key for key in names if any(key not in group.settings for group in groups)]
+    values = {key: {str(group.settings[key]) for group in groups if key in group.settings} for key in names}
+    return [key for key in names if len(values[key]) > 1 or (key in absent and not _is_of_a_choice(key))]
+
+
+def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
+    """The keys without a method's settings, where its preset alone tells groups apart."""
+    own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
+    settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
+    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
+        return keys
+    return [key for key in keys if key not in own]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
     """Whether a setting belongs in a label: a method's preset stands for what it sets."""
-    return "algorithm.preset" not in keys or not key.startswith("algorithm.") or key == "algorithm.preset"
+    return PRESET not in keys or not key.startswith("algorithm.") or key == PRESET
 
 
 def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, list[Any]]:
@@ -135,12 +162,12 @@ def swept_settings(groups: Sequence[Group], keys: Sequence[str]) -> dict[str, li
 
 def _value(key: str, settings: dict[str, Any]) -> Any:
     """A setting's value, of a method its name."""
-    return _words(key, settings).partition("=")[2] if key == "algorithm.preset" else settings[key]
+    return _words(key, settings).partition("=")[2] if key == PRESET else settings[key]
 
 
 def _words(key: str, settings: dict[str, Any]) -> str:
     """A setting in a label; the method is named as everywhere else, by its preset and what was changed of that."""
-    if key == "algorithm.preset":
+    if key == PRESET:
         own = {k.removeprefix("algorithm."): v for k, v in settings.items() if k.startswith("algorithm.")}
         return f"algorithm={label_of(own)}"
     return f"{key.removesuffix('.name')}={str(settings.get(key)).replace(' ', '')}"
@@ -150,15 +177,34 @@ def require_same_tasks(runs: Sequence[RunRecord]) -> None:
     """Refuse runs that were judged on different tasks: their errors must not be averaged or compared."""
     if not runs:
         raise SettingError("there is no run to compare")
-    for key in dict.fromkeys(key for run in runs for key in run.judged_on):
-        values = Counter(str(run.judged_on.get(key)) for run in runs)
-        if len(values) > 1:
-            shown = ", ".join(f"{value} ({count} runs)" for value, count in values.most_common(4))
-            choice = f"{key}={values.most_common(1)[0][0].replace(' ', '')}"
-            raise SettingError(
-                f"these runs were judged on different tasks and cannot be compared: {key} is {shown}\n"
-                f"choose runs that share it, as with --where '{choice}'"
-            )
+    keys = dict.fromkeys(key for run in runs for key in run.judged_on)
+    values = {key: Counter(str(run.judged_on.get(key)) for run in runs) for key in keys}
+    lines = []
+    for key in [key for key in keys if len(values[key]) > 1]:
+        shown = ", ".join(f"{value} ({count} runs)" for value, count in values[key].most_common(4))
+        lines.append(f"{key} is {shown}")
+    if lines:
+        differing = "\n  ".join(lines) if len(lines) > 1 else lines[0]
+        separator = "\n  " if len(lines) > 1 else " "
+        raise SettingError(
+            "these runs were judged on different tasks and cannot be compared:"
+            f"{separator}{differing}\n{_way_out(runs, [key for key in keys if len(values[key]) > 1])}"
+        )
+
+
+def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
+    """Conditions that leave the largest number of runs that were judged on the same tasks."""
+    alike: dict[str, list[RunRecord]] = {}
+    for run in runs:
+        alike.setdefault(str([run.judged_on.get(key) for key in keys]), []).append(run)
+    for group in sorted(alike.values(), key=len, reverse=True):
+        settings = group[0].settings
+        conditions = [as_condition(key, settings[key]) for key in keys if key in settings]
+        left = choose(runs, conditions)
+        if left and all(run.judged_on == left[0].judged_on for run in left):
+            words = " ".join(f"--where {shlex.quote(text)}" for text in conditions)
+            return f"choose runs that share them ({len(left)} do): {words}"
+    return "compare runs of one version of the program and of one family of tasks"
 
 
 def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -18,21 +22,13 @@ from omegaconf.errors import OmegaConfBaseException
 from maml_exp.config import schema
 from maml_exp.config.choices import CHOICES, REGISTERED_IN, run_registering_code
 from maml_exp.config.messages import explain as explain_omegaconf
-from maml_exp.config.overrides import keys_of
+from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
+from maml_exp.config.usual import CHOSEN_BY, GLOBAL, GROUPS, conf_dir, options, usual_settings
 from maml_exp.core.checks import SettingError
 
-GROUPS = {
-    "model": "the network: hidden layers, activation, initialisation",
-    "algorithm": "what is learned, and how: the method",
-    "inner": "inner loop: learning rate and number of gradient steps",
-    "task": "the family of tasks: shots, ranges",
-    "optimizer": "the outer loop's optimizer",
-    "training": "iterations, meta-batch, how often to log, evaluate, save",
-    "evaluation": "fixed tasks, shots and steps the result is judged on",
-    "experiment": "whole experiments, added with a plus: +experiment=smoke",
-}
+SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
 LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # name's start: the extra that installs it
 
 
@@ -51,32 +47,46 @@ def teach_hydra() -> None:
                 store.store(name, settings, group=group)
 
 
-def conf_dir() -> Path:
-    """The configuration files: beside the package in a checkout, inside it in a wheel."""
-    package = Path(schema.__file__).resolve().parent.parent
-    candidates = (package / "conf", package.parent / "conf")
-    return next(path for path in candidates if (path / "config.yaml").is_file())
-
-
-def options(group: str) -> list[str]:
-    """The options of a group, as model; none where there is no such group."""
-    files = {path.stem for path in (conf_dir() / group).glob("*.yaml")}
-    registry = CHOICES[group].registry if group in CHOICES else None
-    added = set() if registry is None else {*registry.names()} - {*registry.own_names()}
-    return sorted(files | added)
-
-
 def compose_typed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, its nodes typed."""
     teach_hydra()
+    if GlobalHydra.instance().is_initialized():  # within a job of Hydra's, which has our files already
+        return hydra.compose("config", list(overrides))
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 
 
 def compose(overrides: Sequence[str]) -> Config:
     """The configuration for these overrides; raises `SettingError`."""
+    check_typed(overrides)
     with friendly_errors(overrides):
         return schema.from_omegaconf(compose_typed(overrides))
+
+
+def check_typed(texts: Sequence[str], can_sweep: bool = False) -> None:
+    """Refuse what Hydra would understand otherwise than it was meant; raises `SettingError`."""
+    overrides = parse_all(texts)
+    keys = {override.key for override in overrides}
+    can_sweep = can_sweep or not keys.isdisjoint(SWEEPING_KEYS)
+    for override in overrides:
+        text, key = override.text, override.key
+        if override.sweeps and not can_sweep:
+            raise SettingError(f"{text} gives several values; for a sweep put -m in front: {_as_sweep(text)}")
+        if key == "experiment" and text.startswith("experiment"):
+            raise SettingError(f"experiments are added with a plus: +{text}")
+        if override.sweeps or override.parsed.is_delete():
+            continue
+        value = override.parsed.value()
+        if key in GROUPS and key != "experiment" and isinstance(value, list):
+            sweep = _as_sweep(f"{key}={','.join(map(str, value))}")
+            raise SettingError(f"{text} is not usable: {key} is one option; for a sweep: {sweep}")
+        group = next((group for group, by in CHOSEN_BY.items() if by == key and key.endswith(".name")), None)
+        if group and group not in keys and value in options(group) and value != usual_settings()[key]:
+            raise SettingError(f"{text} is not usable: choose it with {group}={value}, which brings its settings along")
+
+
+def _as_sweep(text: str) -> str:
+    return f"maml-exp -m {shlex.quote(text)}"
 
 
 @cache
@@ -131,8 +141,12 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
+    if complaint := _of_own_experiment(overrides):
+        return complaint
     if cause is not None:
         return explain_omegaconf(cause, _with_same_choices(overrides))
+    if "--multirun" in str(error):  # an experiment might have been one of several runs, but is not
+        check_typed([text for text in overrides if "=" in text and keys_of([text]) - SWEEPING_KEYS])
     group = unknown_option(error, overrides)
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and "hydra.cc" not in line]
     message = " ".join(lines)[:300] or type(error).__name__
@@ -151,6 +165,30 @@ def _with_same_choices(overrides: Sequence[str]) -> DictConfig | None:
     return None
 
 
+def _own_folders(arguments: Sequence[str]) -> list[Path]:
+    """The user's folders of configurations among the arguments: --config-dir DIR."""
+    following = [value for flag, value in pairwise(arguments) if flag in ("--config-dir", "-cd")]
+    joined = [text.partition("=")[2] for text in arguments if text.startswith("--config-dir=")]
+    return [Path(folder) for folder in (*following, *joined)]
+
+
+def _of_own_experiment(arguments: Sequence[str]) -> str | None:
+    """What is wrong with a file of the user's in experiment/, if it is one of two common mistakes."""
+    for text in arguments:
+        key, _, name = text.lstrip("+").partition("=")
+        for path in [folder / "experiment" / f"{name}.yaml" for folder in _own_folders(arguments)]:
+            if key != "experiment" or not path.is_file():
+                continue
+            content = path.read_text(encoding="utf-8", errors="replace")
+            if GLOBAL not in content:
+                return f"{path} needs the line '{GLOBAL}' at its top; without it all that it sets is experiment.*"
+            for group in GROUPS:
+                if found := re.search(rf"^{group}: *([\w.-]+) *(#.*)?$", content, re.MULTILINE):
+                    choice = f"override /{group}: {found[1]}"
+                    return f"{path}: '{group}: {found[1]}' chooses no option; write  defaults: [{choice}]"
+    return None
+
+
 def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None:
     """What to say where a group was given an option that it does not have; None if that is not the trouble."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
@@ -161,6 +199,8 @@ def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None
     for override in overrides:
         group, separator, option = override.lstrip("+").partition("=")
         known = options(group) if group.isidentifier() else []
+        if any((folder / group / f"{option}.yaml").is_file() for folder in _own_folders(overrides)):
+            continue
         if separator and known and option not in known:
             return f"{override} is not usable: {group} must be one of {', '.join(known)}"
     return None

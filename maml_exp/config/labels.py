@@ -9,10 +9,9 @@ from typing import Any
 import yaml
 
 from maml_exp.config.choices import settings_class
-from maml_exp.config.composing import conf_dir
 from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
-from maml_exp.config.schema import Config
+from maml_exp.config.usual import conf_dir
 
 LABELS = ("learner", "preset")  # settings that name and do nothing
 
@@ -51,8 +50,3 @@ def _usual(learner: str, preset: str | None) -> dict[str, Any] | None:
     written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     part = written.get("algorithm", written)  # a preset that reaches into other groups has its own one inside
     return usual | flatten({key: value for key, value in part.items() if key != "defaults"})
-
-
-def run_label(config: Config) -> str:
-    """The name in a run's folder."""
-    return config.name or method_label(config.algorithm)

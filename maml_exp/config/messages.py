@@ -17,7 +17,9 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.plain import as_plain, flatten
+from maml_exp.core.checks import SettingError
 
 # what a value must be, by the annotation of its field as it stands in the source
 EXPECTED = {
@@ -31,6 +33,7 @@ EXPECTED = {
     "list[int]": "a list of integers, as in [40,40]",
     "list[float]": "a list of two numbers, as in [0.1,5]",
 }
+FORMER = {"algorithm.name": "choose a method with algorithm=fomaml, or change what it does, as with algorithm.outer"}
 NOT_ABOUT_TYPES = (InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue)
 
 
@@ -39,12 +42,35 @@ def explain(error: OmegaConfBaseException, config: DictConfig | None = None) -> 
     key = re.sub(r"\[\d+\]$", "", getattr(error, "full_key", None) or "")
     reason = str(getattr(error, "msg", None) or error).splitlines()[0]
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
-        return f"{key} is not a setting{suggestion(key, known_names(config))}"
+        return of_other_choices(key, config) or f"{key} is not a setting{suggestion(key, known_names(config))}"
     expected = None if isinstance(error, NOT_ABOUT_TYPES) else _expected(config, key)
     if expected:
         value = "" if getattr(error, "value", None) is None else f"={error.value!r}"
         return f"{key}{value[:80]} is not usable: it must be {expected}"
     return f"{key or 'the configuration'}: {reason[:200]}"
+
+
+def of_other_choices(key: str, config: DictConfig | None) -> str | None:
+    """What to say of a setting that other choices of its group have, as momentum, sgd's; None if none has it."""
+    group, _, name = key.partition(".")
+    chosen = OmegaConf.select(config, group) if config is not None and group in CHOICES else None
+    if not isinstance(chosen, DictConfig):
+        return None
+    choice = CHOICES[group]
+    current, owners = chosen.get(choice.key), [o for o in choice.registry.names() if name in _field_names(group, o)]
+    if not owners or current in owners:
+        return None
+    # by its name alone a choice is laid over the settings of the one before; an option brings its own
+    options = " or ".join(f"{group}={option}" for option in [*owners[:3], current])
+    instead = options if choice.key == "name" else f"{group}=... with a preset of {' or '.join(owners[:3])}"
+    return f"{key} is a setting of {', '.join(owners[:3])}, not of {current}; choose it with {instead}"
+
+
+def _field_names(group: str, choice: str) -> set[str]:
+    try:
+        return {field.name for field in dataclasses.fields(settings_class(group, choice))}
+    except (SettingError, TypeError):  # somebody's own that is not complete
+        return set()
 
 
 def _expected(config: DictConfig | None, key: str) -> str | None:
@@ -78,6 +104,12 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 def suggestion(key: str, known: list[str]) -> str:
     """'; did you mean ...?' with the closest setting, or where to look them up."""
-    same_name = next((name for name in known if name.split(".")[-1] == key.split(".")[-1]), None)
-    found = closest(key, known) or same_name  # the right name in the wrong group, perhaps
+    if key in FORMER:
+        return f"; {FORMER[key]}"
+    groups = {name.partition(".")[0] for name in known if "." in name}
+    if "." not in key and (group := closest(key, groups)):
+        return f"; did you mean {group}=...?"
+    by_end = {name.split(".")[-1]: name for name in reversed(known)}
+    end = closest(key.split(".")[-1], by_end)  # the right name in the wrong group, perhaps
+    found = closest(key, known) or (by_end[end] if end else None)
     return f"; did you mean {found}?" if found else "; `maml-exp settings` shows all of them"

@@ -6,7 +6,6 @@ alone, before anything is checked: what a file holds beside it is refused afterw
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +16,13 @@ def name_learner_and_preset(plain: Plain) -> None:
     """1 -> 2: algorithm.name was the method; now learner names the code, preset is a label, outer the gradient."""
     algorithm = plain.get("algorithm")
     outer_of = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
-    if isinstance(algorithm, dict) and algorithm.get("name") in outer_of:
-        name = algorithm.pop("name")
+    if not isinstance(algorithm, dict) or "name" not in algorithm:
+        return
+    name = algorithm.pop("name")
+    if isinstance(name, str) and name in outer_of:
         plain["algorithm"] = {"learner": "gradient", "preset": name, "outer": outer_of[name], **algorithm}
+    else:  # none of that version's: for the checks to refuse by its name
+        plain["algorithm"] = {"learner": name, **algorithm}
 
 
 def drop_other_optimizers_keys(plain: Plain) -> None:
@@ -56,9 +59,18 @@ OLD_DEFAULTS: dict[int, tuple[str, ...]] = {
 }
 
 
+def _copied(value: Any) -> Any:
+    """A copy of dictionaries and lists: in a comparison of thousands of runs copy.deepcopy is a tenth of the time."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_copied(inner) for inner in value]
+    return value
+
+
 def migrated(plain: Plain) -> Plain:
     """A copy in today's schema; one of a version that is not known stays as it is, for the checks to refuse."""
-    plain = copy.deepcopy(plain)
+    plain = _copied(plain)
     version: Any = plain.get("schema", 1)
     while type(version) is int and version in MIGRATIONS:
         for migrate in MIGRATIONS[version]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
-
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override as HydraOverride
-from hydra.errors import HydraException
+from dataclasses import replace
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maml_exp.core.checks import SettingError
 
+if TYPE_CHECKING:  # slow to import, and a value's text needs none of it
+    from hydra.core.override_parser.types import Override as HydraOverride
+
+LARGEST_SWEEP = 100_000  # jobs; a slip of the pen makes more
 EXAMPLE = "a setting such as inner.lr=0.02"
+WORD = r"[^\W\d][\w.-]*"  # a text that needs no quotes
+NO_WORDS = ("true", "false", "null", "inf", "nan")
 
 
 class Override(NamedTuple):
@@ -41,18 +47,67 @@ class Override(NamedTuple):
 
 def parse(text: str) -> Override:
     """One override; raises `SettingError`."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
     try:
         parsed = OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise SettingError(f"{text} is not {EXAMPLE}") from error
+    except (HydraException, RecursionError) as error:  # the latter from nesting that only a stranger's plan has
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}{_quotes_needed(text)}") from error
     if not parsed.key_or_group:
-        raise SettingError(f"{text} is not {EXAMPLE}")
+        raise SettingError(f"{_cut(text)} is not {EXAMPLE}")
     return Override(text, parsed.key_or_group, parsed)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _quotes_needed(text: str) -> str:
+    """What to say where a value can be read if it stands in the grammar's own quotes, as letters beyond ASCII must."""
+    key, separator, value = text.partition("=")
+    quoted = f"{key}={in_quotes(value)}"
+    if not separator or value[:1] in ("'", '"', "[", "{") or not _is_readable(quoted):
+        return ""
+    return f"; quote the value, for the shell and for us: {_for_the_shell(quoted)}"
+
+
+def _for_the_shell(text: str) -> str:
+    """A text in quotes of the shell, double ones where single ones are in it and nothing else is special."""
+    return f'"{text}"' if "'" in text and not set(text) & set('"$`\\!') else shlex.quote(text)
+
+
+def _is_readable(text: str) -> bool:
+    try:
+        parse(text)
+    except (SettingError, RecursionError):
+        return False
+    return True
 
 
 def parse_all(texts: Iterable[str]) -> list[Override]:
     """Several overrides; raises `SettingError`."""
-    return [parse(text) for text in texts]
+    words = list(texts)
+    found = []
+    for number, word in enumerate(words):
+        try:
+            found.append(parse(word))
+        except SettingError as error:
+            raise SettingError(_split_by_the_shell(words, number) or str(error)) from error
+    return found
+
+
+def _split_by_the_shell(words: Sequence[str], number: int) -> str | None:
+    """What to say where a word is a part of a value with a space in it, as [1, 3]; None if that is not the trouble."""
+    for first in (number, number - 1):
+        if first < 0 or "=" not in words[first]:
+            continue
+        rest = list(takewhile(lambda word: "=" not in word, words[first + 1 :]))
+        for count in range(1, len(rest) + 1):
+            text = " ".join([words[first], *rest[:count]])
+            if _is_readable(text):
+                return f"the shell splits at spaces: quote it, as in {shlex.quote(text)}"
+    return None
 
 
 def keys_of(texts: Iterable[str]) -> set[str]:
@@ -72,18 +127,44 @@ def gives(texts: Iterable[str], key: str) -> bool:
 
 
 def split_sweep(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of every job of a sweep; empty where another sweeper than Hydra's basic one decides."""
+    """The overrides of every job of Hydra's basic sweeper; raises `SettingError` where that makes no job of them."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
 
+    parsed = [override.parsed for override in overrides]
+    jobs = 1
+    if GlobalHydra.instance().is_initialized():  # glob(*) asks it for a group's options
+        loader = GlobalHydra.instance().config_loader()
+        parsed = [replace(one, config_loader=loader) for one in parsed]
+    for override, one in zip(overrides, parsed, strict=True):
+        if override.sweeps:
+            jobs *= _number_of_values(override.text, one)
+    if jobs > LARGEST_SWEEP:
+        raise SettingError(f"this sweep has more than {LARGEST_SWEEP} jobs, which is not usable: give fewer values")
+    return [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
+
+
+def _number_of_values(text: str, parsed: HydraOverride) -> int:
+    """How many values a sweep stands for, or one more than a sweep may have jobs."""
+    from hydra.errors import HydraException
+
+    if not parsed.is_discrete_sweep():
+        raise SettingError(
+            f"{text} is not usable: a sweep takes values, as in seed=1,2 or seed=range(0,4); "
+            "for a search between bounds add hydra/sweeper=optuna"
+        )
     try:
-        return [list(job) for job in BasicSweeper.split_arguments([o.parsed for o in overrides], None)[0]]
-    except HydraException:  # intervals
-        return []
+        number = sum(1 for _ in islice(parsed.sweep_string_iterator(), LARGEST_SWEEP + 1))
+    except (HydraException, ValueError) as error:  # a range with a step of 0
+        raise SettingError(f"{text} is not usable: {error}") from error
+    if number == 0:
+        raise SettingError(f"{text} is not usable: it stands for no value, so there is nothing to run")
+    return number
 
 
 def in_quotes(text: str) -> str:
-    """A text in the quotes of the grammar."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    """A text in the quotes of the grammar, in which backslashes are themselves but before a quote."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def as_text(value: Any) -> str:
@@ -94,4 +175,6 @@ def as_text(value: Any) -> str:
         return "[" + ",".join(map(as_text, value)) + "]"
     if isinstance(value, dict):
         return "{" + ",".join(f"{key}:{as_text(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, str):
+        return value if re.fullmatch(WORD, value) and value.lower() not in NO_WORDS else in_quotes(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 def as_plain(node: DictConfig, *, resolve: bool = False, complete: bool = False) -> dict[str, Any]:
     """A composed configuration as nested dictionaries: interpolations as written, or resolved; missing values refused
     if it must be `complete`. Raises OmegaConf's errors."""
+    from omegaconf import OmegaConf  # slow to import, and plain data needs none of it
+
     return cast(dict[str, Any], OmegaConf.to_container(node, resolve=resolve, throw_on_missing=complete))
 
 

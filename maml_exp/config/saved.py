@@ -6,11 +6,13 @@ is written. What an older version saved is brought up to today's schema first.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from maml_exp.config.messages import of_other_choices
 from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
@@ -19,6 +21,8 @@ from maml_exp.core.checks import SettingError
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
+NO_KEY = object()
+TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str"))
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
 
 
@@ -34,8 +38,7 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_CONFIG:
             raise SettingError(f"{path} is larger than {LARGEST_CONFIG} bytes: not a configuration of ours")
         text = path.read_text(encoding="utf-8")
-        _check_shape(text)
-        plain = yaml.load(text, Loader=LOADER)
+        plain = _load(text)
     except SettingError:
         raise
     except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
@@ -56,24 +59,86 @@ def _refuse_strange_values(plain: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {key} is refused; a configuration of ours never names code")
 
 
-def _check_shape(text: str) -> None:
-    """Refuse what could exhaust the loader: deep nesting (it recurses), and aliases (small files grow without end)."""
-    depth = 0
+def _load(text: str) -> Any:
+    """What a YAML document says. One pass over its events: comparing reads thousands of these files.
+
+    Refused is what could exhaust a loader: deep nesting (it recurses), and aliases (small files grow without end).
+    What is odd, as tags and merged keys, is left to the safe loader.
+    """
     try:
+        found = _Document()
         for event in yaml.parse(text, Loader=LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                raise ValueError(TOO_DEEP)
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError("it uses YAML aliases, which a configuration of ours never does")
+            found.take(event)
+        return yaml.load(text, Loader=LOADER) if found.is_odd else found.content
     except yaml.YAMLError as error:
         deep = "maximum nesting depth" in str(error)  # newer libyaml's own limit
         raise ValueError(TOO_DEEP if deep else str(error)) from error
 
 
+class _Document:
+    """A document's dictionaries, lists and values, built as its events come."""
+
+    def __init__(self) -> None:
+        self.content: Any = None
+        self.is_odd = False  # holds what the safe loader must see to
+        self._documents = 0
+        self._open: list[Any] = []  # dictionaries and lists that have not ended, the outer ones first
+        self._keys: list[Any] = []  # for each, the key whose value comes next; a list has none
+
+    def take(self, event: yaml.Event) -> None:
+        """Build what an event says; raises ValueError."""
+        if isinstance(event, yaml.ScalarEvent):
+            self._add(self._value(event))
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self.is_odd |= event.tag is not None
+            self._begin({} if isinstance(event, yaml.MappingStartEvent) else [])
+        elif isinstance(event, yaml.CollectionEndEvent):
+            self._open.pop()
+            self._keys.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            raise ValueError("it uses YAML aliases, which a configuration of ours never does")
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            self.is_odd |= self._documents > 1
+
+    def _value(self, event: yaml.ScalarEvent) -> Any:
+        if event.implicit[1] and event.tag is None:  # in quotes
+            return event.value
+        tag, value = _plain_value(event.value) if len(event.value) < 100 else _plain_value.__wrapped__(event.value)
+        self.is_odd |= event.tag is not None or tag not in TAGS
+        return value
+
+    def _begin(self, container: Any) -> None:
+        if len(self._open) == DEEPEST:
+            raise ValueError(TOO_DEEP)
+        self._add(container)
+        self._open.append(container)
+        self._keys.append(NO_KEY)
+
+    def _add(self, value: Any) -> None:
+        if not self._open:
+            self.content = value
+        elif isinstance(self._open[-1], list):
+            self._open[-1].append(value)
+        elif self._keys[-1] is NO_KEY:
+            self._keys[-1] = value
+        else:
+            self._open[-1][self._keys[-1]] = value
+            self._keys[-1] = NO_KEY
+
+
+@lru_cache(maxsize=10_000)
+def _plain_value(text: str) -> tuple[str, Any]:
+    """The tag and value of a text without quotes. Configurations hold the same few over and over."""
+    loader = yaml.SafeLoader("")
+    tag = loader.resolve(yaml.ScalarNode, text, (True, False))
+    return tag, loader.construct_object(yaml.ScalarNode(tag, text)) if tag in TAGS else None
+
+
 def check_complete(plain: dict[str, Any], path: Path) -> None:
     """Require every setting of today's schema; raises `SettingError` naming a missing one and what to do."""
-    needed = setting_names(as_plain(typed(plain)))
+    schema = typed(plain)
+    needed = setting_names(as_plain(schema))
     present = flatten(plain)
     for name in needed:
         groups = name.split(".")[:-1]
@@ -83,6 +148,9 @@ def check_complete(plain: dict[str, Any], path: Path) -> None:
             raise SettingError(f"{path}: {outer}={value!r} is not usable: it must hold settings, as {name}")
         is_there = name in present or any(key.startswith(f"{name}.") for key in present)
         if not is_there:
+            foreign = (of_other_choices(key, schema) for key in present)  # of the choice whose place this one took
+            if complaint := next(filter(None, foreign), None):
+                raise SettingError(f"{path}: {complaint}")
             raise SettingError(f"{path} has no {name}, which this version needs; give it: {name}=VALUE")
 
 

@@ -153,6 +153,7 @@ class Config(checks.Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
+        checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
 
     @property
     def problem(self) -> Problem:
@@ -201,7 +202,9 @@ def typed(plain: Any) -> DictConfig:
             raise SettingError(
                 f"{group}={str(part)[:60]!r} is not usable: it must hold settings, as {group}.{choice.key}"
             )
-        found[group] = _structured(settings_class(group, part.get(choice.key)))
+        name = part.get(choice.key)
+        found[group] = _structured(settings_class(group, name))
+        found[group][choice.key] = name
     return found
 
 

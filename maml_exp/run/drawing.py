@@ -33,7 +33,7 @@ STYLE: dict[Any, Any] = {
     "grid.alpha": 0.25,
 }
 FAR_ABOVE = 10.0  # times the baseline, the view ends
-INCHES_A_LETTER, INCHES_A_LINE, INCHES_A_HANDLE = 0.068, 0.19, 0.55  # of a legend, at 9 points
+INCHES_A_LETTER, INCHES_A_LINE, INCHES_A_HANDLE = 0.077, 0.19, 0.6  # of a legend, at 9 points
 
 
 class Margins(NamedTuple):
@@ -123,10 +123,16 @@ def marker(number: int) -> str:
 
 def legend_columns(labels: Sequence[str], width: float) -> int:
     """How many columns of these labels fit into `width` inches."""
-    longest = max((len(label) for label in labels), default=1)
+    longest = max((len(label) for label in fitting(labels, width)), default=1)
     most = max(1, min(len(labels), int(width / (INCHES_A_HANDLE + INCHES_A_LETTER * longest))))
     lines = -(-len(labels) // most)
     return max(1, -(-len(labels) // lines))  # as even as they can be
+
+
+def fitting(labels: Sequence[str], width: float) -> list[str]:
+    """Labels, cut where they are longer than `width` inches."""
+    most = int((width - INCHES_A_HANDLE) / INCHES_A_LETTER)
+    return [label if len(label) <= most else label[: most - 4] + " ..." for label in labels]
 
 
 def legend_height(labels: Sequence[str], width: float) -> float:
@@ -141,7 +147,7 @@ def legend_below(fig: Any, handles: Sequence[Any], labels: Sequence[str]) -> Non
     """A legend below the axes, in as many columns as fit into the figure."""
     width = fig.get_size_inches()[0]
     inside = {"loc": "outside lower center"} if fig.get_layout_engine() is not None else {"loc": "lower center"}
-    fig.legend(handles, labels, ncols=legend_columns(labels, width), **inside)
+    fig.legend(handles, fitting(labels, width), ncols=legend_columns(labels, width), **inside)
 
 
 def set_log_limits(

@@ -14,9 +14,11 @@ from typing import Any
 from maml_exp.config.overrides import keys_of
 from maml_exp.config.plain import flatten
 from maml_exp.config.schema import Config
+from maml_exp.config.usual import CHOSEN_BY, changes
 from maml_exp.run.tensorboard import Board
 from maml_exp.store.files import naming, read_json, write_atomically
 from maml_exp.store.metrics_file import CLOCK_TAGS, Row, as_line, cells, columns, final_tags
+from maml_exp.store.records import BOOKKEEPING
 from maml_exp.store.run_folder import PLAN_FILE, RunFolder
 
 log = logging.getLogger("maml_exp")
@@ -31,7 +33,9 @@ class MetricsLog:
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
         settings = config.to_dict()
-        self.board.session_start(hparams(settings), final_tags(settings["evaluation"]), _swept_keys(folder))
+        self.board.session_start(
+            hparams(settings), final_tags(settings["evaluation"]), _first_columns(folder, settings)
+        )
         lines = [as_line(self._names), *(as_line(cells(row, self._names)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
@@ -68,6 +72,12 @@ def hparams(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings, dotted, as the HParams tab takes them: numbers, booleans and texts."""
     plain = (bool, int, float, str)
     return {name: value if isinstance(value, plain) else str(value) for name, value in flatten(settings).items()}
+
+
+def _first_columns(folder: RunFolder, settings: dict[str, Any]) -> set[str]:
+    """The settings that stand first in the HParams tab: swept ones, of a run alone those that are not the default."""
+    differing = changes(flatten(settings), BOOKKEEPING - {"seed"})
+    return {CHOSEN_BY.get(key, key) for key in _swept_keys(folder) or differing}
 
 
 def _swept_keys(folder: RunFolder) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,12 +17,31 @@ log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
 
 
+def is_quiet() -> bool:
+    """Whether the terminal is to show results, warnings and errors alone: `maml-exp -q`, in worker processes, too."""
+    return bool(os.environ.get("MAML_EXP_QUIET"))
+
+
+def say(text: str) -> None:
+    """Print a line or more; if whoever read it has gone, as `head` does, or the terminal, the work goes on."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal of few characters
+        print(text.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
+    except (OSError, ValueError):
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or what is buffered complains when Python ends
+        sys.stdout = nowhere
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""
     file, terminal = _File(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
+    terminal.setLevel(logging.WARNING if is_quiet() else logging.INFO)
     log.setLevel(logging.INFO)
     log.propagate = False
     for handler in (file, terminal):
@@ -56,7 +76,7 @@ class Progress:
         self._stack, self._total, self._step = contextlib.ExitStack(), total, start
         self._last_line, self._first = time.monotonic(), True
         self._bar = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not is_quiet():
             self._bar = tqdm(total=total, initial=start, desc=name, unit="it", leave=False, dynamic_ncols=True)
             self._stack.enter_context(logging_redirect_tqdm([log]))
 

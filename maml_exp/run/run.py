@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +18,7 @@ from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
-from maml_exp.run.progress import Progress, log, logging_to
+from maml_exp.run.progress import Progress, is_quiet, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.run.validation import Validation
 from maml_exp.store import checkpoints, files, provenance
@@ -40,6 +42,29 @@ class Outcome:
     message: str = ""
     exit_status: int = 1
     evaluation: FinalEvaluation | None = None  # of a finished run
+
+    def report(self) -> str:
+        """What a finished run says at its end: its table, what to do next, and last its folder; the table if quiet."""
+        assert self.evaluation is not None
+        table = self.evaluation.table()
+        return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
+
+
+def next_steps(folder: Path, config: Config) -> str:
+    """The picture of a finished run, and commands to copy."""
+    shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
+    run = shlex.quote(str(shown))
+    pictures = [
+        path for path in (shown / "plots" / "finetune.png", *sorted(shown.glob("plots/*.png"))) if path.is_file()
+    ]
+    root = next((path for path in shown.parents if path.name == "runs"), shown)
+    lines = [("picture", str(pictures[0]))] if pictures else []
+    lines += [
+        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}"),
+        ("your points", f"maml-exp adapt {run} POINTS.csv"),
+        ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
+    ]
+    return "\n".join(f"{what:<12} {command}" for what, command in lines)
 
 
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:

@@ -16,6 +16,7 @@ SPEED_TAG = "time/iterations_per_second"
 CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rerun repeats
 OBJECTIVE_TAG = "final/objective"
 ROBUST = ("median", "iqm")  # what a few tasks that diverge do not move, at the objective's shots and steps
+EVALUATION_GROUP, OLD_GROUP = "test_K", "evaluation_K"  # of the small evaluations; the latter until version 0.1.0
 FINAL_STEPS = (0, 1, 5, 10)  # gradient steps whose errors are a run's final metrics
 
 
@@ -25,8 +26,17 @@ def extra_tag(name: str) -> str:
 
 
 def evaluation_tag(shots: int, statistic: str, step: int) -> str:
-    """Tag of a small evaluation's statistic: a group per number of support points."""
-    return f"evaluation_K{shots}/{statistic}_step_{step:02d}"
+    """Tag of a small evaluation's statistic on test tasks: a group per number of support points.
+
+    TensorBoard orders groups by name: these charts, dozens, stand below meta/.
+    """
+    return f"{EVALUATION_GROUP}{shots}/{statistic}_step_{step:02d}"
+
+
+def column_names(line: str) -> list[str]:
+    """The columns that the first line of a metrics.csv names, by the names of today."""
+    names = line.rstrip("\n").split(",")
+    return [EVALUATION_GROUP + name.removeprefix(OLD_GROUP) if name.startswith(OLD_GROUP) else name for name in names]
 
 
 def final_tag(shots: int, step: int) -> str:
@@ -85,14 +95,15 @@ def read_rows(path: Path, last_step: int | None = None) -> list[Row]:
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
-    rows = [_row(names, line) for names in whole[:1] for line in whole[1:]]
+    names = column_names(whole[0]) if whole else []
+    rows = [_row(names, line) for line in whole[1:]]
     return [row for row in rows if row and (last_step is None or row["step"] <= last_step)]
 
 
-def _row(names: str, line: str) -> Row | None:
+def _row(names: Sequence[str], line: str) -> Row | None:
     """One line's numbers by column, or None for a line that is not a row."""
     try:
-        cells = zip(names.strip().split(","), line.strip("\n").split(","), strict=True)
+        cells = zip(names, line.strip("\n").split(","), strict=True)
         row = {name: float(cell) for name, cell in cells if cell}
         return {**row, "step": int(row["step"])}
     except (ValueError, KeyError, OverflowError):

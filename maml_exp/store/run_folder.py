@@ -12,14 +12,10 @@ from typing import Any
 
 from maml_exp.core.checks import SettingError
 from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
-from maml_exp.store.names import safe_name
-
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked there
-    fcntl = None  # type: ignore[assignment]
+from maml_exp.store.system import try_to_lock
 
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
+LOCK_FILE = ".lock"
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
 
 
@@ -52,7 +48,7 @@ class RunFolder:
     def written(self) -> list[Path]:
         """Everything below the folder that a run opens or makes."""
         files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
-        return [*files, self.path / ".lock", self.path / ".hydra", self.config, self.checkpoints, self.plots]
+        return [*files, self.path / LOCK_FILE, self.path / ".hydra", self.config, self.checkpoints, self.plots]
 
     def write_status(
         self, state: str, step: int, iterations: int, error: str | None = None, notes: Sequence[str] = ()
@@ -70,6 +66,19 @@ class RunFolder:
             return status if isinstance(status, dict) else {"state": "unknown"}
         except (OSError, ValueError):
             return {"state": "unknown"}
+
+    def has_lost_its_process(self, status: dict[str, Any]) -> bool:
+        """Whether the process that wrote a status ran on this machine and is no more."""
+        pid = status.get("pid")
+        if os.name != "posix" or not isinstance(pid, int) or pid <= 0 or status.get("host") != socket.gethostname():
+            return False  # on Windows the question itself would end it
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):  # somebody else's, or no process's number
+            return False
+        return False
 
 
 def create_folder(path: Path, exact: bool = False) -> Path:
@@ -95,31 +104,44 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
-def new_run_path(label: str) -> Path:
-    """Where a run started now belongs: runs/<date>/<time>-<label> below the working directory."""
-    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{safe_name(label)}"
+def new_run_path(name: str) -> Path:
+    """Where a run started now belongs: runs/<date>/<time>-<name> below the working directory."""
+    return Path("runs") / time.strftime("%Y-%m-%d") / f"{time.strftime('%H-%M-%S')}-{name}"
 
 
 def new_folder(path: Path, overrides: Sequence[str]) -> Path:
     """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
-    path = create_folder(path)
+    empty = path.is_dir() and not any(path.iterdir())  # made by a launcher
+    path = create_folder(path, exact=empty)
     write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
     return path
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run's folder; raises `SettingError` if another live process does.
+def locked(path: Path, otherwise: str = "is being written by another process (see its status.json)") -> Iterator[None]:
+    """Hold the folder of a run or a sweep; raises `SettingError` if another live process does.
 
     The system drops the lock with the process that holds it, however that ends.
     """
-    with open(path / ".lock", "a") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SettingError(f"{path} is being written by another process (see its status.json)") from error
+    lock = path / LOCK_FILE
+    if lock.is_symlink():
+        raise SettingError(f"{lock} is a link; a run's files and folders are its own")
+    with open(lock, "a") as file:
+        if not try_to_lock(file):
+            raise SettingError(f"{path} {otherwise}")
         yield
+
+
+def _no_run(path: Path) -> str:
+    """What to say of a folder that is no run: a sweep, perhaps, or a folder of runs."""
+    inside = sorted(config.parent.parent for config in path.glob("*/.hydra/config.yaml"))
+    if (path / PLAN_FILE).is_file() and not inside:
+        return f"{path} is a sweep without any run yet; maml-exp resume {path} starts its jobs"
+    if (path / PLAN_FILE).is_file():
+        return f"{path} is a sweep; give one of its {len(inside)} jobs, as {inside[0]}"
+    if inside:
+        return f"{path} is a folder of runs; give one of the {len(inside)}, as {inside[0]}; maml-exp list {path}"
+    return f"{path} is not a run: it has no .hydra/config.yaml"
 
 
 def open_run(path: Path | str) -> RunFolder:
@@ -128,7 +150,7 @@ def open_run(path: Path | str) -> RunFolder:
     if not folder.path.is_dir():
         raise SettingError(f"{path} is not a folder")
     if not folder.config.is_file():
-        raise SettingError(f"{path} is not a run: it has no .hydra/config.yaml")
+        raise SettingError(_no_run(folder.path))
     # a link in a stranger's folder must not decide where we write, nor a pipe hold us up
     for written in folder.written:
         if written.is_symlink() or (written.exists() and not (written.is_file() or written.is_dir())):

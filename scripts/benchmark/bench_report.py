@@ -1,4 +1,4 @@
-"""What `benchmark.py` shows: tables, a CSV file and a figure."""
+"""What `scripts/benchmark` shows: tables, a CSV file and a figure."""
 
 from __future__ import annotations
 

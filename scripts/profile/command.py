@@ -55,7 +55,7 @@ def profile(overrides: list[str]) -> None:
         "small evaluations": (runner.Run, "_small_evaluation"),
         "logging": (MetricsLog, "write"),
         "checkpoints": (runner.Run, "_save"),
-        "final evaluation": (runner, "judge"),
+        "final evaluation": (runner, "evaluate_finally"),
         "plots": (runner.Run, "_plot"),
     }
     sweep = overrides[:1] == ["-m"]

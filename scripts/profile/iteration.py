@@ -11,13 +11,16 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import counted
 import numpy as np
-from bench_peers import Case
 from threadpoolctl import threadpool_limits
 
+from maml_exp.config.composing import compose
 from maml_exp.core.inner.layer import PairedLayer
+from maml_exp.core.problem import Problem
 from maml_exp.core.training import Trainer
 
 Parts = dict[tuple[str, str], list[float]]  # (what, method): a number an iteration
@@ -25,31 +28,11 @@ PASSES = ("bind", "forward", "learn", "backward")
 PULL_BACK = ("start_pull_back", "r_forward", "r_backward", "pulled_back", "gradient")
 
 
-class Counted(np.ndarray):
-    """An array that counts the flops of the matrix products it takes part in."""
-
-    flops = 0.0  # of all arrays together
-
-    def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
-        """Compute with plain arrays, and count."""
-        plain = [np.asarray(value) for value in inputs]
-        if out is not None:
-            options["out"] = tuple(np.asarray(array) for array in out)
-        result = getattr(ufunc, how)(*plain, **options)
-        if ufunc is np.matmul:
-            Counted.flops += 2.0 * np.size(result) * plain[0].shape[-1]
-        return np.asarray(result).view(Counted) if out is None else out[0]
-
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Of two matrices np.dot is np.matmul."""
-        if function is not np.dot:
-            return super().__array_function__(function, types, args, kwargs)
-        out = {name: (array,) for name, array in kwargs.items()}
-        return self.__array_ufunc__(np.matmul, "__call__", *args, **out)
-
-
 def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
-    """By part, how far `clock` went within its calls, one sum an iteration; calls count from now on."""
+    """By part, how far `clock` went within its calls, one sum an iteration; calls count from now on.
+
+    Makes one iteration first, in which the learner makes its buffers.
+    """
     sums: Parts = {}
 
     def timed(function: Callable, *part: str) -> Callable:
@@ -62,8 +45,9 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
         sums[part] = []
         return wrapper
 
-    trainer._tasks.sample = timed(trainer._tasks.sample, "tasks", "drawn")
-    loop = trainer._meta_gradient.inner_loop
+    trainer.train_step(trainer.init(0))
+    (loop,) = trainer.learner._loops.values()
+    trainer._family.sample = timed(trainer._family.sample, "tasks", "drawn")
     for number, layer in enumerate(loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
         name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
@@ -73,7 +57,8 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
     value, slope = timed(f.value, "activation", "value"), timed(f.slope, "activation", "slope")
     loop._activation = f._replace(value=value, slope=slope)
     optimizer = trainer._optimizer
-    trainer._optimizer = optimizer._replace(update=timed(optimizer.update, "optimizer", "update"))
+    update = timed(optimizer.update, "optimizer", "update")
+    trainer._optimizer = SimpleNamespace(init=optimizer.init, update=update)
     return sums
 
 
@@ -89,16 +74,18 @@ def run(trainer: Trainer, sums: Parts, iterations: int) -> np.ndarray:
     return np.array(whole)
 
 
-def flops_of(case: Case) -> Parts:
+def flops_of(problem: Problem) -> Parts:
     """The flops of one iteration, by part: all the core's buffers count."""
-    empty = np.empty
-    np.empty = lambda *args, **kwargs: empty(*args, **kwargs).view(Counted)
-    try:
-        trainer = Trainer(case.problem)
-        sums = watched(trainer, lambda: Counted.flops)
+    made = 0
+
+    def add(left: np.ndarray, right: np.ndarray, result: np.ndarray) -> None:
+        nonlocal made
+        made += counted.flops(left, result)
+
+    with counted.counting(add):
+        trainer = Trainer(problem)
+        sums = watched(trainer, lambda: made)
         run(trainer, sums, 1)
-    finally:
-        np.empty = empty
     return sums
 
 
@@ -128,12 +115,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if min(options.width, options.shots, options.iterations) < 1 or options.steps < 0:
         parser.error("--width, --shots and --iterations must be at least 1, --steps at least 0")
-    case = Case(options.width, options.steps, options.shots)
+    width, shots = options.width, options.shots
+    sizes = [f"model.hidden=[{width},{width}]", f"inner.steps={options.steps}"]
+    problem = compose([*sizes, f"task.shots={shots}", f"task.query={shots}"]).problem
     with threadpool_limits(1):
-        trainer = Trainer(case.problem)
+        trainer = Trainer(problem)
         seconds = watched(trainer, time.perf_counter)
         whole = run(trainer, seconds, options.iterations)
-        print_parts(seconds, flops_of(case), whole)  # in this order: freed memory would cost what is timed page faults
+        print_parts(
+            seconds, flops_of(problem), whole
+        )  # in this order: freed memory would cost what is timed page faults
 
 
 if __name__ == "__main__":

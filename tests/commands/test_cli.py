@@ -9,7 +9,7 @@ import pytest
 from helpers import TIMEOUT, TINY, command, only_run, read_status
 
 from maml_exp.cli import VERBS, main
-from maml_exp.config.schema import setting_names
+from maml_exp.config.composing import default_settings
 
 CONF = Path(__file__).parents[2] / "conf"
 SCRIPT = Path(sys.executable).with_name("maml-exp")
@@ -21,11 +21,12 @@ def test_help_lists_every_verb_group_option_and_setting(arguments, capsys):
     text = capsys.readouterr().out
     words = set(text.replace(",", " ").split())
     assert set(VERBS) <= words
-    assert set(VERBS) >= {"resume", "rerun", "diff", "plot", "gradcheck"}
+    assert set(VERBS) >= {"resume", "rerun", "diff", "plot", "gradcheck", "compare", "adapt", "settings"}
     for path in CONF.glob("*/*.yaml"):
         if path.parent.name != "hydra":
             assert {path.parent.name, path.stem} <= words
-    assert set(setting_names()) <= words
+    assert set(default_settings()) - {"schema"} <= words
+    assert "schema" not in words
     assert "Powered by Hydra" not in text
 
 

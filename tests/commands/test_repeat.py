@@ -6,7 +6,7 @@ import sys
 from helpers import TIMEOUT, TINY, assert_same_result, command, read_status, read_summary, result, saved_steps
 
 from maml_exp.cli import main
-from maml_exp.sweep.hydra_run import compose
+from maml_exp.config.composing import compose
 
 
 def test_the_same_command_gives_the_same_bits(tiny, tmp_path):

@@ -18,8 +18,8 @@ from helpers import (
 )
 
 from maml_exp.cli import main
-from maml_exp.core.optimizers import updates as optimizers
-from maml_exp.sweep.hydra_run import compose
+from maml_exp.config.composing import compose
+from maml_exp.core.optimizers import adam
 
 
 def new_run():
@@ -124,11 +124,15 @@ def test_a_changed_result_is_found(key, tiny, copied, capsys):
     folder, summary = copied(tiny), read_summary(tiny)
     if key in summary:
         summary[key] = {"parameters_sha256": "0" * 64, "objective": 1.25}[key]
-        expected = f"summary.json {key}: {summary[key]} -> {read_summary(tiny)[key]}"
+        expected = {
+            "parameters_sha256": "the final parameters differ",
+            "objective": f"objective: 1.25 -> {read_summary(tiny)['objective']:.3g}",
+        }[key]
     else:
         means = summary["evaluation"]["shots"]["5"]["trained"]["mean"]
         means[1] *= 1 + 1e-15
-        expected = "summary.json evaluation.shots.5.trained.mean: "
+        shown = f"{means[1]:.3g}"
+        expected = f"K=5, step 1: {shown} -> {shown} (relative "
     (folder / "summary.json").write_text(json.dumps(summary))
     assert main(["rerun", str(folder)]) == 3
     assert expected in capsys.readouterr().out
@@ -137,13 +141,13 @@ def test_a_changed_result_is_found(key, tiny, copied, capsys):
 @pytest.mark.parametrize("since", [0, 33, 98])
 def test_a_change_in_the_core_is_found_at_the_right_step(since, tiny, monkeypatch, capsys):
     """Adam's second moment decays a millionth faster from one update on."""
-    adam = optimizers.OPTIMIZERS["adam"]
+    update = adam.update
 
     def changed(gradient, state, theta, settings):
-        theta, new = adam.update(gradient, state, theta, settings)
+        theta, new = update(gradient, state, theta, settings)
         return (theta * (1 + 1e-6) if state.count == since else theta), new
 
-    monkeypatch.setitem(optimizers.OPTIMIZERS, "adam", adam._replace(update=changed))
+    monkeypatch.setattr(adam, "update", changed)
     assert main(["rerun", str(tiny)]) == 3
     # update number `since` changes the weights that iteration since + 2 sees first
     first = next(row["step"] for row in read_rows(tiny) if row["step"] >= since + 2 and "meta/loss" in row)
@@ -152,20 +156,26 @@ def test_a_change_in_the_core_is_found_at_the_right_step(since, tiny, monkeypatc
 
 def test_a_changed_core_in_a_real_process(tiny, tmp_path):
     plant = (
-        "from maml_exp.core import training\n"
-        "real = training.initial_parameters\n"
-        "training.initial_parameters = lambda *arguments: real(*arguments) * real(*arguments).dtype.type(1.0001)"
+        "from maml_exp.core.learners import gradient\n"
+        "real = gradient.initial_parameters\n"
+        "gradient.initial_parameters = lambda *arguments: real(*arguments) * real(*arguments).dtype.type(1.0001)"
     )
     process = planted(plant, "rerun", tiny, cwd=tmp_path)
     assert process.returncode == 3, process.stderr
     assert "parts at step 7: meta/loss" in process.stdout
 
 
+TO_FOMAML = ["algorithm.preset: maml -> fomaml", "algorithm.outer: exact -> first_order"]
+TO_SGD = ["optimizer.name: adam -> sgd", "optimizer.lr: 0.001 -> 0.01", "optimizer.momentum: (not there) -> 0.0"]
+TO_SGD += [f"optimizer.{k}: {v} -> (not there)" for k, v in (("beta1", 0.9), ("beta2", 0.999), ("epsilon", 1e-08))]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["seed=5"], ["seed: 0 -> 5"]),
-        (["inner.lr=0.02", "algorithm=fomaml"], ["inner.lr: 0.01 -> 0.02", "algorithm.name: maml -> fomaml"]),
+        (["inner.lr=0.02", "algorithm=fomaml"], ["inner.lr: 0.01 -> 0.02", *TO_FOMAML]),
+        (["optimizer=sgd"], TO_SGD),
         (["model.hidden=[4,4]"], ["model.hidden: [8] -> [4, 4]"]),
         (["training.iterations=110"], ["training.iterations: 100 -> 110"]),
         (["name=other"], ["name: None -> other"]),

@@ -74,9 +74,9 @@ MOMENTS = {
     "os.replace = replace",
     "between a row of metrics.csv and its point": "from maml_exp.run.tensorboard import Board\n"
     "plant(lambda: send(signal.SIGKILL), 5, Board, 'scalars')",
-    "judging": "import maml_exp.run.run as runner\nplant(lambda: send(signal.SIGKILL), 0, runner, 'judge')",
-    "after the final row": "from maml_exp.store import checkpoints as checkpoint\n"
-    "plant(lambda: send(signal.SIGKILL), 5, checkpoint, 'save_arrays')",
+    "judging": "import maml_exp.run.run as runner\nplant(lambda: send(signal.SIGKILL), 0, runner, 'evaluate_finally')",
+    "after the final row": "from maml_exp.run.run import files  # checkpoints have their own name for it\n"
+    "plant(lambda: send(signal.SIGKILL), 0, files, 'write_arrays')",
     "writing the summary": "real = os.replace\n"
     "def replace(a, b):\n"
     "    if 'summary' in str(b): send(signal.SIGKILL)\n"

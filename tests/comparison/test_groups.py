@@ -1,66 +1,38 @@
 import math
 
-import numpy as np
 import pytest
 
-from maml_exp.comparison.groups import T_QUANTILES, estimate, group_runs, shots_and_steps
-from maml_exp.config.schema import setting_names
+from maml_exp.comparison.groups import group_runs, shots_and_steps
+from maml_exp.config.composing import compose, default_settings
 from maml_exp.core.checks import SettingError
-from maml_exp.store.records import BOOKKEEPING, JUDGED_ON, find_runs, read_run, training_curve
+from maml_exp.core.statistics import estimate
+from maml_exp.store.records import BOOKKEEPING, find_runs, judged_on, learning_curve, read_run
 from maml_exp.store.run_folder import RunFolder
-from tests.comparison.helpers import make_run
+from tests.comparison.helpers import FOMAML, make_run
 
 MEANS = {10: [4.0, 2.0, 1.0, 0.5]}
+JUDGED_ON = [
+    *(f"task.{key}" for key in ("name", "amplitude", "phase", "frequency", "x_range")),
+    *(f"evaluation.{key}" for key in ("seed", "tasks", "grid")),
+]
 
 
 def records(tmp_path):
     return [read_run(run) for run in find_runs([tmp_path])]
 
 
-@pytest.mark.parametrize(
-    ("values", "mean", "half_width"),
-    [
-        ([3.0], 3.0, math.nan),
-        ([1.0, 3.0], 2.0, 12.7062 * math.sqrt(2) / math.sqrt(2)),  # sd of {1, 3} is sqrt 2
-        ([1.0, 2.0, 3.0], 2.0, 4.3027 / math.sqrt(3)),
-        ([1.0, math.inf], math.inf, math.inf),
-        ([1.0, math.nan], math.inf, math.inf),
-        ([], math.nan, math.nan),
-    ],
-)
-def test_an_estimate_is_the_mean_and_students_interval(values, mean, half_width):
-    result = estimate(values)
-    assert result.n == len(values)
-    np.testing.assert_allclose([result.mean, result.ci95], [mean, half_width], rtol=1e-12)
-
-
-@pytest.mark.parametrize("freedom", [1, 2, 5, 30])
-def test_the_quantiles_are_students(freedom):
-    # P(|t| <= q) by integrating the density; math.gamma gives its constant
-    q, nu = T_QUANTILES[freedom - 1], freedom
-    x = np.linspace(-q, q, 200_001)
-    constant = math.gamma((nu + 1) / 2) / (math.sqrt(nu * math.pi) * math.gamma(nu / 2))
-    density = constant * (1 + x**2 / nu) ** (-(nu + 1) / 2)
-    assert np.trapezoid(density, x) == pytest.approx(0.95, abs=2e-5)
-
-
-def test_the_quantiles_fall_towards_the_normal_one():
-    assert list(T_QUANTILES) == sorted(T_QUANTILES, reverse=True)
-    assert T_QUANTILES[-1] > 1.96
-
-
 def test_runs_that_differ_in_the_seed_alone_are_one_group(tmp_path):
     for seed, shift in enumerate([0.0, 0.1, 0.2]):
         make_run(tmp_path / f"a{seed}", {10: [4.0, 2.0 + shift, 1.0, 0.5]}, seed=seed)
-        make_run(tmp_path / f"b{seed}", {10: [4.0, 3.0 + 2 * shift, 1.0, 0.5]}, seed=seed, algorithm__name="fomaml")
+        make_run(tmp_path / f"b{seed}", {10: [4.0, 3.0 + 2 * shift, 1.0, 0.5]}, seed=seed, **FOMAML)
     groups, keys = group_runs(records(tmp_path))
-    assert keys == ["algorithm.name"]
+    assert keys == ["algorithm.preset"]
     assert [group.label for group in groups] == ["algorithm=maml", "algorithm=fomaml"]
     first, second = groups
     assert first.estimate(10, 1) == estimate([2.0, 2.1, 2.2])
     difference = second.difference(first, 10, 1)
     assert difference.mean == pytest.approx(1.1)  # the differences are 1.0, 1.1, 1.2
-    assert difference.ci95 == pytest.approx(4.3027 * 0.1 / math.sqrt(3))
+    assert difference.ci95 == pytest.approx(4.3026527297 * 0.1 / math.sqrt(3))
 
 
 def test_differences_pair_the_seeds_that_both_have(tmp_path):
@@ -72,7 +44,37 @@ def test_differences_pair_the_seeds_that_both_have(tmp_path):
     assert second.difference(first, 10, 1)[:2] == (1, 1.0)
 
 
-@pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name"}))
+SGD = {"name": "sgd", "lr": 0.01, "momentum": 0.0, "clip_norm": None}
+
+
+def test_a_choice_is_told_by_its_name_and_by_settings_that_others_have_too(tmp_path):
+    """Of what only one choice has, groups of that choice are told; the others are not said to have none."""
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", MEANS, optimizer=SGD)
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["optimizer.name", "optimizer.lr"]
+    labels = ["optimizer=adam, optimizer.lr=0.001", "optimizer=sgd, optimizer.lr=0.01"]
+    assert [group.label for group in groups] == labels
+    make_run(tmp_path / "c", MEANS, optimizer={**SGD, "momentum": 0.9})
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["optimizer.name", "optimizer.lr", "optimizer.momentum"]
+    with_momentum = [f"{labels[1]}, optimizer.momentum={momentum}" for momentum in (0.0, 0.9)]
+    assert [group.label for group in groups] == [labels[0], *with_momentum]
+
+
+def test_a_method_that_was_changed_is_told_from_its_preset(tmp_path):
+    make_run(tmp_path / "a", MEANS)
+    make_run(tmp_path / "b", MEANS, algorithm__outer="joint")
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["algorithm.outer"]
+    assert [group.label for group in groups] == ["algorithm.outer=exact", "algorithm.outer=joint"]
+    make_run(tmp_path / "c", MEANS, **FOMAML)
+    groups, keys = group_runs(records(tmp_path))
+    assert keys == ["algorithm.preset", "algorithm.outer"]
+    assert [group.label for group in groups] == ["algorithm=maml", "algorithm=maml outer=joint", "algorithm=fomaml"]
+
+
+@pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name", "schema"}))
 def test_bookkeeping_does_not_split_a_group(tmp_path, key):
     make_run(tmp_path / "a", MEANS)
     value = False if key == "evaluation.plots" else True if key == "training.log_curvature" else 7
@@ -81,7 +83,8 @@ def test_bookkeeping_does_not_split_a_group(tmp_path, key):
 
 
 def test_the_names_of_settings_are_todays():
-    assert set(setting_names()) >= BOOKKEEPING | set(JUDGED_ON)
+    assert set(default_settings()) >= BOOKKEEPING | set(JUDGED_ON)
+    assert list(judged_on(compose([]).to_dict())) == JUDGED_ON
 
 
 def test_what_did_not_finish_is_counted(tmp_path):
@@ -95,7 +98,7 @@ def test_what_did_not_finish_is_counted(tmp_path):
 
 
 def test_a_mean_that_is_not_finite_stays_so_and_its_tasks_are_counted(tmp_path):
-    make_run(tmp_path / "a", {10: [4.0, None, 1.0, 0.5]}, nonfinite=3)
+    make_run(tmp_path / "a", {10: [4.0, None, 1.0, 0.5]}, diverged=3)
     make_run(tmp_path / "b", MEANS, seed=1)
     (group,), _ = group_runs(records(tmp_path))
     assert group.estimate(10, 1).mean == math.inf
@@ -139,9 +142,10 @@ def test_a_summary_that_cannot_be_read_makes_a_run_unreadable(tmp_path):
         assert read_run(RunFolder(tmp_path / "a")).state == "unreadable"
 
 
-def test_a_training_curve_leaves_out_a_torn_line_and_rows_without_a_loss(tmp_path):
-    run = make_run(tmp_path / "a", losses=[3.0, 2.5])
+def test_a_learning_curve_leaves_out_a_torn_line_and_rows_without_an_evaluation(tmp_path):
+    run = make_run(tmp_path / "a", losses=[3.0, None, 2.5])
     with open(run / "metrics.csv", "a") as file:
-        file.write("300,,\n40")
-    steps, losses = training_curve(RunFolder(run))
-    assert (steps.tolist(), losses.tolist()) == ([100, 200], [3.0, 2.5])
+        file.write("400,,\n50")
+    steps, errors = learning_curve(RunFolder(run), 10, 1)
+    assert (steps.tolist(), errors.tolist()) == ([100, 300], [3.0, 2.5])
+    assert [len(part) for part in learning_curve(RunFolder(run), 5, 1)] == [0, 0]

@@ -7,7 +7,7 @@ from helpers import command
 
 from maml_exp.cli import main
 
-# one override; what the message must hold
+# an override, behind one that chooses a group's option where it needs that; what the message must hold
 MISSPELT = [
     ("inner.lrr=1", "inner.lrr", "inner.lr"),
     ("+inner.lrr=1", "inner.lrr", "inner.lr"),
@@ -22,6 +22,11 @@ MISSPELT = [
     ("iterations=5", "iterations", "training.iterations"),
     ("_target_=os.getcwd", "_target_"),
     ("+inner._target_=os.getcwd", "_target_"),
+    ("algorithm.name=fomaml", "algorithm.name", "algorithm=fomaml"),  # what it was called
+    ("optimizer.momentum=0.9", "optimizer.momentum", "of sgd", "optimizer=sgd"),
+    ("optimizer.name=sgd", "optimizer.beta1", "not of sgd", "optimizer=sgd"),
+    ("optimizer=sgd optimizer.beta1=0.5", "optimizer.beta1", "of adam", "optimizer=adam"),
+    ("optimizer=sgd optimizer.momentun=0.5", "optimizer.momentun", "optimizer.momentum"),
     ("~nothing", "nothing"),
     ("~inner.lr", "inner.lr"),
 ]
@@ -73,7 +78,8 @@ UNKNOWN_OPTION = [
     ("model.activation=foo", "model.activation='foo'", "relu, sine, softplus, tanh"),
     ("model.activation=3", "model.activation='3'", "relu, sine, softplus, tanh"),
     ("model.initializer=foo", "model.initializer='foo'", "truncated_normal, uniform_fan_in"),
-    ("algorithm.name=foo", "algorithm.name='foo'", "fomaml, joint, maml"),
+    ("algorithm.learner=foo", "algorithm.learner='foo'", "gradient"),
+    ("algorithm.outer=foo", "algorithm.outer='foo'", "exact, first_order, joint"),
     ("optimizer.name=foo", "optimizer.name='foo'", "adam, sgd"),
     ("task.name=foo", "task.name='foo'", "sinusoid"),
     ("dtype=float16", "dtype='float16'", "float32, float64"),
@@ -102,8 +108,10 @@ OUT_OF_RANGE = [
     ("task.x_range=[1,1]", "task.x_range=[1.0, 1.0]", "low < high"),
     ("task.x_range=[5,-5]", "task.x_range=[5.0, -5.0]", "low < high"),
     *[(f"optimizer.lr={value}", "optimizer.lr", value, POSITIVE) for value in ("0", "-1", "nan", "inf")],
-    *[(f"optimizer.{key}=1", f"optimizer.{key}=1.0", FRACTION) for key in ("momentum", "beta1", "beta2")],
-    ("optimizer.momentum=-0.1", "optimizer.momentum=-0.1", FRACTION),
+    *[(f"optimizer.{key}=1", f"optimizer.{key}=1.0", FRACTION) for key in ("beta1", "beta2")],
+    ("optimizer=sgd optimizer.momentum=1", "optimizer.momentum=1.0", FRACTION),
+    ("optimizer=sgd optimizer.momentum=-0.1", "optimizer.momentum=-0.1", FRACTION),
+    ("algorithm.preset=../x", "algorithm.preset='../x'", "letters"),
     ("optimizer.epsilon=0", "optimizer.epsilon=0.0", POSITIVE),
     ("optimizer.clip_norm=0", "optimizer.clip_norm=0.0", POSITIVE),
     ("training.iterations=0", "training.iterations=0", "from 1"),
@@ -172,8 +180,9 @@ def assert_refused(status, errors, needles):
 @pytest.mark.parametrize("case", ALL, ids=[case[0] for case in ALL])
 def test_refused_before_anything_is_written(case, capsys):
     override, *needles = case
+    overrides = override.split() if override.startswith("optimizer=sgd ") else [override]
     short = [] if "iterations" in override else ["training.iterations=1"]  # if it is not refused: a short run
-    status = main([override, *short])
+    status = main([*overrides, *short])
     captured = capsys.readouterr()
     assert_refused(status, captured.err, needles)
     assert captured.out == ""

@@ -11,13 +11,16 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from maml_exp.cli import main
+from maml_exp.config.composing import compose
 from maml_exp.config.schema import Config, setting_names
 from maml_exp.core.checks import SettingError
-from maml_exp.sweep.hydra_run import compose
 
 MANY = settings(suppress_health_check=list(HealthCheck))  # the working directory is the same for all examples
 SHORT = "training.iterations=1"  # where nothing is refused, the run that follows is over soon
-SETTINGS = sorted(setting_names())
+COMPOSED = compose(TINY)  # once: it is slow
+WITH_SGD = compose([*TINY, "optimizer=sgd"])
+SETTINGS = sorted(setting_names(COMPOSED.to_dict()))
+OF_SGD = "optimizer.momentum"  # the one setting here that adam does not have
 WORD = st.text(string.ascii_lowercase, min_size=1, max_size=12)
 
 # values that no setting of a kind can have
@@ -55,17 +58,20 @@ INTEGERS = {  # smallest value allowed
     **{f"evaluation.{key}": low for key, low in (("tasks", 1), ("tasks_in_training", 1), ("steps", 0), ("grid", 2))},
     **{"inner.steps": 0, "task.shots": 1, "task.query": 1, "threads": 1, "seed": 0, "evaluation.seed": 0},
 }
+CHOSEN = ("algorithm.learner", "optimizer.name", "task.name")  # they name whose settings the group holds
 BAD = {
     **{key: no_integer(low, 2**63) for key, low in INTEGERS.items()},
     **dict.fromkeys(("inner.lr", "optimizer.lr", "optimizer.epsilon", "optimizer.clip_norm"), NO_NUMBER),
-    **dict.fromkeys(("optimizer.momentum", "optimizer.beta1", "optimizer.beta2"), NO_FRACTION),
+    **dict.fromkeys((OF_SGD, "optimizer.beta1", "optimizer.beta2"), NO_FRACTION),
     **dict.fromkeys(("task.amplitude", "task.phase", "task.frequency", "task.x_range"), NO_RANGE),
     **dict.fromkeys(("model.hidden", "evaluation.shots"), NO_LIST_OF_INTEGERS),
     **dict.fromkeys(
-        ("model.activation", "model.initializer", "algorithm.name", "optimizer.name", "task.name", "dtype"),
+        ("model.activation", "model.initializer", *CHOSEN, "algorithm.outer", "dtype"),
         NO_TEXT.map(lambda word: f"no-{word}"),
     ),
-    "name": st.sampled_from(["../x", "a/b", "", " ", "x" * 101, "a\tb", "ünï/x"]),
+    **dict.fromkeys(
+        ("name", "algorithm.preset"), st.sampled_from(["../x", "a/b", "", " ", "x" * 101, "a\tb", "ünï/x"])
+    ),
     "evaluation.plots": st.sampled_from(["maybe", "", [], [True]]),
 }
 
@@ -124,7 +130,8 @@ def assert_refused(capsys, arguments, named):
 @given(case=bad_values())
 def test_bad_values_on_the_command_line(case, capsys):
     key, value = case
-    assert_refused(capsys, [SHORT, f"{key}={typed(value)}"], [key])
+    option = ["optimizer=sgd"] * (key == OF_SGD)
+    assert_refused(capsys, [SHORT, *option, f"{key}={typed(value)}"], [key])
 
 
 @settings(MANY, max_examples=20)
@@ -171,7 +178,8 @@ def assert_saved_is_refused(capsys, strangers, plain, named):
 @settings(MANY, max_examples=130)
 @given(case=st.one_of(bad_values(), misspelt()))
 def test_bad_values_in_a_saved_configuration(case, strangers, capsys):
-    (key, value), plain = case, plain_configuration()
+    key, value = case
+    plain = (WITH_SGD if key == OF_SGD else COMPOSED).to_dict()
     group, _, name = key.rpartition(".")
     part = plain.setdefault(group, {}) if group else plain
     assume(isinstance(part, dict))
@@ -182,7 +190,7 @@ def test_bad_values_in_a_saved_configuration(case, strangers, capsys):
 @settings(MANY, max_examples=40)
 @given(keys=st.lists(st.sampled_from(SETTINGS), min_size=1, max_size=4, unique=True))
 def test_missing_settings_in_a_saved_configuration(keys, strangers, capsys):
-    plain = plain_configuration()
+    plain = COMPOSED.to_dict()
     for key in keys:
         group, _, name = key.rpartition(".")
         del (plain[group] if group else plain)[name]
@@ -209,12 +217,4 @@ def test_anything_at_all_as_a_saved_configuration(plain, strangers, capsys):
 @settings(MANY, max_examples=50)
 @given(group=st.sampled_from(sorted({name.split(".")[0] for name in SETTINGS if "." in name})), value=TREES)
 def test_anything_at_all_in_place_of_a_group(group, value, strangers, capsys):
-    assert_saved_is_refused(capsys, strangers, {**plain_configuration(), group: value}, [group])
-
-
-COMPOSED = compose(TINY)  # once: it is slow
-
-
-def plain_configuration():
-    """The plain configuration of TINY, new at every call."""
-    return COMPOSED.to_dict()
+    assert_saved_is_refused(capsys, strangers, {**COMPOSED.to_dict(), group: value}, [group])

@@ -1,92 +1,129 @@
-"""Saved runs of schema 2 live on: their settings mean what they meant, and their bits stay."""
+"""Configurations that an older version saved, brought up to today's schema; and what a new choice changes in them."""
 
-import hashlib
-import json
-import shutil
+import copy
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
-from helpers import only_run, read_rows, read_status, read_summary, saved_steps
+from helpers import TINY
 
-from maml_exp.api import load
-from maml_exp.cli import main
 from maml_exp.config.composing import compose
-from maml_exp.config.migrations import migrated, typed_then
-from maml_exp.config.plain import flatten
+from maml_exp.config.migrations import MIGRATIONS, migrated
 from maml_exp.config.saved import load_config
-from maml_exp.config.schema import SCHEMA
+from maml_exp.config.schema import SCHEMA, from_dict
+from maml_exp.core.checks import SettingError
+from maml_exp.core.optimizers import OPTIMIZERS, adam
 
-DATA = Path(__file__).parents[1] / "data" / "schema2"
-KEPT = {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0}
-
-
-@pytest.fixture
-def saved(tmp_path):
-    return shutil.copytree(DATA, tmp_path / "schema2")
+FIRST = Path(__file__).parents[1] / "data" / "bd1b5f6"  # run folders as the first version left them
+FOLDERS = ["finished", "interrupted", "sweep/0_algorithm=maml", "sweep/1_algorithm=fomaml"]
 
 
-@pytest.mark.parametrize("limit", [None, 10.0, 0.5])
-def test_a_clip_norm_that_was_saved_stays_what_it_is(limit):
-    plain = yaml.safe_load((DATA / "finished" / ".hydra" / "config.yaml").read_text())
-    plain["optimizer"]["clip_norm"] = limit
-    new = migrated(plain)
-    assert new["schema"] == SCHEMA == 3
-    assert flatten(new) == flatten(plain) | KEPT | {"optimizer.clip_norm": limit, "schema": 3}
-    assert plain["schema"] == 2  # what was given is not changed
+def saved_by_the_first(folder="finished"):
+    """The plain configuration of a run of the first version, as it stands in its file."""
+    return yaml.safe_load((FIRST / folder / ".hydra" / "config.yaml").read_text())
 
 
-@pytest.mark.parametrize("strange", [{"optimizer": None}, {"training": [1]}, {"schema": "2"}, {"schema": 99}, {}])
-def test_what_is_no_configuration_is_left_for_the_checks_to_refuse(strange):
-    plain = {"schema": 2, "optimizer": "adam", **strange}
-    assert migrated(plain)["optimizer"] == plain["optimizer"]
+def command_of_the_first(folder="finished"):
+    """What was typed for it: none of it has another name today."""
+    return yaml.safe_load((FIRST / folder / ".hydra" / "overrides.yaml").read_text())
 
 
-def test_several_inner_steps_are_not_clipped_where_they_were_not(saved):
-    config = load_config(saved / "finished" / ".hydra" / "config.yaml")
-    assert config.inner.steps == 2
-    assert config.problem.clip_norm is None
-    assert compose(["inner.steps=2"]).problem.clip_norm == 10.0
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_what_the_first_version_saved_is_what_its_command_makes_today(folder):
+    assert load_config(FIRST / folder / ".hydra" / "config.yaml") == compose(command_of_the_first(folder))
 
 
-def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, capsys):
-    interrupted, finished = saved / "interrupted", saved / "finished"
-    assert max(row["meta/grad_norm"] for row in read_rows(finished)[:-1]) > 10  # or clipping would not show
-    assert main(["resume", str(interrupted)]) == 0
-    assert "resumed at iteration 13 of 20" in capsys.readouterr().err
-    with np.load(finished / "checkpoints" / "step_00000020.npz", allow_pickle=False) as file:
-        expected = file["vector"].tobytes()
-    assert load(interrupted).vector.tobytes() == load(finished).vector.tobytes() == expected
-    assert read_summary(interrupted)["parameters_sha256"] == hashlib.sha256(expected).hexdigest()
-    assert read_summary(interrupted)["objective"] == read_summary(finished)["objective"]
-    assert saved_steps(interrupted) == [20]
-    assert "health/explosions" in read_rows(interrupted)[-2]
+@pytest.mark.parametrize(("name", "outer"), [("maml", "exact"), ("fomaml", "first_order"), ("joint", "joint")])
+def test_a_method_s_name_becomes_learner_preset_and_outer(name, outer):
+    plain = saved_by_the_first()
+    plain["algorithm"] = {"name": name}
+    assert migrated(plain)["algorithm"] == {"learner": "gradient", "preset": name, "outer": outer}
+    assert from_dict(migrated(plain)) == compose([*command_of_the_first(), f"algorithm={name}"])
 
 
-def test_a_rerun_of_the_finished_run_is_identical(saved, capsys):
-    assert main(["rerun", str(saved / "finished")]) == 0
-    assert "identical: parameters, every row of metrics.csv and the evaluation" in capsys.readouterr().out
-    new = yaml.safe_load((only_run(Path.cwd()) / ".hydra" / "config.yaml").read_text())
-    assert {key: flatten(new)[key] for key in KEPT} == KEPT
+@pytest.mark.parametrize(("name", "own"), [("adam", ["beta1", "beta2", "epsilon"]), ("sgd", ["momentum"])])
+def test_an_optimizer_keeps_its_own_keys_with_their_values(name, own):
+    plain = saved_by_the_first()
+    plain["optimizer"] |= {"name": name, "lr": 0.25, "momentum": 0.5, "beta1": 0.125, "clip_norm": 3.0}
+    assert migrated(plain)["optimizer"] == {key: plain["optimizer"][key] for key in ["name", "lr", "clip_norm", *own]}
 
 
-def test_jobs_that_an_older_sweep_has_not_started_have_the_defaults_of_then(saved, tmp_path):
-    sweep = tmp_path / "sweep"
-    overrides = (saved / "finished" / ".hydra" / "overrides.yaml").read_text()
-    shared = [text for text in yaml.safe_load(overrides) if not text.startswith("hydra")]
-    jobs = [[*shared, "seed=0"], [*shared, "seed=1"]]
-    shutil.copytree(saved / "finished", sweep / "0_seed=0")
-    (sweep / "sweep.json").write_text(json.dumps({"overrides": [*shared, "seed=0,1"], "constant": [], "jobs": jobs}))
-    assert main(["resume", str(sweep)]) == 0
-    assert sorted(path.name[0] for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]  # the first is recognised
-    (second,) = sweep.glob("1_*")
-    config = load_config(second / ".hydra" / "config.yaml")
-    assert (config.seed, config.optimizer.clip_norm) == (1, None)
-    assert read_status(second)["state"] == "finished"
+def test_everything_else_stays_as_it_was():
+    plain = saved_by_the_first()
+    ours, theirs = migrated(plain), {**plain, "schema": SCHEMA}
+    for group in ("algorithm", "optimizer"):
+        ours.pop(group)
+        theirs.pop(group)
+    assert ours == theirs
 
 
-def test_what_was_typed_under_today_s_schema_is_left_alone():
-    assert typed_then(["seed=1"], SCHEMA) == ["seed=1"]
-    assert compose(typed_then(["optimizer.clip_norm=2"], 2)).optimizer.clip_norm == 2.0
-    assert compose(typed_then(["optimizer=sgd"], 2)).optimizer.clip_norm is None
+def test_what_is_given_is_not_changed():
+    plain = saved_by_the_first()
+    before = copy.deepcopy(plain)
+    migrated(plain)
+    assert plain == before
+
+
+def test_there_is_a_way_from_every_older_version_to_today_s():
+    assert sorted(MIGRATIONS) == list(range(1, SCHEMA))
+    plain = compose(TINY).to_dict()
+    assert plain["schema"] == SCHEMA
+    assert migrated(plain) == plain
+    assert migrated(migrated(saved_by_the_first())) == migrated(saved_by_the_first())
+
+
+STRANGE = [
+    {},
+    {"schema": 99},
+    {"schema": "1"},
+    {"schema": True, "algorithm": {"name": "maml"}},
+    {"schema": None, "algorithm": {"name": "maml"}},
+    {"schema": [1]},
+    {"algorithm": "maml", "optimizer": "adam"},
+    {"algorithm": ["maml"], "optimizer": None},
+    {"algorithm": {"name": ["maml"]}, "optimizer": {"name": {"a": 1}}},
+    {"algorithm": {}, "optimizer": {}},
+    {"algorithm": {"name": None}},
+]
+
+
+@pytest.mark.parametrize("plain", STRANGE, ids=str)
+def test_what_is_none_of_ours_is_left_to_the_checks(plain):
+    with pytest.raises(SettingError):
+        from_dict(migrated({**saved_by_the_first(), **plain} if plain else plain))
+
+
+@dataclass
+class CautiousSettings(adam.Settings):
+    """Adam's, and one more."""
+
+    name: str = "cautious"
+    caution: float = 0.5
+
+
+def test_a_new_choice_adds_no_key_to_anybody_else_s_configuration(monkeypatch):
+    """An optimizer of somebody's own, with a setting of its own: what others save stays what it was, and loads."""
+    before = {option: compose([*TINY, f"optimizer={option}"]).to_dict() for option in ("adam", "sgd")}
+    monkeypatch.setattr(OPTIMIZERS, "_registered", {})  # of this test alone
+    OPTIMIZERS.register("cautious", Settings=CautiousSettings, init=adam.init, update=adam.update)
+    own = compose([*TINY, "optimizer=cautious", "optimizer.caution=0.25"]).to_dict()
+    assert own["optimizer"] == {**before["adam"]["optimizer"], "name": "cautious", "caution": 0.25}
+    for option, plain in before.items():
+        assert compose([*TINY, f"optimizer={option}"]).to_dict() == plain
+        assert from_dict(plain).to_dict() == plain
+    assert before["adam"]["optimizer"].keys() == {"name", "lr", "clip_norm", "beta1", "beta2", "epsilon"}
+    assert before["sgd"]["optimizer"].keys() == {"name", "lr", "clip_norm", "momentum"}
+    for folder in FOLDERS:
+        assert "caution" not in load_config(FIRST / folder / ".hydra" / "config.yaml").to_dict()["optimizer"]
+
+
+def test_a_choice_named_alone_says_how_it_is_chosen_with_its_settings(monkeypatch):
+    """optimizer.name lays a name over the settings that are there; only where they are its own does it do."""
+    monkeypatch.setattr(OPTIMIZERS, "_registered", {})
+    OPTIMIZERS.register("cautious", Settings=CautiousSettings, init=adam.init, update=adam.update)
+    assert compose([*TINY, "optimizer.name=cautious"]).optimizer == CautiousSettings()  # it has all of adam's
+    with pytest.raises(SettingError, match=r"optimizer.beta1 is .* not of sgd; choose it with .*optimizer=sgd"):
+        compose([*TINY, "optimizer.name=sgd"])
+    with pytest.raises(SettingError, match=r"optimizer.caution is a setting of cautious, not of adam; choose .*=cau"):
+        compose([*TINY, "optimizer.caution=0.25"])

@@ -22,7 +22,13 @@ OLD = [  # a configuration of another version: what is changed, what the message
     (lambda c: c["model"].update(colour="red"), "model.colour", "not a setting"),
     (lambda c: c.update(momentum=1), "momentum", "not a setting"),
     (lambda c: c["task"].update(shots=0), "task.shots", "from 1"),
-    (lambda c: c["algorithm"].update(name="reptilian"), "algorithm.name", "maml"),
+    (lambda c: c["algorithm"].update(learner="reptilian"), "algorithm.learner='reptilian'", "gradient"),
+    (lambda c: c["algorithm"].update(outer="reptilian"), "algorithm.outer='reptilian'", "first_order"),
+    (lambda c: c["algorithm"].update(name="maml"), "algorithm.name", "algorithm=fomaml"),
+    (lambda c: c.update(schema=3), "schema=3", "it must be 2"),
+    (lambda c: c.update(schema="new"), "schema", "an integer"),
+    (lambda c: (c.pop("schema"), c.update(algorithm={"name": "reptilian"})), "'reptilian'", "gradient"),
+    (lambda c: (c.pop("schema"), c.update(algorithm={"name": ["maml"]})), "['maml']", "gradient"),
 ]
 
 
@@ -63,6 +69,10 @@ BAD = [
     ("seed", "seed"),
     ("=3", "=3"),
     ("inner=3", "inner=3", "one_step"),
+    ("optimizer.name=sgd", "optimizer.beta1", "optimizer=sgd"),
+    ("optimizer.momentum=0.9", "optimizer.momentum", "optimizer=sgd"),
+    ("algorithm.name=fomaml", "algorithm.name", "algorithm=fomaml"),
+    ("algorithm=reptilian", "algorithm=reptilian", "fomaml, joint, maml"),
     ("seed.x=3", "seed"),
     ("name=${oc.env:HOME}", "name"),
     ("model._target_=os.getcwd", "_target_"),

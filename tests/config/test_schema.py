@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from maml_exp.cli import main
-from maml_exp.config.schema import Config, from_dict, setting_names, to_yaml
-from maml_exp.sweep.hydra_run import compose, conf_dir
+from maml_exp.config.composing import compose, conf_dir, default_settings
+from maml_exp.config.schema import default_config, from_dict, to_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra")
@@ -19,8 +19,9 @@ GROUPS = sorted({group for group, _ in OPTIONS} - {"experiment"})
 GOOD = [
     (["model=one_hidden"], {"model.hidden": [40]}),
     (["model=three_hidden"], {"model.hidden": [40, 40, 40]}),
-    (["algorithm=fomaml"], {"algorithm.name": "fomaml"}),
-    (["algorithm=joint"], {"algorithm.name": "joint"}),
+    (["algorithm=fomaml"], {"algorithm.preset": "fomaml", "algorithm.outer": "first_order"}),
+    (["algorithm=joint"], {"algorithm.preset": "joint", "algorithm.outer": "joint"}),
+    (["algorithm.outer=joint"], {"algorithm.outer": "joint"}),
     (["inner.lr=0.02", "inner.steps=5"], {"inner.lr": 0.02, "inner.steps": 5}),
     (["inner=five_steps"], {"inner.steps": 5, "inner.lr": 0.01}),
     (["task.shots=5", "task.amplitude=[0.1,1.0]"], {"task.shots": 5, "task.amplitude": [0.1, 1.0]}),
@@ -74,7 +75,7 @@ def flat(config):
 
 @pytest.mark.parametrize(("overrides", "expected"), GOOD, ids=[" ".join(overrides) for overrides, _ in GOOD])
 def test_overrides_give_these_values_and_change_no_other(overrides, expected):
-    ours, default = flat(composed(*overrides)), flat(Config())
+    ours, default = flat(composed(*overrides)), flat(composed())
     assert {key: ours[key] for key in expected} == expected
     assert [type(ours[key]) for key in expected] == [type(value) for value in expected.values()]
     if not any(override.split("=")[0].strip("+") in [*GROUPS, "experiment"] for override in overrides):
@@ -82,12 +83,21 @@ def test_overrides_give_these_values_and_change_no_other(overrides, expected):
 
 
 def test_the_composed_default_is_the_schema_s_default():
-    assert replace(composed(), name=None) == Config()
+    default = composed()
+    assert default.algorithm.preset == "maml"  # a label, which the schema has none of
+    unlabelled = replace(default.algorithm, preset=None)
+    assert replace(default, name=None, algorithm=unlabelled) == default_config()
+
+
+def test_the_default_settings_are_those_composed_without_overrides():
+    assert default_settings() == flat(composed())
 
 
 def test_the_default_is_the_experiment_of_the_issue():
     expected = {
-        "algorithm.name": "maml",
+        "algorithm.learner": "gradient",
+        "algorithm.preset": "maml",
+        "algorithm.outer": "exact",
         "model.hidden": [40, 40],
         "model.activation": "relu",
         "model.initializer": "uniform_fan_in",
@@ -131,7 +141,10 @@ def test_every_file_in_conf_composes_to_what_it_says(group, option):
 @pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] in GROUPS])
 def test_group_files_hold_settings_of_their_group_only(group, option):
     stated = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
-    assert {f"{group}.{key}" for key in stated} <= set(setting_names())
+    for default in stated.pop("defaults", []):  # types and bounds alone
+        assert default.startswith("/schema/")
+        assert default.endswith("@_here_")
+    assert {f"{group}.{key}" for key in stated} <= set(flat(composed(f"{group}={option}")))
 
 
 def test_conf_is_found_beside_the_package():

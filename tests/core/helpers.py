@@ -1,10 +1,16 @@
 """What several test files need: random problems, and derivatives that share no code with the core."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
 
-from maml_exp.core.learners.gradient import MetaGradient
-from maml_exp.core.network import Network
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.learners import gradient
+from maml_exp.core.network import ModelSettings, Network
+from maml_exp.core.optimizers import adam
+from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 INPUTS, OUTPUTS = 2, 3  # several of each, and different: a transposed or dropped axis cannot hide
 
@@ -27,11 +33,63 @@ def random_problem(hidden, activation, seed=0, tasks=3, shots=4, query=6, inputs
     return network, theta, random_batch([seed, 2], tasks, shots, query, inputs, outputs)
 
 
-def meta_gradient_for(network, algorithm, batch, inner_lr=0.05, steps=1, dtype=np.float64, pairs=None):
-    """A new MetaGradient of the batch's sizes."""
+class RandomPoints(TaskFamily):
+    """Tasks without any structure, of as many inputs and outputs as a test wants."""
+
+    def __init__(self, settings, inputs, outputs):
+        super().__init__(settings)
+        self.inputs, self.outputs = inputs, outputs
+
+    def sample(self, rng, tasks, dtype):
+        return as_dtype(self._drawn(rng, tasks, self.settings.shots, self.settings.query), dtype)
+
+    def held_out(self, split, seed, tasks, shots, grid):
+        return FixedTasks(*self._drawn([seed, split == "test"], tasks, shots, grid))
+
+    def fingerprint(self):
+        return {"name": "random points", "inputs": self.inputs, "outputs": self.outputs}
+
+    def _drawn(self, seed, tasks, shots, query):
+        return random_batch(seed, tasks, shots, query, self.inputs, self.outputs)
+
+
+@dataclass(frozen=True)
+class AnyProblem(Problem):
+    """A problem of random points: its network has any number of inputs and outputs."""
+
+    inputs: int = INPUTS
+    outputs: int = OUTPUTS
+
+    @cached_property
+    def family(self):
+        return RandomPoints(self.task, self.inputs, self.outputs)
+
+
+def problem_of(network, algorithm, batch, inner_lr=0.05, steps=1, dtype="float64"):
+    """The problem of a network, a learner's settings and a meta-batch's sizes."""
+    inputs, *hidden, outputs = network.sizes
     tasks, shots = batch.x_support.shape[:2]
-    sizes = {"tasks": tasks, "shots": shots, "query": batch.x_query.shape[1]}
-    return MetaGradient(network, algorithm, inner_lr=inner_lr, inner_steps=steps, dtype=dtype, pairs=pairs, **sizes)
+    return AnyProblem(
+        model=ModelSettings(hidden, network.activation_name),
+        algorithm=algorithm,
+        inner=InnerSettings(inner_lr, steps),
+        task=TaskSettings("random points", shots, batch.x_query.shape[1]),
+        optimizer=adam.Settings(),
+        meta_batch=tasks,
+        dtype=dtype,
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def learner_for(network, outer, batch, inner_lr=0.05, steps=1, pairs=None):
+    """A new gradient learner of the batch's sizes."""
+    return gradient.Learner(problem_of(network, gradient.Settings(outer=outer), batch, inner_lr, steps), pairs=pairs)
+
+
+def meta_gradient(learner, vector, batch):
+    """What a learner that draws nothing says about a meta-batch."""
+    return learner.meta_gradient(vector, batch, np.random.default_rng(0), 0.0)
 
 
 def complex_step_gradient(function, theta, h=1e-30):

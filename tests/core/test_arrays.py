@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core import arrays as module
-from maml_exp.core.arrays import RowBuffer, flat, rows_product, shared_product
+from maml_exp.core.arrays import RowBuffer, flat, norm, rows_product, shared_product
 
 from .helpers import relative_error
 
@@ -47,3 +47,14 @@ def test_views_of_a_row_buffer_share_its_memory_in_order():
     for rows, by_task in zip(buffer.flat, buffer.by_task, strict=True):
         assert np.array_equal(flat(by_task), rows)
     assert np.array_equal(buffer.by_task[2][:, :, 0], [[8, 9, 10, 11], [12, 13, 14, 15]])
+
+
+@pytest.mark.parametrize(("vector", "length"), [([3.0, -4.0], 5.0), ([0.0], 0.0), ([1e-3] * 4, 2e-3)])
+def test_norm_is_euclidean(vector, length):
+    assert norm(np.array(vector)) == pytest.approx(length, rel=1e-14)
+
+
+def test_norm_is_finite_where_squares_overflow():
+    with np.errstate(over="ignore"):  # as a training step has it
+        assert norm(np.full(4, 1e30, np.float32)) == pytest.approx(2e30, rel=1e-6)
+        assert norm(np.array([np.inf], np.float32)) == np.inf

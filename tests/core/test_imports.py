@@ -10,8 +10,7 @@ import pytest
 from maml_exp import core
 
 FOLDER = Path(core.__file__).parent
-NAMES = sorted(module.name for module in pkgutil.iter_modules([str(FOLDER)]))
-MODULES = ["maml_exp.core", *(f"maml_exp.core.{name}" for name in NAMES)]
+MODULES = ["maml_exp.core", *sorted(module.name for module in pkgutil.walk_packages([str(FOLDER)], "maml_exp.core."))]
 OUTSIDE = {"hydra", "omegaconf", "matplotlib", "tensorboardX", "yaml", "tqdm", "PIL", "threadpoolctl"}
 WORLD = {"datetime", "io", "logging", "os", "pathlib", "random", "shutil", "subprocess", "sys", "tempfile", "time"}
 
@@ -46,10 +45,15 @@ def test_the_subprocess_would_notice():
     assert top_level & OUTSIDE >= {"omegaconf", "yaml"}
 
 
+def file_of(module):
+    """The file of a module, by its name alone."""
+    path = FOLDER.joinpath(*module.split(".")[2:])
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_core_names_only_numpy_the_standard_library_and_itself(module):
-    name = module.removeprefix("maml_exp.core").lstrip(".") or "__init__"
-    for imported in imported_names(FOLDER / f"{name}.py"):
+    for imported in imported_names(file_of(module)):
         top_level = imported.partition(".")[0]
         is_core = imported.startswith("maml_exp.core")
         assert is_core or top_level == "numpy" or top_level in sys.stdlib_module_names, imported
@@ -57,7 +61,14 @@ def test_core_names_only_numpy_the_standard_library_and_itself(module):
 
 
 def test_every_file_of_core_is_among_the_modules_scanned():
-    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.py")} == {
-        "__init__.py",
-        *(f"{name}.py" for name in NAMES),
+    assert sorted(FOLDER.rglob("*.py")) == sorted(file_of(module) for module in MODULES)
+    for folder in ("inner", "learners", "optimizers", "tasks", "proof"):
+        assert f"maml_exp.core.{folder}" in MODULES
+
+
+def test_the_proof_shares_no_pass_with_what_it_proves():
+    imported = imported_names(FOLDER / "proof" / "reference.py")
+    assert {name for name in imported if name.startswith("maml_exp")} == {
+        "maml_exp.core.network",
+        "maml_exp.core.tasks.base",
     }

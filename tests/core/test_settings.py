@@ -1,24 +1,22 @@
+import dataclasses
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from maml_exp.core.optimizers.updates import OPTIMIZERS
-from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 
 from maml_exp.core.activations import ACTIVATIONS
-from maml_exp.core.checks import SettingError
-from maml_exp.core.learners.gradient import ALGORITHMS
-from maml_exp.core.network import INITIALIZERS
-from maml_exp.core.tasks.sinusoid import TASKS
+from maml_exp.core.checks import SettingError, declared
+from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners.gradient import OUTER
+from maml_exp.core.network import INITIALIZERS, ModelSettings
+from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
+from maml_exp.core.tasks import TASKS, sinusoid
 
 NAN, INF = float("nan"), float("inf")
-GROUPS = {
-    "model": ModelSettings,
-    "algorithm": AlgorithmSettings,
-    "inner": InnerSettings,
-    "task": TaskSettings,
-    "optimizer": OptimizerSettings,
-}
+KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
+CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
+LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
 
 # key: (what the message must say is allowed, values refused, values accepted)
 NAMES_BAD = ["", "nonsense", "RELU", "Adam", " maml", None, 1, True, ["relu"], {}]
@@ -44,10 +42,11 @@ TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
-    "algorithm.name": (names(ALGORITHMS), NAMES_BAD, list(ALGORITHMS)),
+    "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
+    "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
-    "task.name": (names(TASKS), NAMES_BAD, list(TASKS)),
+    "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),
     "task.shots": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
     "task.query": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
     "task.amplitude": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
@@ -55,7 +54,7 @@ TABLE = {
     "task.frequency": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.x_range": (RANGE.replace("<=", "<"), [*RANGES_BAD, [1, 1]], RANGES_GOOD),
     "task.oracle": ("true or false", [0, 1, None, "true", []], [True, False]),
-    "optimizer.name": (names(OPTIMIZERS), NAMES_BAD, list(OPTIMIZERS)),
+    "optimizer.name": (names(OPTIMIZERS.names()), NAMES_BAD, OPTIMIZERS.own_names()),
     "optimizer.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "optimizer.momentum": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta1": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
@@ -67,9 +66,19 @@ REFUSED = [(key, value, allowed) for key, (allowed, bad, _) in TABLE.items() for
 ACCEPTED = [(key, value) for key, (_, _, good) in TABLE.items() for value in good]
 
 
-def make(key, value):
-    group, name = key.split(".")
-    return getattr(GROUPS[group](**{name: value}), name)
+def makers(key):
+    """Functions that take a value for a setting and return it: of every dataclass that has the setting."""
+    if key in CHOICES:
+
+        def look_up(value):
+            CHOICES[key].get(value)
+            return value
+
+        return [look_up]
+    name = key.partition(".")[2]
+    kinds = [kind for kind in KINDS if key in declared(kind)]
+    assert kinds, f"there is no {key}"
+    return [lambda value, kind=kind: getattr(kind(**{name: value}), name) for kind in kinds]
 
 
 def identifiers(rows):
@@ -78,35 +87,56 @@ def identifiers(rows):
 
 @pytest.mark.parametrize(("key", "value", "allowed"), REFUSED, ids=identifiers(REFUSED))
 def test_a_bad_value_is_refused_and_the_message_says_what_is_allowed(key, value, allowed):
-    with pytest.raises(SettingError) as caught:
-        make(key, value)
-    message = str(caught.value)
-    assert message.startswith(f"{key}={value!r:.57}")  # longer values are cut short
-    assert allowed in message
-    assert len(message) < 300
+    for make in makers(key):
+        with pytest.raises(SettingError) as caught:
+            make(value)
+        message = str(caught.value)
+        assert message.startswith(f"{key}={value!r:.57}")  # longer values are cut short
+        assert allowed in message
+        assert len(message) < 300
 
 
 @pytest.mark.parametrize(("key", "value"), ACCEPTED, ids=identifiers(ACCEPTED))
 def test_a_good_value_is_kept_as_it_is(key, value):
-    assert make(key, value) is value
+    for make in makers(key):
+        assert make(value) is value
 
 
 @pytest.mark.parametrize("key", ["inner.lr", "optimizer.lr", "optimizer.momentum", "task.amplitude"])
 def test_an_integer_too_large_for_a_float_is_refused_too(key):
-    with pytest.raises(SettingError, match=key):
-        make(key, [0, 10**400] if key == "task.amplitude" else 10**400)
+    for make in makers(key):
+        with pytest.raises(SettingError, match=key):
+            make([0, 10**400] if key == "task.amplitude" else 10**400)
 
 
 @pytest.mark.parametrize(("length", "shown"), [(58, "'" + "x" * 58 + "'"), (59, "'" + "x" * 56 + "...")])
 def test_a_value_longer_than_sixty_characters_is_cut(length, shown):
     with pytest.raises(SettingError, match="algorithm") as caught:
-        AlgorithmSettings("x" * length)
+        gradient.Settings(outer="x" * length)
     assert len(shown) == 60
     assert f"={shown} is not usable" in str(caught.value)
 
 
 def test_the_table_has_every_setting():
-    assert set(TABLE) == {f"{group}.{name}" for group, kind in GROUPS.items() for name in kind.__dataclass_fields__}
+    fields = {f"{kind.group}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
+    assert set(TABLE) == fields - LABELS
+    assert {key for kind in KINDS for key in declared(kind)} == fields - LABELS - set(CHOICES)
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_a_choice_has_settings_of_its_own_that_name_it(key):
+    registry, name = CHOICES[key], key.partition(".")[2]
+    for choice in registry.own_names():
+        kind = registry.get(choice).Settings
+        assert kind in KINDS, f"the table above knows nothing of {key}={choice}"
+        assert getattr(kind(), name) == choice
+
+
+def test_every_setting_has_a_line_of_help():
+    for kind in KINDS:
+        for key, field in declared(kind).items():
+            assert 0 < len(field.metadata["help"]) <= 100, key
+            assert "\n" not in field.metadata["help"], key
 
 
 def test_a_setting_error_is_a_value_error():
@@ -117,5 +147,5 @@ def test_defaults_are_allowed_and_not_shared():
     first, second = ModelSettings(), ModelSettings()
     first.hidden.append(1)
     assert second.hidden == [40, 40]
-    for kind in GROUPS.values():
+    for kind in KINDS:
         assert kind() == kind()

@@ -7,9 +7,9 @@ import pytest
 from helpers import TINY, assert_same_result, checkpoint_path, saved_steps, train
 
 from maml_exp.cli import main
+from maml_exp.config.composing import compose
 from maml_exp.core.training import Trainer
 from maml_exp.store import checkpoints as checkpoint
-from maml_exp.sweep.hydra_run import compose
 
 
 def state_at(step, *overrides):
@@ -27,20 +27,24 @@ def test_a_checkpoint_holds_all_of_the_state_and_no_pickle(overrides, tmp_path):
     with np.load(checkpoint_path(folder, 60), allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     record = json.loads(str(arrays.pop("record")))
-    expected = {"theta": state.theta, **{f"moment_{i}": m for i, m in enumerate(state.optimizer.moments)}}
+    expected = {"vector": state.vector, **{f"moment_{i}": m for i, m in enumerate(state.optimizer.moments)}}
     assert arrays.keys() == expected.keys()
     for name, array in expected.items():
         assert (arrays[name].dtype, arrays[name].tobytes()) == (array.dtype, array.tobytes())
     assert (record["step"], record["count"]) == (60, 60)
     assert record["generator"] == state.rng.bit_generator.state
+    assert record["learner_generator"] == state.learner_rng.bit_generator.state
+    assert record["parts"] == {"theta": state.vector.size}
     assert record["config"] == compose([*TINY, *overrides]).to_dict()
 
 
 def test_loading_gives_the_state_back(tiny):
     point, state = checkpoint.load(checkpoint_path(tiny, 40)), state_at(40)
-    assert point.state.theta.tobytes() == state.theta.tobytes()
+    assert point.state.vector.tobytes() == state.vector.tobytes()
     assert point.state.step == 40
     assert point.state.rng.random(5).tolist() == state.rng.random(5).tolist()
+    assert point.state.learner_rng.random(5).tolist() == state.learner_rng.random(5).tolist()
+    assert point.parts == {"theta": state.vector.size}
 
 
 @pytest.mark.parametrize(

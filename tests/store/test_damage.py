@@ -54,14 +54,14 @@ def cut_to(fraction):
 
 
 def in_array(path):
-    """Change one bit inside theta's numbers."""
+    """Change one bit inside the vector's numbers."""
     content = path.read_bytes()
     with zipfile.ZipFile(path) as archive:
-        info = archive.getinfo("theta.npy")
-        theta = archive.read("theta.npy")
-    start = content.index(theta, info.header_offset)
+        info = archive.getinfo("vector.npy")
+        vector = archive.read("vector.npy")
+    start = content.index(vector, info.header_offset)
     changed = bytearray(content)
-    changed[start + len(theta) - 3] ^= 1
+    changed[start + len(vector) - 3] ^= 1
     path.write_bytes(changed)
 
 
@@ -69,8 +69,8 @@ def stored_again(path):
     """A whole zip file, every zip checksum right, but one parameter changed: only our own checksum can see it."""
     with np.load(path, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
-    arrays["theta"] = arrays["theta"].copy()
-    arrays["theta"][3] = np.nextafter(arrays["theta"][3], np.float32(9))
+    arrays["vector"] = arrays["vector"].copy()
+    arrays["vector"][3] = np.nextafter(arrays["vector"][3], np.float32(9))
     path.write_bytes(npz(**arrays))
 
 
@@ -89,20 +89,24 @@ DAMAGE = {
     "random bytes": lambda path: path.write_bytes(np.random.default_rng(0).bytes(path.stat().st_size)),
     "text": lambda path: path.write_text("not a checkpoint\n" * 100),
     **{f"a bit flipped at {where:.1%}": bit_flipped(where) for where in (0.0, 0.02, 0.25, 0.5, 0.75)},
-    "a bit of theta flipped": in_array,
+    "a bit of the vector flipped": in_array,
     "one parameter changed": stored_again,
     "another configuration": other_configuration,
     "another step inside": lambda path: rewrite(path, step=81),
     "another format": lambda path: rewrite(path, format=999),
-    "another number of parameters": lambda path: rewrite(path, theta=np.zeros(5, np.float32)),
-    "another dtype": lambda path: rewrite(path, theta=np.zeros(25, np.float64)),
+    "another number of parameters": lambda path: rewrite(path, vector=np.zeros(5, np.float32)),
+    "another dtype": lambda path: rewrite(path, vector=np.zeros(25, np.float64)),
     "a moment of another size": lambda path: rewrite(path, moment_1=np.zeros(7, np.float32)),
     "a moment too many": lambda path: rewrite(path, moment_2=np.zeros(25, np.float32)),
     "another optimizer's count": lambda path: rewrite(path, count="many"),
     "a generator that is none": lambda path: rewrite(path, generator={"bit_generator": "Nothing"}),
+    "a learner's generator that is none": lambda path: rewrite(path, learner_generator=7),
+    "named parts of another size": lambda path: rewrite(path, parts={"theta": 24}),
+    "named parts that are none": lambda path: rewrite(path, parts=["theta"]),
+    "the first format without what it had": lambda path: rewrite(path, format=1),
     "sums that are none": lambda path: rewrite(path, sums=3),
     "seconds that are none": lambda path: rewrite(path, seconds="long"),
-    "only theta": lambda path: path.write_bytes(npz(theta=np.zeros(25, np.float32))),
+    "only the vector": lambda path: path.write_bytes(npz(vector=np.zeros(25, np.float32))),
     "another kind of npz": lambda path: path.write_bytes(npz(a=np.arange(3))),
     "an npy file": lambda path: np.save(path.open("wb"), np.arange(3)),
     "an object array": lambda path: path.write_bytes(npz(record=np.array([None]))),
@@ -148,9 +152,10 @@ def test_a_checkpoint_named_after_another_step_is_passed_over(killed, tiny, copi
 
 def described(point):
     """All that a checkpoint holds, as values that compare."""
-    optimizer, rng = point.state.optimizer, point.state.rng.bit_generator.state
-    arrays = [array.tobytes() for array in (point.state.theta, *optimizer.moments)]
-    return arrays, point.state.step, optimizer.count, rng, point.sums, point.seconds, point.config
+    optimizer = point.state.optimizer
+    generators = [rng.bit_generator.state for rng in (point.state.rng, point.state.learner_rng)]
+    arrays = [array.tobytes() for array in (point.state.vector, *optimizer.moments)]
+    return arrays, point.state.step, optimizer.count, generators, point.sums, point.seconds, point.config, point.parts
 
 
 def test_a_flipped_bit_is_found_or_harmless(killed, copied):
@@ -192,7 +197,7 @@ def test_without_a_checkpoint_it_starts_over_and_says_so(killed, tiny, copied, c
 
 
 @pytest.mark.parametrize(
-    "damage", ["zero bytes", "cut to 90%", "a bit of theta flipped", "an object array", "a pickle"]
+    "damage", ["zero bytes", "cut to 90%", "a bit of the vector flipped", "an object array", "a pickle"]
 )
 def test_loading_says_which_file_and_writes_nothing(damage, killed, copied):
     folder = copied(killed)

@@ -12,7 +12,7 @@ import yaml
 from helpers import TINY, assert_same_result, checkpoint_path, saved_steps, tree
 
 from maml_exp.cli import main
-from maml_exp.sweep.hydra_run import compose
+from maml_exp.config.composing import compose
 
 
 class Bomb:
@@ -165,10 +165,10 @@ def test_no_text_of_a_configuration_is_a_path(climb, tiny, tmp_path, surrounding
 CHECKPOINTS = {
     "a pickle": lambda bomb: pickle.dumps(Bomb(bomb)),
     "a pickle in an npy file": lambda bomb: saved(np.save, np.array([Bomb(bomb)], dtype=object)),
-    "an object array": lambda bomb: saved(np.savez, record=np.array([Bomb(bomb)], dtype=object), theta=np.zeros(25)),
-    "an object array as theta": lambda bomb: saved(np.savez, record=np.array("{}"), theta=np.array([Bomb(bomb)])),
-    "a deep record": lambda bomb: saved(np.savez, record=np.array("[" * 100_000), theta=np.zeros(25, np.float32)),
-    "a wide zip": lambda bomb: saved(np.savez_compressed, record=np.array("{}"), theta=np.zeros(2**24, np.float32)),
+    "an object array": lambda bomb: saved(np.savez, record=np.array([Bomb(bomb)], dtype=object), vector=np.zeros(25)),
+    "an object array as vector": lambda bomb: saved(np.savez, record=np.array("{}"), vector=np.array([Bomb(bomb)])),
+    "a deep record": lambda bomb: saved(np.savez, record=np.array("[" * 100_000), vector=np.zeros(25, np.float32)),
+    "a wide zip": lambda bomb: saved(np.savez_compressed, record=np.array("{}"), vector=np.zeros(2**24, np.float32)),
 }
 
 

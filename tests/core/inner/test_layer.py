@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from maml_exp.core import arrays as rows
 from maml_exp.core.inner.layer import MultipliedOutLayer, PairedLayer, make_layer, pairs_pay
 
-from .helpers import relative_error
+from ..helpers import relative_error
 
 TASKS, SHOTS, QUERY = 3, 4, 5
 each_kind = pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "multiplied_out"])

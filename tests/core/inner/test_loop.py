@@ -4,10 +4,10 @@ import pytest
 from maml_exp.core.inner import loop as module
 from maml_exp.core.inner.layer import make_layer
 from maml_exp.core.inner.loop import InnerLoop
-from maml_exp.core.learners.gradient import MetaGradient
+from maml_exp.core.losses import SquaredError
 from maml_exp.core.proof import reference
 
-from .helpers import complex_step_gradient, random_problem, relative_error
+from ..helpers import complex_step_gradient, learner_for, meta_gradient, random_problem, relative_error
 
 each_kind = pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "multiplied_out"])
 each_activation = pytest.mark.parametrize("activation", ["relu", "tanh", "softplus", "sine"])
@@ -18,7 +18,7 @@ LR = 0.07
 def pulled_back_through_one_step(network, theta, batch, pairs):
     """v and (I - alpha H) v of a single task."""
     shots, query = batch.x_support.shape[1], batch.x_query.shape[1]
-    loop = InnerLoop(network, 1, [shots, query], LR, np.float64, pairs)
+    loop = InnerLoop(network, 1, [shots, query], LR, np.float64, SquaredError(), pairs)
     loop.bind(theta)
     loop.run_pass(0, batch.x_support, batch.y_support)
     loop.run_pass(1, batch.x_query, batch.y_query)
@@ -75,7 +75,7 @@ def test_hessian_products_are_symmetric(hidden, activation, pairs):
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_predictions_after_every_step_are_the_references(activation, pairs, steps):
     network, theta, batch = random_problem((6, 4), activation)
-    loop = InnerLoop(network, 3, [4] * steps + [6], LR, np.float64, pairs)
+    loop = InnerLoop(network, 3, [4] * steps + [6], LR, np.float64, SquaredError(), pairs)
     loop.bind(theta)
     for r in range(steps + 1):
         exact = []
@@ -94,7 +94,7 @@ def test_predicting_between_passes_changes_nothing(pairs):
     network, theta, batch = random_problem((6, 4), "tanh", query=4)  # K = Q: predictions fit the same buffers
     gradients = []
     for look in (False, True):
-        loop = InnerLoop(network, 3, [4, 4, 4], LR, np.float64, pairs)
+        loop = InnerLoop(network, 3, [4, 4, 4], LR, np.float64, SquaredError(), pairs)
         loop.bind(theta)
         for r in range(3):
             loop.run_pass(r, *(batch[:2] if r < 2 else batch[2:]))
@@ -111,15 +111,14 @@ def test_predicting_between_passes_changes_nothing(pairs):
 @pytest.mark.parametrize("mix", [(True, False, True, False), (False, True, False, True), (True, True, False, False)])
 def test_representations_mix_layer_by_layer(activation, mix, monkeypatch):
     network, theta, batch = random_problem((7, 5, 6), activation)
-    options = {"inner_lr": LR, "inner_steps": 3, "tasks": 3, "shots": 4, "query": 6, "dtype": np.float64}
-    uniform = MetaGradient(network, "maml", pairs=True, **options)(theta, batch)[0]
-    choices = iter(mix)
+    uniform = meta_gradient(learner_for(network, "exact", batch, LR, 3, pairs=True), theta, batch).vector
+    choices, made = iter(mix), []
 
     def mixed(*args, **kwargs):
-        return make_layer(*args, **{**kwargs, "pairs": next(choices)})
+        made.append(make_layer(*args, **{**kwargs, "pairs": next(choices)}))
+        return made[-1]
 
     monkeypatch.setattr(module, "make_layer", mixed)
-    mixed_gradient = MetaGradient(network, "maml", **options)
-    kinds = [type(layer).__name__ == "PairedLayer" for layer in mixed_gradient.inner_loop.layers]
-    assert tuple(kinds) == mix
-    assert relative_error(mixed_gradient(theta, batch)[0], uniform) < 1e-12
+    mixed_gradient = meta_gradient(learner_for(network, "exact", batch, LR, 3), theta, batch).vector
+    assert tuple(type(layer).__name__ == "PairedLayer" for layer in made) == mix
+    assert relative_error(mixed_gradient, uniform) < 1e-12

@@ -5,18 +5,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from maml_exp.core.optimizers.updates import OPTIMIZERS, clipped
-from maml_exp.core.settings import OptimizerSettings
+
+from maml_exp.core.optimizers import OPTIMIZERS
+from maml_exp.core.optimizers.base import clipped
 
 P = 12
+MOMENTUM = {"sgd": {"momentum": 0.9}}  # so that a state has a say
 
 
 def run(name, gradients, theta, **settings):
     """Parameters after every update, with the gradients given."""
-    settings, optimizer = OptimizerSettings(name=name, **settings), OPTIMIZERS[name]
-    state, path = optimizer.init(theta), []
+    optimizer = OPTIMIZERS.get(name)
+    chosen, state, path = optimizer.Settings(**settings), optimizer.init(theta), []
     for gradient in gradients:
-        theta, state = optimizer.update(gradient, state, theta, settings)
+        theta, state = optimizer.update(gradient, state, theta, chosen)
         path.append(theta)
     return np.array(path)
 
@@ -68,9 +70,10 @@ def test_sgd_with_momentum_has_its_closed_form_on_a_constant_gradient(momentum):
 
 def test_sgd_without_momentum_contracts_a_quadratic_by_one_minus_lr_times_curvature():
     curvature, theta = np.linspace(0.5, 3, P), np.ones(P)
-    settings, state = OptimizerSettings(name="sgd", lr=0.2), OPTIMIZERS["sgd"].init(theta)
+    sgd = OPTIMIZERS.get("sgd")
+    settings, state = sgd.Settings(lr=0.2), sgd.init(theta)
     for _ in range(10):
-        theta, state = OPTIMIZERS["sgd"].update(curvature * theta, state, theta, settings)
+        theta, state = sgd.update(curvature * theta, state, theta, settings)
     np.testing.assert_allclose(theta, (1 - 0.2 * curvature) ** 10, rtol=1e-11, atol=1e-15)
 
 
@@ -81,40 +84,42 @@ def test_every_optimizer_finds_the_minimum_of_a_quadratic(name, settings):
     rng = np.random.default_rng(3)
     factor, minimum, theta = rng.standard_normal((P, P)), rng.standard_normal(P), np.zeros(P)
     matrix = factor @ factor.T / P + 0.5 * np.eye(P)
-    state, settings = OPTIMIZERS[name].init(theta), OptimizerSettings(name=name, **settings)
+    optimizer = OPTIMIZERS.get(name)
+    state, settings = optimizer.init(theta), optimizer.Settings(**settings)
     for _ in range(2000):
-        theta, state = OPTIMIZERS[name].update(matrix @ (theta - minimum), state, theta, settings)
+        theta, state = optimizer.update(matrix @ (theta - minimum), state, theta, settings)
     np.testing.assert_allclose(theta, minimum, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", OPTIMIZERS.own_names())
 def test_nothing_given_is_changed(name):
-    rng = np.random.default_rng(4)
-    settings, theta = OptimizerSettings(name=name, momentum=0.9), rng.standard_normal(P)
-    _, state = OPTIMIZERS[name].update(rng.standard_normal(P), OPTIMIZERS[name].init(theta), theta, settings)
+    rng, optimizer = np.random.default_rng(4), OPTIMIZERS.get(name)
+    settings, theta = optimizer.Settings(**MOMENTUM.get(name, {})), rng.standard_normal(P)
+    _, state = optimizer.update(rng.standard_normal(P), optimizer.init(theta), theta, settings)
     gradient = rng.standard_normal(P)
     given = [gradient, theta, *state.moments]
     before = [array.copy() for array in given]
-    new_theta, new_state = OPTIMIZERS[name].update(gradient, state, theta, settings)
+    new_theta, new_state = optimizer.update(gradient, state, theta, settings)
     for array, copy in zip(given, before, strict=True):
         np.testing.assert_array_equal(array, copy)
         assert not any(np.shares_memory(array, new) for new in (new_theta, *new_state.moments))
     assert (state.count, new_state.count) == (1, 2)
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", OPTIMIZERS.own_names())
 def test_the_initial_state_is_no_update_and_zero_moments(name):
-    state = OPTIMIZERS[name].init(np.ones(P))
+    state = OPTIMIZERS.get(name).init(np.ones(P))
     assert state.count == 0
     assert {float(np.abs(moment).sum()) for moment in state.moments} == {0.0}
     assert {moment.shape for moment in state.moments} == {(P,)}
 
 
-@pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+@pytest.mark.parametrize("name", OPTIMIZERS.own_names())
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_dtype_stays(name, dtype):
-    theta, settings = np.ones(P, dtype), OptimizerSettings(name=name, momentum=0.9)
-    theta, state = OPTIMIZERS[name].update(np.ones(P, dtype), OPTIMIZERS[name].init(theta), theta, settings)
+    optimizer = OPTIMIZERS.get(name)
+    theta, settings = np.ones(P, dtype), optimizer.Settings(**MOMENTUM.get(name, {}))
+    theta, state = optimizer.update(np.ones(P, dtype), optimizer.init(theta), theta, settings)
     assert {array.dtype for array in (theta, *state.moments)} == {np.dtype(dtype)}
 
 
@@ -140,7 +145,8 @@ def test_within_the_limit_clipping_leaves_a_gradient_untouched(limit):
 def test_a_gradient_that_stays_zero_leaves_no_denormal_numbers_behind(name, settings):
     # half of the entries are a dead unit's from update 50 on
     rng, tiny = np.random.default_rng(0), np.finfo(np.float32).tiny
-    optimizer, chosen = OPTIMIZERS[name], OptimizerSettings(name=name, **settings)
+    optimizer = OPTIMIZERS.get(name)
+    chosen = optimizer.Settings(**settings)
     theta = np.zeros(P, np.float32)
     state, moved = optimizer.init(theta), []
     for step in range(2000):

@@ -2,26 +2,41 @@
 
 import ast
 import inspect
+from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
-from maml_exp.core.settings import TaskSettings
 
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.inner import layer as layers
 from maml_exp.core.inner import loop as inner_loop
 from maml_exp.core.inner.layer import Layer, MultipliedOutLayer, PairedLayer
-from maml_exp.core.learners import gradient as meta_gradient
-from maml_exp.core.learners.gradient import ALGORITHMS, Algorithm
-from maml_exp.core.network import INITIALIZERS
+from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.learners import gradient as learner
+from maml_exp.core.learners.gradient import OUTER
+from maml_exp.core.losses import SquaredError
+from maml_exp.core.network import INITIALIZERS, ModelSettings
+from maml_exp.core.optimizers import adam
+from maml_exp.core.problem import Problem
 from maml_exp.core.proof import gradcheck
-from maml_exp.core.tasks.sinusoid import Sinusoids
+from maml_exp.core.tasks import sinusoid
 
-FAMILY = Sinusoids(TaskSettings(shots=4, query=6))
+METHODS = {outer: learner.Settings(outer=outer) for outer in OUTER}
 
 
-def all_checks(hidden=((6, 4),), activations=tuple(ACTIVATIONS), steps=(1, 3), **options):
-    return gradcheck.checks(FAMILY, hidden=hidden, activations=activations, steps=steps, **options)
+def all_checks(
+    hidden=((6, 4),),
+    activations=tuple(ACTIVATIONS),
+    steps=(1, 3),
+    methods=METHODS,
+    initializer="uniform_fan_in",
+    inner_lr=0.01,
+    seed=0,
+):
+    model, inner = ModelSettings(initializer=initializer), InnerSettings(inner_lr)
+    problem = Problem(model, learner.Settings(), inner, sinusoid.Settings(shots=4, query=6), adam.Settings(), 3)
+    return gradcheck.checks(problem, methods, hidden=hidden, activations=activations, steps=steps, seed=seed)
 
 
 def is_detected(**options):
@@ -33,9 +48,11 @@ def is_detected(**options):
 def test_every_check_passes(hidden, activation):
     checks = list(all_checks([hidden], [activation], [0, 1, 2, 5]))
     assert [check for check in checks if not check.passed] == []
-    # the rows: gradient, Hessian's values and symmetry, and each algorithm at each number of steps it makes
-    adapting = [name for name in ALGORITHMS if ALGORITHMS[name].adapts]
-    assert len(checks) == 3 + 4 * len(adapting) + (len(ALGORITHMS) - len(adapting))
+    # the rows: gradient, Hessian's values and symmetry, and each method at each number of steps it makes
+    made = [(check.what, check.steps) for check in checks]
+    inner = [("inner gradient", 0), ("Hessian product", 1), ("Hessian symmetry", 1)]
+    adapting = [(f"{outer} meta-gradient", steps) for outer in ("exact", "first_order") for steps in (0, 1, 2, 5)]
+    assert made == [*inner, *adapting, ("joint meta-gradient", 0)]
     assert len({check[:3] for check in checks}) == len(checks)
     assert {check.network for check in checks} == {"-".join(map(str, (1, *hidden, 1))) + " " + activation}
 
@@ -136,17 +153,45 @@ def test_a_wrong_row_of_the_gradient_is_detected(row, index, monkeypatch):
     assert is_detected(activations=["tanh"])
 
 
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        ("maml", Algorithm(adapts=True, second_order=False)),
-        ("fomaml", Algorithm(adapts=True, second_order=True)),
-        ("joint", Algorithm(adapts=True, second_order=False)),
-    ],
-)
-def test_an_algorithm_taken_for_another_is_detected(name, wrong, monkeypatch):
-    monkeypatch.setitem(ALGORITHMS, name, wrong)
-    assert is_detected(activations=["tanh"], algorithms=[name])
+@pytest.mark.parametrize(("outer", "wrong"), list(permutations(OUTER, 2)))
+def test_a_method_taken_for_another_is_detected(outer, wrong, monkeypatch):
+    right = learner.Learner.meta_gradient
+
+    def mutated(self, *args):
+        mistaken = learner.Learner(replace(self.problem, algorithm=METHODS[wrong]), self._pairs)
+        return right(mistaken if self.outer == outer else self, *args)
+
+    monkeypatch.setattr(learner.Learner, "meta_gradient", mutated)
+    with np.errstate(invalid="ignore"):  # of two equal methods H v is zero, and its symmetry no number
+        found = list(all_checks(activations=["tanh"], methods={outer: METHODS[outer]}))
+    assert any(check.what == f"{outer} meta-gradient" and not check.passed for check in found)
+
+
+@pytest.mark.parametrize("method", ["scale", "error", "r_error"])
+def test_a_wrong_loss_is_detected(method, monkeypatch):
+    right = getattr(SquaredError, method)
+
+    def mutated(self, *args, **kwargs):
+        found = right(self, *args, **kwargs)
+        if method == "scale":
+            return found * 1.001
+        out = kwargs["out"]
+        out *= 1.001
+        return found
+
+    monkeypatch.setattr(SquaredError, method, mutated)
+    assert is_detected(activations=["tanh"])
+
+
+def test_one_wrong_variant_of_a_learner_is_detected(monkeypatch):
+    right = learner.Learner.meta_gradient
+
+    def mutated(self, *args):
+        found = right(self, *args)
+        return found._replace(vector=1.001 * found.vector) if self._pairs is False else found
+
+    monkeypatch.setattr(learner.Learner, "meta_gradient", mutated)
+    assert [check.what for check in all_checks(activations=["tanh"]) if not check.passed][-1] == "joint meta-gradient"
 
 
 def mutable_statements(module):
@@ -178,7 +223,7 @@ def without_line(module, line):
 
 STATEMENTS = [
     (module, used_by, name, line, text)
-    for module, used_by, name in [(layers, inner_loop, "make_layer"), (inner_loop, meta_gradient, "InnerLoop")]
+    for module, used_by, name in [(layers, inner_loop, "make_layer"), (inner_loop, learner, "InnerLoop")]
     for line, text in mutable_statements(module)
 ]
 
@@ -203,5 +248,5 @@ def test_gradients_are_right_with_and_without_copied_transposes(small_matrix, mo
 def test_an_unchanged_copy_passes(monkeypatch):
     # the dropped terms above are found for what they are, not because a module was executed a second time
     monkeypatch.setattr(inner_loop, "make_layer", without_line(layers, None)["make_layer"])
-    monkeypatch.setattr(meta_gradient, "InnerLoop", without_line(inner_loop, None)["InnerLoop"])
+    monkeypatch.setattr(learner, "InnerLoop", without_line(inner_loop, None)["InnerLoop"])
     assert not is_detected(activations=["tanh"])

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maml_exp.core.settings import TaskSettings
 
-from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
+from maml_exp.core.tasks.base import Batch
+from maml_exp.core.tasks.sinusoid import Family, Settings
 
-from .helpers import as_dtype, random_batch
+from ..helpers import as_dtype, random_batch
 
 
 def mean_of_product(factors, ranges, points=400):
@@ -18,7 +18,7 @@ def mean_of_product(factors, ranges, points=400):
 
 
 def test_the_zero_predictions_error_is_half_the_mean_squared_amplitude():
-    settings = TaskSettings(shots=5, query=5)
+    settings = Settings(shots=5, query=5)
     mean_square_amplitude = mean_of_product(lambda a: a**2, [settings.amplitude], points=10**5)
     mean_square_sine = mean_of_product(lambda x, phi: np.sin(x - phi) ** 2, [settings.x_range, settings.phase], 1000)
     assert mean_square_amplitude == pytest.approx((5.0**3 - 0.1**3) / 3 / 4.9, rel=1e-8)
@@ -26,7 +26,7 @@ def test_the_zero_predictions_error_is_half_the_mean_squared_amplitude():
     exact = mean_square_amplitude * mean_square_sine
     assert exact == pytest.approx(4.25, rel=0.01)
     # points of a task are correlated: the spread is that of the tasks' means
-    batch = Sinusoids(settings).sample(np.random.default_rng(0), 40_000, np.float64)
+    batch = Family(settings).sample(np.random.default_rng(0), 40_000, np.float64)
     errors = np.mean(np.concatenate([batch.y_support, batch.y_query], axis=1) ** 2, axis=(1, 2))
     four_sigma = 4 * errors.std(ddof=1) / math.sqrt(len(errors))
     assert four_sigma < 0.02 * exact
@@ -38,8 +38,8 @@ RANGES = {"amplitude": [-1.0, 2.0], "phase": [0.5, 0.75], "frequency": [0.5, 3.0
 
 @pytest.mark.parametrize("ranges", [{}, RANGES], ids=["default", "other"])
 def test_everything_drawn_fills_its_range_uniformly(ranges):
-    settings, count = TaskSettings(**ranges), 20_000
-    family, rng = Sinusoids(settings), np.random.default_rng(1)
+    settings, count = Settings(**ranges), 20_000
+    family, rng = Family(settings), np.random.default_rng(1)
     drawn = dict(zip(("amplitude", "phase", "frequency"), family.parameters(rng.random((count, 3))), strict=True))
     drawn["x_range"] = family.inputs_from(rng.random((count, 1)))
     for name, values in drawn.items():
@@ -55,8 +55,8 @@ def test_everything_drawn_fills_its_range_uniformly(ranges):
 @pytest.mark.parametrize("ranges", [{}, RANGES], ids=["default", "other"])
 def test_sampled_points_lie_on_a_sine_of_their_task(ranges):
     """Support and query of a task fit one A sin(f x - phi): with f fixed, y is linear in (sin f x, cos f x)."""
-    settings = TaskSettings(**{**ranges, "frequency": [1.5, 1.5]}, shots=4, query=6)
-    batch = Sinusoids(settings).sample(np.random.default_rng(2), 50, np.float64)
+    settings = Settings(**{**ranges, "frequency": [1.5, 1.5]}, shots=4, query=6)
+    batch = Family(settings).sample(np.random.default_rng(2), 50, np.float64)
     x, y = batch.pooled()
     assert x.min() >= settings.x_range[0]
     assert x.max() <= settings.x_range[1]
@@ -76,7 +76,7 @@ def test_sampled_points_lie_on_a_sine_of_their_task(ranges):
 @pytest.mark.parametrize(("frequency", "slope"), [(0.5, 1.0), (1.0, 2.0), (3.0, 6.0)])
 def test_curve_is_the_formula(frequency, slope):
     parameters = (np.array([[2.0], [1.0]]), np.array([[0.0], [0.3]]), np.array([[frequency], [frequency]]))
-    y = Sinusoids.curve(parameters, np.array([[0.0, 1e-9, 1.0], [0.0, 0.3 / frequency, 1.0]]))
+    y = Family.curve(parameters, np.array([[0.0, 1e-9, 1.0], [0.0, 0.3 / frequency, 1.0]]))
     assert y[0, 0] == 0
     assert y[0, 1] / 1e-9 == pytest.approx(slope, rel=1e-9)  # A f cos(-phi): the frequency is in radians per x
     assert y[0, 2] == pytest.approx(2 * math.sin(frequency), rel=1e-14)
@@ -86,27 +86,27 @@ def test_curve_is_the_formula(frequency, slope):
 
 @given(st.floats(-10, 10), st.floats(-4, 4), st.floats(0, 5))
 def test_degenerate_ranges_give_one_task(amplitude, phase, frequency):
-    settings = TaskSettings(amplitude=[amplitude] * 2, phase=[phase] * 2, frequency=[frequency] * 2, shots=3, query=2)
-    x, y = Sinusoids(settings).sample(np.random.default_rng(3), 4, np.float64).pooled()
+    settings = Settings(amplitude=[amplitude] * 2, phase=[phase] * 2, frequency=[frequency] * 2, shots=3, query=2)
+    x, y = Family(settings).sample(np.random.default_rng(3), 4, np.float64).pooled()
     np.testing.assert_allclose(y, amplitude * np.sin(frequency * x - phase), rtol=1e-12, atol=1e-12)
 
 
 def test_the_default_is_the_papers_family():
-    settings = TaskSettings()
+    settings = Settings()
     assert (settings.amplitude, settings.phase) == ([0.1, 5.0], [0.0, math.pi])
     assert (settings.frequency, settings.x_range) == ([1.0, 1.0], [-5.0, 5.0])
 
 
 @pytest.mark.parametrize(("shots", "query", "tasks"), [(1, 1, 1), (5, 10, 3), (10, 1, 25)])
 def test_a_batch_has_the_asked_shapes(shots, query, tasks):
-    family = Sinusoids(TaskSettings(shots=shots, query=query))
+    family = Family(Settings(shots=shots, query=query))
     batch = family.sample(np.random.default_rng(0), tasks, np.float64)
     assert [part.shape for part in batch] == [(tasks, shots, 1)] * 2 + [(tasks, query, 1)] * 2
     assert (family.inputs, family.outputs) == (1, 1)  # what a network for it is made from
 
 
 def test_the_oracle_is_told_amplitude_and_phase_of_the_same_tasks():
-    plain, oracle = Sinusoids(TaskSettings()), Sinusoids(TaskSettings(oracle=True))
+    plain, oracle = Family(Settings()), Family(Settings(oracle=True))
     assert (oracle.inputs, oracle.outputs) == (3, 1)
     batches = [family.sample(np.random.default_rng(7), 4, np.float64) for family in (plain, oracle)]
     for part in ("support", "query"):
@@ -117,7 +117,7 @@ def test_the_oracle_is_told_amplitude_and_phase_of_the_same_tasks():
 
 
 def test_the_same_seed_gives_the_same_batches_and_another_does_not():
-    family = Sinusoids(TaskSettings())
+    family = Family(Settings())
     runs = []
     for seed in (5, 5, 6):
         rng = np.random.default_rng(seed)
@@ -128,7 +128,7 @@ def test_the_same_seed_gives_the_same_batches_and_another_does_not():
 
 
 def test_a_float32_batch_is_the_rounded_float64_one():
-    family = Sinusoids(TaskSettings())
+    family = Family(Settings())
     single, double = [family.sample(np.random.default_rng(7), 5, dtype) for dtype in ("float32", "float64")]
     for ours, exact in zip(single, as_dtype(double, np.float32), strict=True):
         assert ours.dtype == np.float32
