@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from maml_exp.config import schema
 from maml_exp.config.choices import CHOICES, REGISTERED_IN, run_registering_code
 from maml_exp.config.messages import explain as explain_omegaconf
+from maml_exp.config.messages import known_names, suggestion
 from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
@@ -147,6 +148,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
         return complaint
     if cause is not None:
         return explain_omegaconf(cause, _with_same_choices(overrides))
+    if found := re.search(r"In '([^']+)': Config(?:Key|Attribute)Error.*?full_key: (\S+)", str(error), re.DOTALL):
+        file, key = found.groups()
+        known = known_names(_with_same_choices([]))
+        return f"{file}.yaml: {key} is not a setting{suggestion(key, known)}"
     if "--multirun" in str(error):  # an experiment might have been one of several runs, but is not
         check_typed([text for text in overrides if "=" in text and keys_of([text]) - SWEEPING_KEYS])
     group = unknown_option(error, overrides)
