@@ -207,6 +207,10 @@ ORDERS = [
     (["-cd", "mine", "a=1", "--multirun", "~c"], ["a=1", "~c", "-cd", "mine", "--multirun"]),
     (["--jobs", "3", "a=1,2", "-m"], ["a=1,2", "hydra/launcher=workers", "hydra.launcher.jobs=3", "-m"]),
     (["a=1,2", "-m", "--jobs=1"], ["a=1,2", "-m"]),
+    (["+experiment=depth"], ["+experiment=depth", "--multirun"]),  # the file says that it is a sweep
+    (["+experiment=depth", "--cfg", "job"], ["+experiment=depth", "--cfg", "job"]),
+    (["+experiment=depth", "hydra.mode=RUN"], ["+experiment=depth", "hydra.mode=RUN"]),
+    (["+experiment=smoke"], ["+experiment=smoke"]),
     ([], []),
 ]
 
