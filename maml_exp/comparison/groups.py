@@ -14,6 +14,7 @@ from maml_exp.comparison.conditions import as_condition, choose
 from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
+from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import (
     Estimate,
     Interval,
@@ -26,6 +27,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
+CLIP = "optimizer.clip_norm"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 PRESET = "algorithm.preset"  # the label of a method's settings
 
@@ -115,6 +117,8 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     groups: dict[tuple, Group] = {}
     for run in runs:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
+        if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
+            settings[CLIP] = _clip_limit(settings)
         groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
     found = list(groups.values())
     keys = _without_what_presets_say(_differing(found), found)
@@ -122,6 +126,15 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
         group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _clip_limit(settings: dict[str, Any]) -> Any:
+    """What a run's clip_norm means; as it stands where its settings are damaged."""
+    limit, steps = settings[CLIP], settings.get("inner.steps")
+    try:
+        return clip_limit(limit, steps) if isinstance(steps, int) else limit
+    except (TypeError, ValueError):
+        return limit
 
 
 def _is_of_a_choice(key: str) -> bool:
