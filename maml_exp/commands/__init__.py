@@ -23,7 +23,11 @@ class Verb(NamedTuple):
 
 VERBS = {
     "list": Verb("[PATH] [--where K=V]", "runs, a line each: state, what differs, objective, when"),
-    "resume": Verb("RUN [--jobs 2]", "go on with an interrupted run or sweep, to the same bits", ENDS + STOPPED),
+    "resume": Verb(
+        "RUN [--jobs 2]",
+        "go on with an interrupted run or sweep, here or by a launcher, to the same bits",
+        ENDS + STOPPED,
+    ),
     "rerun": Verb(
         "RUN [key=value ...]",
         "run a saved configuration again, in a new folder, and compare",

@@ -9,7 +9,7 @@ from maml_exp.commands import parser_of
 from maml_exp.config.saved import load_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import Trainer
-from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.files import read_json
 from maml_exp.store.metrics_file import read_rows
 from maml_exp.store.run_folder import open_run
@@ -26,10 +26,10 @@ def run_plot(arguments: Sequence[str]) -> int:
 
     folder = open_run(options.run)
     config = load_config(folder.config)
-    point = newest_checkpoint(folder, config)
+    point = judged_checkpoint(folder, config)
     if point is None:
         raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
-    from maml_exp.run.figures import draw_all
+    from maml_exp.run.figures.of_run import draw_all
 
     trainer = Trainer(config.problem)
     vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}

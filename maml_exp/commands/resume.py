@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maml_exp.commands import parser_of
+from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import load_config
 from maml_exp.core import checks
-from maml_exp.run.progress import is_quiet
+from maml_exp.core.checks import SettingError
+from maml_exp.run.progress import is_quiet, say
 from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import PLAN_FILE, open_run
-from maml_exp.sweep.plan import Sweep, describe_outcome
+from maml_exp.sweep.plan import Sweep, describe_outcome, stop_file
 from maml_exp.sweep.rest import unfinished
+from maml_exp.sweep.session import hold_sweep
 from maml_exp.sweep.workers import run_all
 
 
@@ -22,12 +25,37 @@ def run_resume(arguments: Sequence[str]) -> int:
     """Go on from the newest usable checkpoint; what is finished is left as it is."""
     parser = parser_of("resume", run_resume)
     parser.add_argument("run", type=Path, help="the folder of a run or a sweep")
-    parser.add_argument("--jobs", type=int, default=1, help="of a sweep: how many runs at the same time (default 1)")
-    options = parser.parse_args(arguments)
-    checks.integer(1, 1024).require("--jobs", options.jobs)
+    parser.add_argument("--jobs", type=int, help="of a sweep: how many runs at the same time (default 1)")
+    parser.add_argument(
+        "launcher",
+        nargs="*",
+        help="of a sweep: hand what is left to a launcher, as hydra/launcher=joblib hydra.launcher.n_jobs=2",
+    )
+    options = parser.parse_intermixed_args(arguments)
+    if options.jobs is not None:
+        checks.integer(1, 1024).require("--jobs", options.jobs)
+    _check_launcher(options.launcher, options.jobs)
     if (options.run / PLAN_FILE).is_file():
-        return resume_sweep(options.run, options.jobs)
+        return resume_sweep(options.run, options.jobs or 1, options.launcher)
+    if options.launcher:
+        raise SettingError(f"{options.launcher[0]} is for sweeps, and {options.run} is none: it has no {PLAN_FILE}")
     return resume_run(options.run)
+
+
+def _check_launcher(overrides: Sequence[str], jobs: int | None) -> None:
+    """Require that overrides choose a launcher and say how it works: a resumed run keeps its settings."""
+    parsed = parse_all(overrides)
+    for override in parsed:
+        of_launcher = override.key == "hydra/launcher" or override.key.startswith("hydra.launcher.")
+        if not of_launcher or override.sweeps:
+            raise SettingError(
+                f"{override.text} is not usable here: a resumed run keeps its settings; a launcher may be given, as in "
+                "hydra/launcher=joblib hydra.launcher.n_jobs=2; for other settings: maml-exp rerun RUN key=value"
+            )
+    if overrides and "hydra/launcher" not in {override.key for override in parsed}:
+        raise SettingError(f"{overrides[0]} needs a launcher beside it: hydra/launcher=joblib, say")
+    if overrides and jobs is not None:
+        raise SettingError(f"--jobs={jobs} is a launcher of its own: leave out --jobs, or {overrides[0]}")
 
 
 def resume_run(path: Path) -> int:
@@ -43,17 +71,25 @@ def resume_run(path: Path) -> int:
         return 1
     outcome = execute(load_config(folder.config), path, resume=True)
     if outcome.evaluation is not None:
-        print(outcome.report())
+        say(outcome.report())
     return outcome.exit_status
 
 
-def resume_sweep(path: Path, jobs: int) -> int:
-    """Finish what is unfinished of a sweep; returns the exit status."""
-    sweep, status = Sweep.load(path), 0
-    for _, outcome in run_all(dict(enumerate(unfinished(sweep))), jobs, in_process=jobs == 1):
-        if not is_quiet():
-            print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
-        if outcome.state == states.INTERRUPTED:
-            status = status or outcome.exit_status
-    failed = sweep.report()
+def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
+    """Finish what is unfinished of a sweep, here or through a launcher of Hydra's; returns the exit status."""
+    sweep, status = Sweep.load(path.resolve()), 0
+    with hold_sweep(path):
+        stop = stop_file(sweep.folder)
+        stop.unlink(missing_ok=True)  # left by whoever stopped it before
+        work = unfinished(sweep)
+        if work and launcher:
+            from maml_exp.sweep.hydra_run import launch_rest  # slow to import, and seldom needed
+
+            return launch_rest(sweep, work, launcher)
+        for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
+            if not is_quiet():
+                say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
+            if outcome.state == states.INTERRUPTED:
+                status = status or outcome.exit_status
+        failed = sweep.report()
     return status or int(failed)

@@ -131,9 +131,10 @@ def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> It
 def _tags(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
     """The tags to compare: of a last row those that both have, since versions write different final numbers."""
     tags = list(dict.fromkeys([*row_a, *row_b]))
-    if metrics.OBJECTIVE_TAG in row_a and metrics.OBJECTIVE_TAG in row_b:
-        return [tag for tag in tags if tag in row_a and tag in row_b]
-    return tags
+    both = [tag for tag in tags if tag in row_a and tag in row_b]
+    if metrics.OBJECTIVE_TAG in both:
+        return both
+    return [tag for tag in tags if tag in both or tag != metrics.EXPLOSIONS_TAG]  # older versions did not count them
 
 
 def _comparable_rows(run: RunFolder) -> list[metrics.Row]:

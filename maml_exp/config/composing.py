@@ -29,7 +29,12 @@ from maml_exp.config.usual import GLOBAL, GROUPS, conf_dir, options
 from maml_exp.core.checks import SettingError
 
 SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
-LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # name's start: the extra that installs it
+# jobs stay in the working directory, for one; from 1.4 on there are no other defaults, and asking is deprecated
+HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+INSTALLED_BY = {  # start of an option's name: the extra that installs it
+    "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
+    "hydra/sweeper": {"optuna": "optuna"},
+}
 
 
 def teach_hydra() -> None:
@@ -50,7 +55,7 @@ def teach_hydra() -> None:
 def compose_typed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, its nodes typed."""
     teach_hydra()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(conf_dir()), **HYDRA_DEFAULTS):
         return hydra.compose("config", list(overrides))
 
 
@@ -195,8 +200,9 @@ def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None
     """What to say where a group was given an option that it does not have; None if that is not the trouble."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        extra = next((name for start, name in LAUNCHERS.items() if option.startswith(start)), None)
-        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
+        extras = INSTALLED_BY.get(group, {})
+        extra = next((name for start, name in extras.items() if option.startswith(start)), None)
+        install = f"; for this {group.split('/')[-1]}: pip install 'maml-exp[{extra}]'" if extra else ""
         return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
     for override in overrides:
         group, separator, option = override.lstrip("+").partition("=")

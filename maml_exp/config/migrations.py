@@ -34,8 +34,28 @@ def drop_other_optimizers_keys(plain: Plain) -> None:
             optimizer.pop(key, None)
 
 
+def keep_clip_norm(plain: Plain) -> None:
+    """2 -> 3: auto became the default of clip_norm; what was saved stays, and where nothing was it meant never."""
+    optimizer = plain.get("optimizer")
+    if isinstance(optimizer, dict):
+        optimizer.setdefault("clip_norm", None)
+
+
+def train_to_the_end(plain: Plain) -> None:
+    """2 -> 3: training.keep_best and training.patience are new; off, a run ends with its last iteration."""
+    training = plain.get("training")
+    if isinstance(training, dict):
+        training.setdefault("keep_best", False)
+        training.setdefault("patience", 0)
+
+
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
+    2: (keep_clip_norm, train_to_the_end),
+}
+# A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
+OLD_DEFAULTS: dict[int, tuple[str, ...]] = {
+    2: ("optimizer.clip_norm=null",),
 }
 
 
@@ -58,3 +78,9 @@ def migrated(plain: Plain) -> Plain:
         version += 1
         plain["schema"] = version
     return plain
+
+
+def typed_then(overrides: list[str], version: int) -> list[str]:
+    """Overrides that were typed under an older schema, after the defaults that have changed since."""
+    changed = [text for since, texts in OLD_DEFAULTS.items() if version <= since for text in texts]
+    return [*changed, *overrides]

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
+from dataclasses import replace
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from maml_exp.core.checks import SettingError
 
 if TYPE_CHECKING:  # slow to import, and a value's text needs none of it
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override as HydraOverride
 
+LARGEST_SWEEP = 100_000  # jobs; a slip of the pen makes more
 EXAMPLE = "a setting such as inner.lr=0.02"
 WORD = r"[^\W\d][\w.-]*"  # a text that needs no quotes
 NO_WORDS = ("true", "false", "null", "inf", "nan")
@@ -124,15 +127,39 @@ def gives(texts: Iterable[str], key: str) -> bool:
     return key in keys_of(texts)
 
 
-def split_sweep(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of every job of a sweep; empty where another sweeper than Hydra's basic one decides."""
+def split_sweep(overrides: Sequence[Override], loader: ConfigLoader | None = None) -> list[list[str]]:
+    """The overrides of every job of Hydra's basic sweeper; raises `SettingError` where that makes no job of them.
+
+    The loader knows a group's options, which glob(*) stands for.
+    """
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    parsed = [replace(override.parsed, config_loader=loader) for override in overrides]
+    jobs = 1
+    for override, one in zip(overrides, parsed, strict=True):
+        if override.sweeps:
+            jobs *= _number_of_values(override.text, one)
+    if jobs > LARGEST_SWEEP:
+        raise SettingError(f"this sweep has more than {LARGEST_SWEEP} jobs, which is not usable: give fewer values")
+    return [list(job) for job in BasicSweeper.split_arguments(parsed, None)[0]]
+
+
+def _number_of_values(text: str, parsed: HydraOverride) -> int:
+    """How many values a sweep stands for, or one more than a sweep may have jobs."""
     from hydra.errors import HydraException
 
+    if not parsed.is_discrete_sweep():
+        raise SettingError(
+            f"{text} is not usable: a sweep takes values, as in seed=1,2 or seed=range(0,4); "
+            "for a search between bounds add hydra/sweeper=optuna"
+        )
     try:
-        return [list(job) for job in BasicSweeper.split_arguments([o.parsed for o in overrides], None)[0]]
-    except HydraException:  # intervals
-        return []
+        number = sum(1 for _ in islice(parsed.sweep_string_iterator(), LARGEST_SWEEP + 1))
+    except (HydraException, ValueError) as error:  # a range with a step of 0
+        raise SettingError(f"{text} is not usable: {error}") from error
+    if number == 0:
+        raise SettingError(f"{text} is not usable: it stands for no value, so there is nothing to run")
+    return number
 
 
 def in_quotes(text: str) -> str:

@@ -25,7 +25,7 @@ from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
 
-SCHEMA = 2  # what a saved configuration of today says; see migrations for the older ones
+SCHEMA = 3  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
 OBJECTIVES = ("mean", "median", "p95")
 OFTEN = checks.integer(0, 10**9)
@@ -43,6 +43,23 @@ class TrainingSettings(checks.Settings):
     checkpoint_every: int = setting(2500, "iterations between checkpoints; 0: only the one at the end", OFTEN)
     keep_checkpoints: int = setting(3, "how many checkpoints are kept, the newest ones; 0: all", OFTEN)
     log_curvature: bool = setting(False, "log the share of the meta-gradient that is second order", checks.boolean())
+    keep_best: bool = setting(
+        False, "keep, judge and load the checkpoint with the best objective on validation tasks", checks.boolean()
+    )
+    patience: int = setting(
+        0, "stop after so many evaluations without a better objective on validation tasks; 0: never", OFTEN
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key, value in (("keep_best", self.keep_best), ("patience", self.patience)):
+            off = "off where training.evaluate_every=0: there is nothing to choose by"
+            checks.require(not value or self.evaluate_every > 0, f"training.{key}", value, off)
+
+    @property
+    def validates(self) -> bool:
+        """Whether the objective is measured on validation tasks while training."""
+        return self.keep_best or self.patience > 0
 
 
 def is_logged(training: TrainingSettings, step: int) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 Array = np.ndarray
 # multiplications up to which OpenBLAS has a quicker kernel, and numbers up to which it gains by a copied transpose
 SMALL_PRODUCT, SMALL_MATRIX = 10**6, 5000
+SMALLEST_SQUARE = 1e-30  # of a norm: below it, squares of float32 lose digits
 
 
 def transpose(a: Array) -> Array:
@@ -53,6 +54,16 @@ class RowBuffer:
 
 
 def norm(vector: Array) -> float:
-    """The Euclidean norm of a real vector (P,); in float64 where squares overflow float32, which the norm need not."""
+    """The Euclidean norm of a real vector (P,), finite where the vector is, and positive where it is not zero.
+
+    Squares may leave the range of their dtype where the norm does not: then, and only then, it is taken in float64
+    and of the vector over its largest entry.
+    """
     square = float(np.dot(vector, vector).real)
-    return math.sqrt(square) if math.isfinite(square) else float(np.linalg.norm(vector.astype(np.float64)))
+    if SMALLEST_SQUARE < square < math.inf:
+        return math.sqrt(square)
+    largest = float(np.max(np.abs(vector), initial=0.0))
+    if largest == 0 or not math.isfinite(largest):
+        return largest
+    scaled = vector.astype(np.float64) / largest
+    return largest * math.sqrt(float(np.dot(scaled, scaled)))

@@ -78,6 +78,14 @@ def one_of(names: Callable[[], Iterable[str]]) -> Check:
     )
 
 
+def one_of_or(words: tuple[str, ...], check: Check) -> Check:
+    """One of a few words, or what `check` allows."""
+    return Check(
+        lambda value: (isinstance(value, str) and value in words) or check.accepts(value),
+        lambda: ", ".join([*words, check.allowed()]),
+    )
+
+
 def interval(strict: bool = False) -> Check:
     """[low, high], two finite numbers with low <= high (low < high if `strict`)."""
     relation = "<" if strict else "<="

@@ -8,9 +8,13 @@ from typing import Any
 
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings, Network
-from maml_exp.core.optimizers.base import OptimizerSettings
+from maml_exp.core.optimizers.base import AUTO, OptimizerSettings
 from maml_exp.core.tasks import TASKS
 from maml_exp.core.tasks.base import TaskFamily, TaskSettings
+
+# Several inner steps can explode on single tasks, at any time: one such meta-gradient, of norm 1e6 and more, stays in
+# Adam's second moment for tens of thousands of iterations. Norms of ordinary ones are 1 to 5, so few are clipped.
+AUTO_CLIP_NORM = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,14 @@ class Problem:
     iterations: int = 1  # of the outer loop: what schedules are shares of
     dtype: str = "float32"
     curvature: bool = False  # whether learners that can also measure what first order would drop
+
+    @cached_property
+    def clip_norm(self) -> float | None:
+        """The norm that meta-gradients are scaled down to, None for never: what optimizer.clip_norm says, resolved."""
+        limit = self.optimizer.clip_norm
+        if limit != AUTO:
+            return None if limit is None else float(limit)
+        return AUTO_CLIP_NORM if self.inner.steps > 1 else None
 
     @cached_property
     def family(self) -> TaskFamily:

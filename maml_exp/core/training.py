@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -71,7 +72,15 @@ class Trainer:
         progress = state.step / problem.iterations
         found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
         size = norm(found.vector)
-        gradient = clipped(found.vector, size, settings.clip_norm)
+        gradient = clipped(found.vector, size, problem.clip_norm)
         vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, settings)
         after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
         return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
+
+    @np.errstate(over="ignore", invalid="ignore")
+    def next_loss(self, state: TrainState) -> float:
+        """The meta-loss that one more iteration would measure at a state, which stays as it is."""
+        problem = self.problem
+        batch = self._family.sample(deepcopy(state.rng), problem.meta_batch, problem.dtype)
+        progress = min(state.step, problem.iterations - 1) / problem.iterations
+        return self.learner.meta_gradient(state.vector, batch, deepcopy(state.learner_rng), progress).loss

@@ -63,6 +63,7 @@ class FinalEvaluation:
     reference: Array  # (N,), the error of predicting each task's mean
     trained: dict[int, Array]
     random: dict[int, Array]
+    notes: tuple[str, ...] = ()  # what else a reader of the table must know of the run
 
     @cached_property
     def results(self) -> dict[int, dict[str, Statistics]]:
@@ -135,8 +136,8 @@ class FinalEvaluation:
         return "\n".join([title, as_text(rows), note, *self._notes(trained, random)])
 
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
-        """What a reader of the table must know about tasks that diverged."""
-        lines = []
+        """What a reader of the table must know: of the run, and about tasks that diverged."""
+        lines = list(self.notes)
         for name, result in (("this run", trained), ("the random initialisation", random)):
             if result.diverged.any():
                 step = int(np.argmax(result.diverged))

@@ -22,6 +22,19 @@ def is_quiet() -> bool:
     return bool(os.environ.get("MAML_EXP_QUIET"))
 
 
+def say(text: str) -> None:
+    """Print a line or more; if whoever read it has gone, as `head` does, or the terminal, the work goes on."""
+    try:
+        print(text, flush=True)
+    except UnicodeEncodeError:  # a terminal of few characters
+        print(text.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
+    except (OSError, ValueError):
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or what is buffered complains when Python ends
+        sys.stdout = nowhere
+
+
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""

@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
+from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, is_quiet, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
+from maml_exp.run.validation import Validation
 from maml_exp.store import checkpoints, files, provenance
 from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
@@ -28,7 +30,7 @@ from maml_exp.store.run_folder import RunFolder
 
 
 class DivergedError(Exception):
-    """The meta-loss is no longer finite."""
+    """The meta-loss or a meta-parameter is no longer finite: what "diverged" means of a run."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,8 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
             log.exception("%s (the traceback is in %s)", message, folder.log)
         try:
-            folder.write_status(state, run.step if run else 0, config.training.iterations, message)
+            notes = run.notes if run else []
+            folder.write_status(state, run.step if run else 0, config.training.iterations, message, notes)
         except OSError as error:
             log.error("cannot write %s: %s", error.filename, error.strerror)
         return Outcome(state, path, message, status)
@@ -114,11 +117,18 @@ class Run:
         self._initial = self._state = self._trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
+        self._watch = Watch(config.problem)
+        self._validation = Validation(config, self._learner)
 
     @property
     def step(self) -> int:
         """Iterations made."""
         return self._state.step
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
+        return self._validation.notes(self.step) + self._watch.notes()
 
     def to_the_end(self, resume: bool) -> Outcome:
         """Train, evaluate, plot."""
@@ -140,6 +150,8 @@ class Run:
         point = newest_checkpoint(self.folder, self.config, to_resume=True) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
+            self._watch = Watch(self.config.problem, point.watched.get("health"))
+            self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
             rows = [
                 row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
             ]
@@ -152,8 +164,9 @@ class Run:
         else:
             files.write_atomically(self.folder.config, to_yaml(self.config).encode())
             provenance.record_start(self.folder, self.config)
-        self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
+        self._write_status(states.RUNNING)
         self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
+        self._show_notes()
         log.info("%s in %s", self._describe(), self.folder.path)
 
     def _train(self) -> None:
@@ -164,13 +177,14 @@ class Run:
         )
         started, logged = time.perf_counter(), self.step
         try:
-            while self.step < last:
+            while self.step < last and not self._validation.is_over:
                 self._state, values = self._trainer.train_step(self._state)
                 self._add(values)
                 if is_logged(training, self.step):
                     self._log_row(time.perf_counter() - started, self.step - logged)
                     started, logged = time.perf_counter(), self.step
-                if every(training.checkpoint_every, self.step, last) or self.step == last:
+                ends = self.step == last or self._validation.is_over
+                if every(training.checkpoint_every, self.step, last) or ends:
                     paused = time.perf_counter()
                     self._save()
                     started += time.perf_counter() - paused
@@ -184,28 +198,47 @@ class Run:
 
     def _add(self, values: StepMetrics) -> None:
         """Add an iteration's metrics to the sums since the last row."""
-        if not math.isfinite(values.loss):
-            raise DivergedError(
-                f"the meta-loss is {values.loss} at iteration {self.step}; "
-                "try a smaller optimizer.lr or inner.lr, or optimizer.clip_norm=10"
-            )
+        self._require(math.isfinite(values.loss), f"the meta-loss is {values.loss} at iteration {self.step}")
+        for line in self._watch.add(self.step, values):
+            log.warning("iteration %d: %s", self.step, line)
+            self._show_notes()
         tagged = dict(zip(metrics.TRAINING_TAGS, values[:3], strict=True))
         tagged |= {metrics.extra_tag(name): value for name, value in values.extras.items()}
         for tag, value in tagged.items():
             self._sums[tag] = self._sums.get(tag, 0.0) + value
         self._sums["count"] = self._sums.get("count", 0.0) + 1
 
+    def _require(self, finite: bool, otherwise: str) -> None:
+        """Raise `DivergedError` unless what was looked at is finite."""
+        if not finite:
+            raise DivergedError(f"{otherwise}; {advice(self.config.problem)}")
+
+    def _require_finite_parameters(self) -> None:
+        finite = bool(np.isfinite(self._state.vector).all())
+        self._require(finite, f"a meta-parameter is not finite after iteration {self.step}")
+
     def _log_row(self, elapsed: float, iterations: int) -> None:
         """Log means since the last row, the speed, and now and then a small evaluation."""
         self._seconds += elapsed
         count = self._sums.pop("count")
         row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row[metrics.EXPLOSIONS_TAG] = self._watch.explosions
         row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
         self._sums = {}
         training = self.config.training
         if every(training.evaluate_every, self.step, training.iterations):
             row |= self._small_evaluation()
+            if training.validates:
+                row[metrics.VALIDATION_TAG] = self._validate()
         self._log.write(row)
+
+    def _validate(self) -> float:
+        """Measure the objective on validation tasks, and keep the checkpoint if it is the best so far."""
+        objective, keep = self._validation.measure(self.step, self._state.vector)
+        if keep:
+            self._require_finite_parameters()
+            checkpoints.save(self.folder.checkpoints, self._checkpoint(), checkpoints.BEST)
+        return objective
 
     def _small_evaluation(self) -> metrics.Row:
         tasks = held_out_tasks(self.config, self._learner, self.config.evaluation.tasks_in_training)
@@ -218,41 +251,71 @@ class Run:
         return row
 
     def _save(self) -> None:
+        self._require_finite_parameters()
         self._log.sync()
-        parts = dict(self._learner.layout.sizes)
-        point = Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts)
-        checkpoints.save(self.folder.checkpoints, point)
+        checkpoints.save(self.folder.checkpoints, self._checkpoint())
         checkpoints.prune(self.folder.checkpoints, self.config.training.keep_checkpoints)
-        self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
+        self._write_status(states.RUNNING)
+
+    def _checkpoint(self) -> Checkpoint:
+        parts = dict(self._learner.layout.sizes)
+        watched = {"health": self._watch.state(), "validation": self._validation.state()}
+        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
+
+    def _write_status(self, state: str) -> None:
+        self.folder.write_status(state, self.step, self.config.training.iterations, notes=self.notes)
+
+    def _show_notes(self) -> None:
+        """Have TensorBoard show the notes under Text."""
+        if self.notes:
+            self._log.board.text("health", "\n".join(f"- {note}" for note in self.notes))
 
     def _finish(self) -> Outcome:
         """Evaluate and plot; everything here can be done again from the last checkpoint."""
         self._signals.check()
-        evaluation = evaluate_finally(self.config, self._learner, self._state.vector, self._initial.vector)
-        summary = self._summary(evaluation)
+        self._end_training()
+        judged = self._validation.judged_vector(self.folder, self._state)
+        found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
+        evaluation = replace(found, notes=tuple(self.notes))
+        summary = self._summary(evaluation, judged)
         if self.config.evaluation.plots:
-            self._plot(summary)
+            self._plot(summary, judged)
         with self._signals.deferred():
             self._log.write({"step": self.step, **evaluation.final_metrics()})
             files.write_arrays(self.folder.evaluation, evaluation.arrays())
             files.write_json(self.folder.summary, summary)
-            self.folder.write_status(states.FINISHED, self.step, self.config.training.iterations)
+            self._write_status(states.FINISHED)
         return Outcome(states.FINISHED, self.folder.path, exit_status=0, evaluation=evaluation)
 
-    def _summary(self, evaluation: FinalEvaluation) -> dict[str, Any]:
+    def _end_training(self) -> None:
+        """Require an end that is finite, and say what there is to say of the training."""
+        self._require_finite_parameters()
+        loss = self._trainer.next_loss(self._state)
+        self._require(math.isfinite(loss), f"the meta-loss is {loss} after iteration {self.step}, the last one")
+        self._watch.end(self.step)
+        for note in self._validation.notes(self.step):
+            log.info(note)
+        for note in self._watch.notes():
+            log.warning(note)
+        self._show_notes()
+
+    def _summary(self, evaluation: FinalEvaluation, judged: np.ndarray) -> dict[str, Any]:
         return {
             "step": self.step,
-            "parameters_sha256": checkpoints.parameters_sha256(self._state.vector),
+            **self._validation.summary(self.step),
+            "health": self._watch.summary(),
+            "notes": self.notes,
+            "parameters_sha256": checkpoints.parameters_sha256(judged),
             "objective": evaluation.objective(),
             "evaluation": evaluation.summary(),
             "config": self.config.to_dict(),
             "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},
         }
 
-    def _plot(self, summary: dict[str, Any]) -> None:
-        from maml_exp.run.figures import draw_all
+    def _plot(self, summary: dict[str, Any], judged: np.ndarray) -> None:
+        from maml_exp.run.figures.of_run import draw_all
 
-        vectors = {"trained": self._state.vector, "random": self._initial.vector}
+        vectors = {"trained": judged, "random": self._initial.vector}
         rows = metrics.read_rows(self.folder.metrics)
         for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], rows, self.folder.plots):
             self._log.board.image(png.stem, png, self.step)

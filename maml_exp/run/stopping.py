@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: finish what is under way, save, and say so; a second signal ends at once."""
+"""SIGTERM, SIGINT and SIGHUP: finish what is under way, save, and say so; a second signal ends at once."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-CAUGHT = (signal.SIGTERM, signal.SIGINT)
+from maml_exp.store.system import handling, let_the_next_end, signals_that_stop
+
 SECONDS_BETWEEN_LOOKS = 0.3  # at the file that stops a sweep
 
 
 def ask_to_stop(stop: Path) -> None:
     """Make the file that runs in other processes look for; from now on a signal ends this process at once."""
-    for number in CAUGHT:
-        signal.signal(number, signal.SIG_DFL)
+    let_the_next_end(signals_that_stop())
     stop.touch()
-    print("maml-exp: stopping; running jobs save a checkpoint first (again: end at once)", file=sys.stderr)
+    with suppress(OSError, ValueError):  # the terminal may be what has gone
+        print("maml-exp: stopping; running jobs save a checkpoint first (again: end at once)", file=sys.stderr)
 
 
 class InterruptedRunError(Exception):
@@ -39,8 +40,7 @@ class Signals:
         self._stop, self._looked = stop, 0.0
 
     def _handle(self, number: int, frame: object) -> None:
-        for caught in CAUGHT:  # whoever signals twice means it
-            signal.signal(caught, signal.SIG_DFL)
+        let_the_next_end(signals_that_stop())
         self._received = number
         if not self._waiting:
             raise InterruptedRunError(number)
@@ -72,14 +72,10 @@ class Signals:
 
 @contextmanager
 def caught_signals(stop: Path | None = None) -> Iterator[Signals]:
-    """Catch SIGTERM and SIGINT while inside, and look for a file `stop`; only the main thread can catch signals."""
+    """Catch signals while inside, and look for a file `stop`; only the main thread can catch signals."""
     signals = Signals(stop)
     if threading.current_thread() is not threading.main_thread():
         yield signals
         return
-    before = {number: signal.signal(number, signals._handle) for number in CAUGHT}
-    try:
+    with handling(signals_that_stop(), signals._handle):
         yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

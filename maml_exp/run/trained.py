@@ -14,7 +14,7 @@ from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError, integer, number
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.training import make_learner
-from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.files import read_arrays, read_json
 from maml_exp.store.metrics_file import read_rows
 from maml_exp.store.run_folder import open_run
@@ -80,8 +80,11 @@ class Run:
 
     @cached_property
     def vector(self) -> Array:
-        """The meta-parameters (P,) of the newest usable checkpoint; raises `SettingError` where there is none."""
-        point = newest_checkpoint(self._files, self.config)
+        """The meta-parameters (P,) of the newest usable checkpoint, or of the best one where the run keeps it.
+
+        Raises `SettingError` where there is none.
+        """
+        point = judged_checkpoint(self._files, self.config)
         if point is None:
             raise SettingError(f"{self.folder} has no usable checkpoint")
         return point.state.vector

@@ -1,9 +1,9 @@
 """Checkpoints: npz files without pickles that hold all a run needs to go on, or that are refused.
 
 Arrays `vector` (P,), `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the states of
-both generators, where the named parts of the vector lie, the running sums of the metrics, the seconds spent, the
-resolved configuration and a SHA-256 over all of it. A file is written beside its place, flushed to the disk, then
-renamed. Format 1, of the first version, had the vector as `theta` and no generator of the learner's.
+both generators, where the named parts of the vector lie, the running sums of the metrics, the seconds spent, what the
+runner watches, the resolved configuration and a SHA-256 over all of it. A file is written beside its place, flushed to
+the disk, then renamed. Format 1, of the first version, had the vector as `theta` and no generator of the learner's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from maml_exp.core.training import TrainState, streams
 from maml_exp.store.files import read_arrays, write_arrays
 
 FORMAT = 2
+BEST = "best.npz"  # beside the newest ones: the one with the best objective on validation tasks
 
 
 class CheckpointError(ValueError):
@@ -37,6 +38,7 @@ class Checkpoint:
     sums: dict[str, float]  # of the metrics since the last logged row
     seconds: float  # spent training
     parts: dict[str, int]  # sizes of the named parts of the vector, in their order
+    watched: dict[str, Any] = field(default_factory=dict)  # health and validation; nothing in older ones
 
 
 def file_name(step: int) -> str:
@@ -44,8 +46,8 @@ def file_name(step: int) -> str:
     return f"step_{step:08d}.npz"
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint and return its path; raises OSError naming the file."""
+def save(folder: Path, checkpoint: Checkpoint, name: str | None = None) -> Path:
+    """Write a checkpoint, named after its step or as told, and return its path; raises OSError naming the file."""
     state = checkpoint.state
     arrays = {"vector": state.vector} | {f"moment_{i}": moment for i, moment in enumerate(state.optimizer.moments)}
     record = {
@@ -57,10 +59,11 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
         "parts": checkpoint.parts,
         "sums": checkpoint.sums,
         "seconds": checkpoint.seconds,
+        "watched": checkpoint.watched,
         "config": checkpoint.config,
     }
     record["sha256"] = digest(arrays, record)
-    path = folder / file_name(state.step)
+    path = folder / (name or file_name(state.step))
     write_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
     return path
 
@@ -99,10 +102,11 @@ def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkp
     if sum(parts.values()) != vector.size:
         raise ValueError("its named parts do not fit its parameters")
     sums = {str(tag): float(total) for tag, total in record["sums"].items()}
+    watched = {str(name): dict(value) for name, value in record.get("watched", {}).items()}
     generators = _generator(record["generator"]), _generator(record["learner_generator"])
     optimizer = OptimizerState(int(record["count"]), moments)
     state = TrainState(vector, optimizer, int(record["step"]), *generators)
-    return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts)
+    return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts, watched)
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -10,6 +10,8 @@ from maml_exp.config.schema import Config
 
 Row = dict[str, float]  # the step, and values by tag
 TRAINING_TAGS = ("meta/loss", "meta/support_loss", "meta/grad_norm")
+EXPLOSIONS_TAG = "health/explosions"  # meta-gradients that exploded, since the first iteration
+VALIDATION_TAG = "validation/objective"  # what the best checkpoint is chosen by
 SPEED_TAG = "time/iterations_per_second"
 CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rerun repeats
 OBJECTIVE_TAG = "final/objective"
@@ -67,7 +69,9 @@ def columns(config: Config, extras: Sequence[str]) -> list[str]:
         statistics = ("mean", "median")
         small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
     learned = [extra_tag(name) for name in extras]
-    return ["step", *TRAINING_TAGS, *learned, *CLOCK_TAGS, *small, *final_tags(config.to_dict()["evaluation"])]
+    chosen_by = [VALIDATION_TAG] if config.training.validates else []
+    training = [*TRAINING_TAGS, *learned, EXPLOSIONS_TAG, *chosen_by]
+    return ["step", *training, *CLOCK_TAGS, *small, *final_tags(config.to_dict()["evaluation"])]
 
 
 def cells(row: Row, names: Sequence[str]) -> list[str]:

@@ -12,13 +12,10 @@ from typing import Any
 
 from maml_exp.core.checks import SettingError
 from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked there
-    fcntl = None  # type: ignore[assignment]
+from maml_exp.store.system import try_to_lock
 
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
+LOCK_FILE = ".lock"
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
 
 
@@ -51,13 +48,15 @@ class RunFolder:
     def written(self) -> list[Path]:
         """Everything below the folder that a run opens or makes."""
         files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
-        return [*files, self.path / ".lock", self.path / ".hydra", self.config, self.checkpoints, self.plots]
+        return [*files, self.path / LOCK_FILE, self.path / ".hydra", self.config, self.checkpoints, self.plots]
 
-    def write_status(self, state: str, step: int, iterations: int, error: str | None = None) -> None:
-        """Say what has become of the run: one of the states above, iterations made, and an error if any."""
+    def write_status(
+        self, state: str, step: int, iterations: int, error: str | None = None, notes: Sequence[str] = ()
+    ) -> None:
+        """Say what has become of the run: one of the states above, iterations made, an error if any, and notes."""
         times = {"started": self._started, "updated": timestamp()}
         process = {"pid": os.getpid(), "host": socket.gethostname(), **times}
-        status = {"state": state, "step": step, "iterations": iterations, "error": error}
+        status = {"state": state, "step": step, "iterations": iterations, "error": error, "notes": list(notes)}
         write_json(self.status, {**status, **process})
 
     def read_status(self) -> dict[str, Any]:
@@ -71,7 +70,7 @@ class RunFolder:
     def has_lost_its_process(self, status: dict[str, Any]) -> bool:
         """Whether the process that wrote a status ran on this machine and is no more."""
         pid = status.get("pid")
-        if fcntl is None or not isinstance(pid, int) or pid <= 0 or status.get("host") != socket.gethostname():
+        if os.name != "posix" or not isinstance(pid, int) or pid <= 0 or status.get("host") != socket.gethostname():
             return False  # on Windows the question itself would end it
         try:
             os.kill(pid, 0)
@@ -112,23 +111,24 @@ def new_run_path(name: str) -> Path:
 
 def new_folder(path: Path, overrides: Sequence[str]) -> Path:
     """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
-    path = create_folder(path)
+    empty = path.is_dir() and not any(path.iterdir())  # made by a launcher
+    path = create_folder(path, exact=empty)
     write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
     return path
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold a run's folder; raises `SettingError` if another live process does.
+def locked(path: Path, otherwise: str = "is being written by another process (see its status.json)") -> Iterator[None]:
+    """Hold the folder of a run or a sweep; raises `SettingError` if another live process does.
 
     The system drops the lock with the process that holds it, however that ends.
     """
-    with open(path / ".lock", "a") as file:
-        try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SettingError(f"{path} is being written by another process (see its status.json)") from error
+    lock = path / LOCK_FILE
+    if lock.is_symlink():
+        raise SettingError(f"{lock} is a link; a run's files and folders are its own")
+    with open(lock, "a") as file:
+        if not try_to_lock(file):
+            raise SettingError(f"{path} {otherwise}")
         yield
 
 

@@ -15,7 +15,9 @@ from maml_exp.config.overrides import gives, in_quotes
 from maml_exp.config.plain import as_plain
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import create_folder
+from maml_exp.sweep.checks import EXPANDING, check_folders
 from maml_exp.sweep.job import without_hydra
+from maml_exp.sweep.launchers import prepare_launcher
 from maml_exp.sweep.plan import Sweep
 from maml_exp.sweep.session import RefusedError, current
 
@@ -35,21 +37,30 @@ class Guard(Callback):
             session.folder = folder
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Before a sweep: what its jobs have in common is checked, its folder made, its plan written there."""
+        """Before a sweep: what its jobs have in common is checked, its folder made and held, its plan written there."""
+        session = current()
         with refusing():
+            if session is not None and session.rest is not None:  # what is left of a sweep: it has all that
+                session.sweep = session.rest.sweep
+                prepare_launcher(config.hydra, len(session.rest.folders), session)
+                return
             schema.from_omegaconf(without_hydra(config))
+            check_folders(config.hydra)
             # as written: an interpolation is each job's to resolve
             params = as_plain(config.hydra.sweeper).get("params") or {}
-            given = list(config.hydra.overrides.task)
+            given = as_plain(config.hydra.overrides)["task"]
             overrides = [f"{key}={value}" for key, value in params.items()] + given
+            plan = Sweep.plan(overrides, expand=config.hydra.sweeper._target_ in EXPANDING)
             path = Path(config.hydra.sweep.dir)
             made = not path.is_dir()
             folder = create_folder(path, exact=_chosen(config, "hydra.sweep.dir"))
-            sweep = Sweep.plan(folder.resolve(), overrides, made_folder=made or folder != path)
+            if session is not None:
+                session.hold(folder)
+            sweep = plan.written_to(folder.resolve(), made_folder=made or folder != path)
             _hand_to_jobs(config, sweep)
-        if (session := current()) is not None:
-            session.folder, session.sweep = folder, sweep
-            session.prepare_launcher(config.hydra.launcher)
+            if session is not None:
+                session.folder, session.sweep = folder, sweep
+                prepare_launcher(config.hydra, len(sweep.jobs) or config.hydra.sweeper.get("n_jobs"), session)
 
 
 def _hand_to_jobs(config: DictConfig, sweep: Sweep) -> None:

@@ -6,52 +6,74 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
+from hydra.types import TaskFunction
 from omegaconf import OmegaConf
 
-from maml_exp.config.composing import check_typed, conf_dir, explain, friendly_errors, teach_hydra
+from maml_exp.config.composing import HYDRA_DEFAULTS, check_typed, conf_dir, explain, friendly_errors, teach_hydra
+from maml_exp.config.overrides import in_quotes
 from maml_exp.core.checks import SettingError
 from maml_exp.store.names import safe_name
-from maml_exp.sweep.job import job
-from maml_exp.sweep.session import RefusedError, session
+from maml_exp.sweep.command_line import for_hydra, read
+from maml_exp.sweep.job import job, rest_job
+from maml_exp.sweep.plan import Sweep
+from maml_exp.sweep.session import RefusedError, Rest, session
+from maml_exp.sweep.workers import Work
 
-# When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our sweeper:
+# When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our plugins:
 # by its place, where Hydra has yet to look for plugins, and by its class, where it has, as for a run from Python.
 teach_hydra()
 sys.path.append(str(Path(__file__).with_name("plugins")))
-Plugins.instance().register(import_module("hydra_plugins.maml_exp").CheckingSweeper)
-OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
+for plugin in ("CheckingSweeper", "RestSweeper", "WorkersLauncher"):
+    Plugins.instance().register(getattr(import_module("hydra_plugins.maml_exp"), plugin))
+# OmegaConf 2.4, which Hydra 1.4 needs, warns of the older name; in 2.3 the newer one is that of something older still
+has_newer_name = "replace" in signature(OmegaConf.register_resolver).parameters
+register_resolver = OmegaConf.register_resolver if has_newer_name else OmegaConf.register_new_resolver
+register_resolver("maml_exp.safe", safe_name, replace=True)  # type: ignore[call-arg]
 
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
-    _check_typed(arguments)
+    arguments = for_hydra(arguments)
+    given = read(arguments)
+    if not given.shell_completion:  # of which the last word is half a one
+        check_typed(given.overrides, can_sweep=given.multirun)
+    return _launch(arguments, job)
+
+
+def launch_rest(sweep: Sweep, work: Sequence[Work], launcher: Sequence[str]) -> int:
+    """Have one of Hydra's launchers do what is left of a sweep, which is held; returns the exit status.
+
+    `launcher` are overrides, as hydra/launcher=joblib; nothing that the sweep's plan holds reaches Hydra: a job is
+    told its folder alone.
+    """
+    for one in work:
+        if "$" in one.path.name:
+            raise SettingError(f"{one.path} has a name with a $ in it, which Hydra would replace; rename the folder")
+    settings = [
+        "hydra.mode=MULTIRUN",
+        "hydra/sweeper=checking",
+        "hydra.sweeper._target_=hydra_plugins.maml_exp.RestSweeper",
+        f"hydra.sweep.dir={in_quotes(str(sweep.folder))}",
+        "hydra.output_subdir=null",  # what is saved in the jobs' folders is kept
+    ]
+    return _launch([*launcher, *settings], rest_job, Rest(sweep, [one.path for one in work]))
+
+
+def _launch(arguments: Sequence[str], task: TaskFunction, rest: Rest | None = None) -> int:
     try:
         with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
-            hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()
+            ours.rest = rest
+            hydra.main(config_path=str(conf_dir()), config_name="config", **HYDRA_DEFAULTS)(task)()
     except RefusedError as refused:
         raise SettingError(refused.message) from refused
     if ours.ended_by is not None and ours.received is None:
         print(f"maml-exp: the sweep ended early: {explain(ours.ended_by, arguments)}", file=sys.stderr)
     return ours.report()
-
-
-def _check_typed(arguments: Sequence[str]) -> None:
-    """Find mistakes before Hydra does, which would print its usage and end, or understand something else."""
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    given = parser.parse_args(list(arguments))
-    if not given.shell_completion:  # of which the last word is half a one
-        check_typed(given.overrides, can_sweep=given.multirun)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise SettingError(f"{message}; maml-exp --help and --hydra-help say what there is")
 
 
 @contextmanager

@@ -7,7 +7,9 @@ machine that shares the folder see.
 
 from __future__ import annotations
 
-import signal
+import os
+from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,15 @@ from omegaconf import DictConfig, OmegaConf
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
 from maml_exp.run.metrics_log import hparams
-from maml_exp.run.progress import is_quiet, log, logging_to
+from maml_exp.run.progress import is_quiet, log, logging_to, say
 from maml_exp.run.run import Outcome, execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import RunFolder
 from maml_exp.sweep.plan import describe_outcome, stop_file
+from maml_exp.sweep.rest import make_rest
 from maml_exp.sweep.session import current
-from maml_exp.sweep.workers import IN_THIS_PROCESS, end_with_parent
+from maml_exp.sweep.workers import IN_THIS_PROCESS, end_with_parent, not_started
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
@@ -34,37 +37,59 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def job(composed: DictConfig) -> float:
-    """Hydra's task function: one run; returns the number that sweepers minimise, NaN for a run without it."""
+    """Hydra's task function: one run; returns the number that sweepers minimise, infinity for a run without it."""
     context = HydraConfig.get()
     path, sweeping = Path(context.runtime.output_dir), context.mode == RunMode.MULTIRUN
-    session = current()
-    if sweeping and session is None and "joblib" in context.launcher._target_:
-        end_with_parent()
-    with IN_THIS_PROCESS:
-        outcome = _run_or_refuse(composed, path, stop_file(Path(context.sweep.dir)) if sweeping else None)
     if not sweeping:
-        if session is not None:
+        outcome = _run_or_refuse(composed, path, None)
+        if (session := current()) is not None:
             session.outcome = outcome
         if outcome.evaluation is not None:
-            print(outcome.report())
+            say(outcome.report())
         return 0.0
-    if not is_quiet():
-        print(f"{path.name}: {describe_outcome(outcome)}\n", end="", flush=True)
+    return _in_sweep(context, lambda stop: _run_or_refuse(composed, path, stop))
+
+
+def rest_job(composed: DictConfig) -> float:
+    """Hydra's task function where a sweep is resumed: the job's folder says what is left; nothing else is looked at."""
+    context = HydraConfig.get()
+    folder = Path(context.runtime.output_dir)
+    return _in_sweep(context, lambda stop: make_rest(folder, stop))
+
+
+def _in_sweep(context: Any, make: Callable[[Path], Outcome]) -> float:
+    """One run of a sweep, under any launcher."""
+    session = current()
+    if session is None and "joblib" in context.launcher._target_:
+        end_with_parent(os.getppid())
+    outcome = make(stop_file(Path(context.sweep.dir)))
+    if session is not None:
+        session.outcome = outcome
+    ours_to_say = session is None or session.sweep is not None  # our own launcher says it itself
+    if ours_to_say and not is_quiet():
+        say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
     if outcome.state == states.INTERRUPTED and session is not None and session.sweep is not None:
-        session.received = session.received or max(outcome.exit_status - 128, signal.SIGINT)
+        session.received = session.received or outcome.exit_status - 128
         raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
-    return outcome.evaluation.objective() if outcome.evaluation is not None else float("nan")
+    return objective_of(outcome)
+
+
+def objective_of(outcome: Outcome) -> float:
+    """The number that sweepers minimise; infinity for a run without it: NaN would end an Optuna search."""
+    objective = outcome.evaluation.objective() if outcome.evaluation is not None else float("inf")
+    return float("inf") if isnan(objective) else objective
 
 
 def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:
     """Run a job, or say in its folder why it cannot run."""
-    if stop is not None and stop.exists():
-        return Outcome(states.INTERRUPTED, path, "not started", 128 + signal.SIGINT)
-    try:
-        return execute(schema.from_omegaconf(composed), path, stop=stop)
-    except SettingError as error:
-        record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
-        return Outcome(states.FAILED, path, str(error))
+    with IN_THIS_PROCESS:
+        if stop is not None and stop.exists():
+            return not_started(path)
+        try:
+            return execute(schema.from_omegaconf(composed), path, stop=stop)
+        except SettingError as error:
+            record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
+            return Outcome(states.FAILED, path, str(error))
 
 
 def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+
 from maml_exp.config.overrides import keys_of, parse_all, split_sweep
+from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
+from maml_exp.run.progress import say
 from maml_exp.run.run import Outcome
 from maml_exp.run.text_table import as_text
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json, write_json
-from maml_exp.store.run_folder import PLAN_FILE, RunFolder
+from maml_exp.store.run_folder import LOCK_FILE, PLAN_FILE, RunFolder
+
+LAST_UNSAID = 2  # plans of schemas up to this one do not say theirs
 
 
 def stop_file(folder: Path) -> Path:
@@ -31,25 +37,35 @@ class Sweep:
     constant: list[str]  # keys of those that every job shares
     jobs: list[list[str]]  # each job's overrides; empty where the sweeper decides as it goes
     made_folder: bool = False  # whether the folder was not there before
+    schema: int = SCHEMA  # of the settings that these are overrides of
 
     @classmethod
-    def plan(cls, folder: Path, overrides: Sequence[str], made_folder: bool) -> Sweep:
-        """Expand a sweep's overrides into jobs, and write them down before the first starts."""
+    def plan(cls, overrides: Sequence[str], expand: bool = True) -> Sweep:
+        """Expand a sweep's overrides into jobs; raises `SettingError` where they make none.
+
+        Without `expand` the sweeper chooses the jobs as it goes.
+        """
         parsed = parse_all(overrides)
+        hydra = GlobalHydra.instance()
+        loader = hydra.config_loader() if hydra.is_initialized() else None
         by_key = {override.key: override for override in parsed}  # the last one of a key counts
         constant = [key for key, override in by_key.items() if not override.sweeps]
-        jobs = split_sweep(parsed)
-        sweep = cls(folder, list(overrides), constant, jobs, made_folder)
-        write_json(folder / PLAN_FILE, {"overrides": sweep.overrides, "constant": constant, "jobs": jobs})
-        return sweep
+        return cls(Path(), list(overrides), constant, split_sweep(parsed, loader) if expand else [])
+
+    def written_to(self, folder: Path, made_folder: bool) -> Sweep:
+        """Write it down, before the first job starts."""
+        plan = {"schema": SCHEMA, "overrides": self.overrides, "constant": self.constant, "jobs": self.jobs}
+        write_json(folder / PLAN_FILE, plan)
+        return replace(self, folder=folder, made_folder=made_folder)
 
     @classmethod
     def load(cls, folder: Path) -> Sweep:
         """A sweep that was written down, checked; raises `SettingError`."""
         try:
             plan = read_json(folder / PLAN_FILE)
-            sweep = cls(folder, plan["overrides"], plan["constant"], plan["jobs"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            schema = int(plan.get("schema", LAST_UNSAID))
+            sweep = cls(folder, plan["overrides"], plan["constant"], plan["jobs"], schema=schema)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SettingError(f"{folder / PLAN_FILE} cannot be read: {error}") from error
         lists = [sweep.overrides, sweep.constant, sweep.jobs, *(sweep.jobs if isinstance(sweep.jobs, list) else [])]
         texts = [text for part in lists if isinstance(part, list) for text in part if part is not sweep.jobs]
@@ -68,7 +84,7 @@ class Sweep:
 
     def take_back(self) -> None:
         """Delete what was written for a sweep that cannot start."""
-        for name in (PLAN_FILE, "multirun.yaml"):  # ours, and Hydra's
+        for name in (PLAN_FILE, LOCK_FILE, "multirun.yaml"):  # ours, and Hydra's
             (self.folder / name).unlink(missing_ok=True)
         if self.made_folder:
             with suppress(OSError):  # somebody else put something there
@@ -78,13 +94,13 @@ class Sweep:
         """Print a table of the jobs; returns whether any of them did not finish."""
         rows = [self._row(run) for run in self.folders()]
         missing = max(0, len(self.jobs) - len(rows))
-        print("\n" + as_text([["job", "status", "objective", "error"], *rows]))
+        say("\n" + as_text([["job", "status", "objective", "error"], *rows]))
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
-        print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
+        say(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
         ended = (states.FINISHED, states.DIVERGED)
         if missing or any(row[1] not in ended for row in rows):
-            print(f"to go on with those that did not: maml-exp resume {self.folder}")
+            say(f"to go on with those that did not: maml-exp resume {self.folder}")
         return finished < len(rows) + missing
 
     def _row(self, run: RunFolder) -> list[str]:

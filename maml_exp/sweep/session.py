@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from omegaconf import DictConfig
-
-from maml_exp.config.plain import as_plain
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome
-from maml_exp.run.stopping import CAUGHT, ask_to_stop
+from maml_exp.run.stopping import ask_to_stop
+from maml_exp.store.run_folder import locked
+from maml_exp.store.system import HANGUP, block, can_mask, handling, next_of, send_to_thread, signals_that_stop, unblock
 from maml_exp.sweep.plan import Sweep, stop_file
+
+SHIELDED = {signal.SIGINT} | ({HANGUP} if HANGUP is not None else set())  # what a terminal sends to all at once
 
 
 class RefusedError(SystemExit):
@@ -25,15 +27,24 @@ class RefusedError(SystemExit):
         self.message = message
 
 
+class Rest(NamedTuple):
+    """What is left of a sweep: the folders of its jobs, which say what is to be done in them."""
+
+    sweep: Sweep
+    folders: Sequence[Path]
+
+
 class Session:
     """What one call of Hydra's command line has come to, in this process."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None  # made for a run or a sweep
-        self.outcome: Outcome | None = None  # of a single run
+        self.outcome: Outcome | None = None  # of the last run in this process
         self.sweep: Sweep | None = None
+        self.rest: Rest | None = None  # where a sweep is resumed
         self.received: int | None = None  # a signal that stopped the sweep
         self.ended_by: Exception | None = None  # what the launcher raised: a worker process was killed, say
+        self._held = ExitStack()
 
     def stop(self, number: int, frame: object = None) -> None:
         """Ask a sweep to stop: running jobs save and end, the others do not start. A second signal ends at once."""
@@ -42,45 +53,37 @@ class Session:
             raise KeyboardInterrupt
         ask_to_stop(stop_file(self.sweep.folder))
 
-    def _shield_workers(self) -> None:
-        """Keep a terminal's Ctrl-C from the worker processes to come: they inherit the mask, and see the stop file.
+    def hold(self, folder: Path) -> None:
+        """Lock a sweep's folder for as long as this session lasts; raises `SettingError` if it is held."""
+        self._held.enter_context(hold_sweep(folder))
 
-        Without it, Ctrl-C kills those that are starting or idle, and with them the launcher.
+    def release(self) -> None:
+        """Let go of what is held."""
+        self._held.close()
+
+    def shield_workers(self) -> None:
+        """Keep a terminal's Ctrl-C and hangup from the worker processes to come: they inherit the mask.
+
+        Without it, Ctrl-C kills those that are starting or idle, and with them the launcher. Running jobs see the
+        stop file.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        threading.Thread(target=self._pass_on, daemon=True).start()
+        if can_mask():
+            block(SHIELDED)
+            threading.Thread(target=self._pass_on, daemon=True).start()
 
     def _pass_on(self) -> None:
-        """Pass SIGINT on to the main thread, as the SIGTERM that is not blocked there."""
+        """Pass what is blocked in the main thread on to it, as the SIGTERM that is not."""
         main = threading.main_thread().ident
         assert main is not None  # it runs
-        while signal.sigwait({signal.SIGINT}):
-            self.received = self.received or signal.SIGINT
-            signal.pthread_kill(main, signal.SIGTERM)
-
-    def prepare_launcher(self, launcher: DictConfig) -> None:
-        """Have signals reach this process alone; it asks the jobs to stop."""
-        target = launcher.get("_target_", "")
-        if "joblib_launcher" in target:  # starting these later would lift the mask
-            import multiprocessing.resource_tracker
-
-            import joblib.externals.loky.backend.resource_tracker
-
-            multiprocessing.resource_tracker.ensure_running()
-            joblib.externals.loky.backend.resource_tracker.ensure_running()
-        if not target.startswith("hydra._internal.core_plugins.basic_launcher"):
-            self._shield_workers()
-        if "ray_launcher" in target and "ray" in launcher:
-            import ray
-
-            settings = as_plain(launcher.ray.init, resolve=True)
-            settings.setdefault("object_store_memory", 78643200)  # as the launcher would, which finds Ray running
-            ray.init(**settings)
-            signal.signal(signal.SIGTERM, self.stop)  # Ray installs a handler that aborts
+        while number := next_of(SHIELDED):
+            if number == HANGUP and self.received:  # the shell's, after the system's
+                continue
+            self.received = self.received or number
+            send_to_thread(main, signal.SIGTERM)
 
     def take_back(self) -> None:
         """Leave nothing of a sweep that was refused before any job had a folder."""
-        if self.sweep is not None and not self.sweep.folders():
+        if self.sweep is not None and self.rest is None and not self.sweep.folders():
             self.sweep.take_back()
             self.sweep = None
 
@@ -102,16 +105,39 @@ def current() -> Session | None:
 
 
 @contextmanager
-def session() -> Iterator[Session]:
-    """Catch signals and collect outcomes around Hydra's main."""
+def hold_sweep(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder; raises `SettingError` if another live process runs or resumes it."""
+    with locked(folder, f"is being run by another process; wait for it, or stop it: touch {stop_file(folder)}"):
+        yield
+
+
+@contextmanager
+def collecting() -> Iterator[Session]:
+    """Have what jobs in this process come to be collected, and nothing else: for a worker process."""
     ours = Session()
     _CURRENT.append(ours)
-    before = {number: signal.signal(number, ours.stop) for number in CAUGHT}
     try:
         yield ours
+    finally:
+        _CURRENT.remove(ours)
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """Catch signals and collect outcomes around Hydra's main."""
+    try:
+        with collecting() as ours, handling(signals_that_stop(), ours.stop):
+            try:
+                yield ours
+            finally:
+                ours.release()
     except SystemExit as error:
         if ours.received is None or isinstance(error, RefusedError):
             raise
+    except KeyboardInterrupt:
+        if ours.received is None or ours.received == signal.SIGINT:
+            raise
+        raise SystemExit(128 + ours.received) from None
     except Exception as error:
         ours.take_back()
         # Hydra's own files; a run reports its own. Some of Hydra's errors are OSErrors by class alone.
@@ -121,7 +147,4 @@ def session() -> Iterator[Session]:
             raise
         ours.ended_by = error  # its jobs are reported all the same
     finally:
-        _CURRENT.remove(ours)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        unblock(SHIELDED)

@@ -1,4 +1,4 @@
-"""Many runs, one after the other or several processes at a time: what resuming a sweep and the recipes share."""
+"""Many runs, one after the other or several processes at a time: what sweeps, resuming one and the recipes share."""
 
 from __future__ import annotations
 
@@ -15,17 +15,29 @@ from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome, execute
-from maml_exp.run.stopping import CAUGHT, ask_to_stop
+from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import new_folder
+from maml_exp.store.system import block, handling, signals_that_stop, unblock
 
-Key = TypeVar("Key", bound=Hashable)
+NOT_STARTED = "not started"
 IN_THIS_PROCESS = threading.Lock()  # held while a run is under way in this process
+
+
+class Job(Protocol):
+    """What a worker process can be sent."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+
+    def make(self, stop: Path) -> Outcome:
+        """Make the run; a file `stop` ends it."""
 
 
 class Work(NamedTuple):
@@ -36,23 +48,47 @@ class Work(NamedTuple):
     resume: bool  # whether the folder holds an unfinished run, to go on with
     overrides: Sequence[str] | None = None  # of a job that never started: it gets a new folder, and these in it
 
+    def make(self, stop: Path) -> Outcome:
+        """Make the run, or say why it cannot be made."""
+        with IN_THIS_PROCESS:
+            if stop.exists():
+                return not_started(self.path)
+            try:
+                path = self.path if self.overrides is None else new_folder(self.path, self.overrides)
+                path.mkdir(parents=True, exist_ok=True)
+                return execute(self.config, path, self.resume, stop)
+            except SettingError as error:
+                return Outcome(states.FAILED, self.path, str(error))
+            except OSError as error:
+                return Outcome(states.FAILED, self.path, f"cannot write {error.filename}: {error.strerror}")
 
-def run_all(work: Mapping[Key, Work], jobs: int, in_process: bool = False) -> Iterator[tuple[Key, Outcome]]:
+
+Key = TypeVar("Key", bound=Hashable)
+AnyJob = TypeVar("AnyJob", bound=Job)
+
+
+def run_all(
+    work: Mapping[Key, AnyJob], jobs: int, in_process: bool = False, stop: Path | None = None
+) -> Iterator[tuple[Key, Outcome]]:
     """Make all runs, up to `jobs` at the same time; yields an outcome of each as they come.
 
     Runs are made in worker processes, and what they say is in their logs only; with `in_process` they are made
-    here, one after the other. On SIGTERM or SIGINT running ones save and end, and the others do not start: all
-    of these are interrupted. So they do when the iterator is closed. A process that is killed costs its run alone.
+    here, one after the other. On a signal running ones save and end, and the others do not start: all of these are
+    interrupted. So they do when the iterator is closed, and when a file `stop` appears; this deletes it in the end.
+    A process that is killed costs its run alone.
     """
     with tempfile.TemporaryDirectory(prefix="maml-exp-") as folder:
-        stop = Path(folder) / "stop"
-        with _stopping_softly(stop) as received:
-            made = _one_by_one(work, stop) if in_process else _in_processes(work, min(jobs, len(work)), stop)
-            with closing(made):
-                for key, outcome in made:
-                    if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
-                        outcome = replace(outcome, exit_status=128 + received[0])
-                    yield key, outcome
+        asked = Path(folder) / "stop" if stop is None else stop
+        try:
+            with _stopping_softly(asked) as received:
+                made = _one_by_one(work, asked) if in_process else in_processes(work, jobs, asked)
+                with closing(made):
+                    for key, outcome in made:
+                        if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
+                            outcome = replace(outcome, exit_status=128 + received[0])
+                        yield key, outcome
+        finally:
+            asked.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -64,26 +100,22 @@ def _stopping_softly(stop: Path) -> Iterator[list[int]]:
         received.append(number)
         ask_to_stop(stop)
 
-    before = {number: signal.signal(number, handle) for number in CAUGHT}
-    try:
+    with handling(signals_that_stop(), handle):
         yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
-def _one_by_one(work: Mapping[Key, Work], stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
+def _one_by_one(work: Mapping[Key, AnyJob], stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     for key, one in work.items():
-        outcome = _run(one, stop)
+        outcome = one.make(stop)
         if outcome.state == states.INTERRUPTED:
             stop.touch()
         yield key, outcome
 
 
-def _in_processes(work: Mapping[Key, Work], jobs: int, stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
+def in_processes(work: Mapping[Key, AnyJob], jobs: int, stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
-    waiting, workers = deque(work.items()), [_Worker(stop) for _ in range(jobs)]
-    busy: dict[_Worker, tuple[Key, Work]] = {}
+    waiting, workers = deque(work.items()), [_Worker(stop) for _ in range(min(jobs, len(work)))]
+    busy: dict[_Worker, tuple[Key, AnyJob]] = {}
     try:
         while waiting or busy:
             for worker in workers:
@@ -92,14 +124,15 @@ def _in_processes(work: Mapping[Key, Work], jobs: int, stop: Path) -> Generator[
                     worker.send(busy[worker][1])
             if not busy:  # asked to stop
                 key, left = waiting.popleft()
-                yield key, _not_started(left)
+                yield key, not_started(left.path)
                 continue
             ready = wait([worker.connection for worker in busy])
             for worker in [w for w in busy if w.connection in ready]:
                 key, sent = busy.pop(worker)
                 yield key, worker.receive(sent)
     finally:
-        stop.touch()
+        if busy:
+            stop.touch()
         for worker in workers:
             worker.end()
 
@@ -114,16 +147,17 @@ class _Worker:
     def _start(self) -> None:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, self._stop))
+        self._process = context.Process(target=_work, args=(theirs, self._stop, os.getpid()))
         # signals to a whole group, as Ctrl-C, must not end it while it starts: it inherits the mask
-        signal.pthread_sigmask(signal.SIG_BLOCK, CAUGHT)
+        numbers = signals_that_stop()
+        block(numbers)
         try:
             self._process.start()
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, CAUGHT)
+            unblock(numbers)
         theirs.close()
 
-    def send(self, work: Work) -> None:
+    def send(self, work: Job) -> None:
         """Have a run made."""
         try:
             self.connection.send(work)
@@ -131,7 +165,7 @@ class _Worker:
             self._start()
             self.connection.send(work)
 
-    def receive(self, work: Work) -> Outcome:
+    def receive(self, work: Job) -> Outcome:
         """The outcome of the run that was sent."""
         try:
             return self.connection.recv()
@@ -145,44 +179,30 @@ class _Worker:
         self._process.join()
 
 
-def _work(connection: Connection, stop: Path) -> None:
+def _work(connection: Connection, stop: Path, parent: int) -> None:
     """What a worker does. A run catches SIGTERM itself; between runs the closed pipe is what ends the process."""
-    for number in CAUGHT:
+    for number in signals_that_stop():
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-    end_with_parent()
+    unblock({signal.SIGTERM})
+    end_with_parent(parent)
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker; what runs say is in their logs
     while True:
         try:
-            connection.send(_run(connection.recv(), stop))
+            connection.send(connection.recv().make(stop))
         except (EOFError, BrokenPipeError):
             return
 
 
-def _not_started(work: Work) -> Outcome:
-    return Outcome(states.INTERRUPTED, work.path, "not started", 128 + signal.SIGINT)
+def not_started(path: Path) -> Outcome:
+    """The outcome of a run that was asked to stop before it began."""
+    return Outcome(states.INTERRUPTED, path, NOT_STARTED, 128 + signal.SIGINT)
 
 
-def _run(work: Work, stop: Path) -> Outcome:
-    with IN_THIS_PROCESS:
-        if stop.exists():
-            return _not_started(work)
-        try:
-            path = work.path if work.overrides is None else new_folder(work.path, work.overrides)
-            path.mkdir(parents=True, exist_ok=True)
-            return execute(work.config, path, work.resume, stop)
-        except SettingError as error:
-            return Outcome(states.FAILED, work.path, str(error))
-        except OSError as error:
-            return Outcome(states.FAILED, work.path, f"cannot write {error.filename}: {error.strerror}")
-
-
-def end_with_parent() -> None:
+def end_with_parent(parent: int) -> None:
     """Have a worker process end when its parent is killed: it would wait for work for ever.
 
     A running run gets SIGTERM, and so saves first.
     """
-    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -1,8 +1,8 @@
-"""Kill one run with SIGKILL at many random moments, resume it after each, and compare with a run left alone.
+"""Kill runs with SIGKILL at random moments, resume after each, and compare with a run left alone.
 
     python scripts/attack/kill_and_resume.py --kills 100
 
-Exit status 0: parameters, metrics.csv and evaluation are equal to the bit; 3: they are not.
+Exit status 0: parameters, metrics.csv and evaluation of every run are equal to the bit; 3: they are not.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ SETTINGS = [
 ]
 
 
-def run(arguments: list[str], seconds: float | None = None) -> int:
-    """Run maml-exp, killed after `seconds` if given; returns its exit status (-9 when killed)."""
+def run(arguments: list[str], seconds: float | None = None) -> bool:
+    """Run maml-exp, killed after `seconds` if given; returns whether it came to its end."""
     process = subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         _, errors = process.communicate(timeout=seconds)
@@ -40,24 +40,18 @@ def run(arguments: list[str], seconds: float | None = None) -> int:
         process.send_signal(signal.SIGKILL)
         _, errors = process.communicate()
     if process.returncode not in (0, -signal.SIGKILL):
-        print(errors, file=sys.stderr)
-    return process.returncode
+        raise SystemExit(f"maml-exp {' '.join(arguments)} failed:\n{errors}")
+    return process.returncode == 0
 
 
-def kill_until_finished(folder: Path, kills: int, seed: int) -> int:
-    """Kill a run at `kills` random moments, resume it each time, at last to the end; returns the kills made."""
-    rng, made = random.Random(seed), 0
-    before = time.perf_counter()
-    run([f"hydra.run.dir={folder}", *SETTINGS], seconds=0.05 if kills else None)
-    start_up = 1.5 * (time.perf_counter() - before)
-    while made < kills:
+def kill_until_finished(folder: Path, kills: int, seconds: float, rng: random.Random) -> int:
+    """Kill a run at most `kills` times, within its first `seconds` each time; returns the kills made."""
+    made = 0
+    while True:
         arguments = ["resume", str(folder)] if (folder / "status.json").exists() else fresh(folder)
-        if run(arguments, seconds=rng.uniform(0.0, start_up + 1.0)) == 0:
-            break
+        if run(arguments, rng.uniform(0.0, seconds) if made < kills else None):
+            return made
         made += 1
-    if run(["resume", str(folder)]) != 0:
-        raise SystemExit("the last resume failed")
-    return made
 
 
 def fresh(folder: Path) -> list[str]:
@@ -72,16 +66,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="keep both runs here")
+    parser.add_argument("--folder", type=Path, help="keep all runs here")
     options = parser.parse_args()
+    rng, made, runs, different = random.Random(options.seed), 0, 0, 0
     with tempfile.TemporaryDirectory() as temporary:
         base = options.folder or Path(temporary)
+        before = time.perf_counter()
         run([f"hydra.run.dir={base / 'alone'}", *SETTINGS])
-        made = kill_until_finished(base / "killed", options.kills, options.seed)
-        found = compare_runs(RunFolder(base / "alone"), RunFolder(base / "killed"))
-    print(f"killed {made} times: {'identical' if found.identical else 'different'}")
-    print("\n".join(found.results))
-    return 0 if found.identical else 3
+        seconds = time.perf_counter() - before
+        while made < options.kills:
+            folder = base / f"killed_{runs}"
+            made += kill_until_finished(folder, options.kills - made, seconds, rng)
+            found = compare_runs(RunFolder(base / "alone"), RunFolder(folder))
+            runs, different = runs + 1, different + (not found.identical)
+            if not found.identical:
+                print(f"run {runs}:", *found.results, sep="\n")
+    print(f"killed {made} times in {runs} runs: {f'{different} of them different' if different else 'identical'}")
+    return 3 if different else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Measuring for `benchmark.py`: contenders that take turns, and what became of each."""
+"""Measuring for `scripts/benchmark`: contenders that take turns, and what became of each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from bench_peers import PEERS, Case, initial_theta
 from bench_peers.worker import MIB, Elapsed, PeerAbsentError, Worker
 
-from maml_exp.core.learners.gradient import MetaGradient
+from maml_exp.core.training import make_learner
 
 TOLERANCE = 1e-3  # largest relative difference between two sides' float32 meta-gradients
 MEMORY_LIMIT = 8e9  # bytes; what would need more is not run
@@ -199,15 +199,18 @@ def gradient_errors(contenders: Sequence[Contender]) -> list[float | None]:
 def losses_after(workers: dict[str, Worker], case: Case, iterations: int) -> dict[str, float]:
     """The meta-loss on the same 1000 tasks after training with each peer's first variant."""
     many = Case(width=case.width, steps=case.steps, shots=case.shots, tasks=1000)
-    sizes = {"tasks": many.tasks, "shots": many.shots, "query": many.shots}
-    judge = MetaGradient(case.network, "maml", inner_lr=0.01, inner_steps=case.steps, **sizes)
-    batch = many.family.sample(np.random.default_rng(0), many.tasks, "float32")
-    losses = {"untrained": judge(initial_theta(case), batch)[1]["meta/loss"]}
+    judge, rng = make_learner(many.problem), np.random.default_rng(0)
+    batch = many.family.sample(rng, many.tasks, "float32")
+
+    def loss(theta: np.ndarray) -> float:
+        return judge.meta_gradient(theta, batch, rng, 0.0).loss
+
+    losses = {"untrained": loss(initial_theta(case))}
     for peer, worker in workers.items():
         if peer != "floor":
             for variant in [v for v in worker.variants() if v.endswith(("by hand", "reverse", "pairs", "autograd"))]:
                 worker.make(case, variant)
                 worker.run(variant, iterations)
-                losses[f"{peer} {variant.split('/')[0]}"] = judge(worker.theta(variant), batch)[1]["meta/loss"]
+                losses[f"{peer} {variant.split('/')[0]}"] = loss(worker.theta(variant))
             worker.drop()
     return losses

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maml_exp.store.run_folder import RunFolder, read_json
+from maml_exp.store.files import read_json
+from maml_exp.store.run_folder import RunFolder
 
 COMMAND = [sys.executable, "-m", "maml_exp"]
 

@@ -8,8 +8,8 @@ import pytest
 from helpers import TINY, assert_same_result, command, read_rows, read_status, read_summary, train
 
 from maml_exp.cli import main
+from maml_exp.config.composing import compose
 from maml_exp.core.training import Trainer
-from maml_exp.sweep.hydra_run import compose
 
 
 def test_a_diverging_run_stops_and_says_where_and_what_to_try(tmp_path, capsys):
@@ -21,7 +21,7 @@ def test_a_diverging_run_stops_and_says_where_and_what_to_try(tmp_path, capsys):
     with np.errstate(all="ignore"):
         while np.isfinite(loss):
             state, values = trainer.train_step(state)
-            step, loss = step + 1, values["meta/loss"]
+            step, loss = step + 1, values.loss
     errors, status = capsys.readouterr().err, read_status(tmp_path / "run")
     assert (status["state"], status["step"]) == ("diverged", step)
     assert f"at iteration {step};" in status["error"]
@@ -36,7 +36,7 @@ def test_a_diverging_run_stops_and_says_where_and_what_to_try(tmp_path, capsys):
 def test_diverging_evaluation_tasks_are_reported_and_not_fatal(tmp_path, capsys):
     folder = train(tmp_path / "run", "evaluation.lr=1", "evaluation.steps=10", "evaluation.plots=true")
     results = read_summary(folder)["evaluation"]["shots"]["10"]
-    diverged = max(results["trained"]["nonfinite"])
+    diverged = max(results["trained"]["diverged"])
     assert 0 < diverged <= 20
     assert f"{diverged} of 20 tasks diverged with this run" in capsys.readouterr().out
     assert None in results["trained"]["mean"]  # infinite, as strict JSON can say it

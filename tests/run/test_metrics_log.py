@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from helpers import CLOCK, TINY, environment, points, points_of_rows, read_events, read_rows, read_summary, train
 
-from maml_exp.core.evaluation import evaluate, fixed_tasks, statistics
-from maml_exp.core.tasks.sinusoid import Sinusoids
+from maml_exp.config.composing import compose
+from maml_exp.core.evaluation import evaluate
 from maml_exp.core.training import Trainer
-from maml_exp.run.metrics_log import read_rows as product_rows
 from maml_exp.run.tensorboard import Board
-from maml_exp.sweep.hydra_run import compose
+from maml_exp.store.metrics_file import columns
+from maml_exp.store.metrics_file import read_rows as product_rows
 
 TRAINING = ("meta/loss", "meta/support_loss", "meta/grad_norm")
 
@@ -57,7 +57,7 @@ def test_rows_hold_means_over_the_iterations_since_the_last_row(overrides, tmp_p
     state, values = trainer.init(compose([*TINY, *overrides]).seed), []
     for _ in range(100):
         state, metrics = trainer.train_step(state)
-        values.append([metrics[tag] for tag in TRAINING])
+        values.append([metrics.loss, metrics.support_loss, metrics.gradient_norm])
     last = 0
     for row in [row for row in read_rows(folder) if "meta/loss" in row]:
         step = int(row["step"])
@@ -69,17 +69,18 @@ def test_rows_hold_means_over_the_iterations_since_the_last_row(overrides, tmp_p
 
 def test_small_evaluations_are_the_core_s_on_the_first_tasks(tiny):
     config = compose(TINY)
-    fixed = fixed_tasks(Sinusoids(config.task), 1000, 10, 10, 100)
+    learner = Trainer(config.problem).learner
+    fixed = learner.problem.family.held_out("test", 1000, 10, 10, 100)
     rows = {int(row["step"]): row for row in read_rows(tiny) if "evaluation_K5/mean_step_00" in row}
     for step in set(rows) & {60, 100}:
         with np.load(tiny / "checkpoints" / f"step_{step:08d}.npz", allow_pickle=False) as file:
-            theta = file["theta"]
-        errors = evaluate(config.problem.network, theta, fixed, [5, 10], 0.01, 2)
+            vector = file["vector"]
+        errors = evaluate(learner, vector, fixed, [5, 10], 2, 0.01)
         for k in (5, 10):
-            expected = statistics(errors[k])
+            mean, median = errors[k].mean(axis=0), np.median(errors[k], axis=0)
             for s in range(3):
-                assert rows[step][f"evaluation_K{k}/mean_step_{s:02d}"] == expected.mean[s]
-                assert rows[step][f"evaluation_K{k}/median_step_{s:02d}"] == expected.median[s]
+                assert rows[step][f"evaluation_K{k}/mean_step_{s:02d}"] == mean[s]
+                assert rows[step][f"evaluation_K{k}/median_step_{s:02d}"] == median[s]
     assert 100 in rows
 
 
@@ -91,7 +92,38 @@ def test_final_metrics_are_the_summary_s(smoke):
         for k in (5, 10, 20)
         for step in (0, 1, 5, 10)
     }
-    assert finals == {"final/objective": summary["objective"], **expected}
+    trained = summary["evaluation"]["shots"]["10"]["trained"]  # at the objective's shots and its one step
+    robust = {f"final/{name}": trained[name][1] for name in ("median", "iqm")}
+    assert finals == {"final/objective": summary["objective"], **robust, **expected}
+
+
+CURVATURE = ("meta/curvature_share", "meta/fomaml_cosine")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "extras"),
+    [
+        (["training.log_curvature=true"], CURVATURE),
+        (["training.log_curvature=true", "algorithm=fomaml"], CURVATURE),
+        (["training.log_curvature=true", "algorithm=joint"], ()),  # it has no inner step to differentiate
+        ([], ()),
+    ],
+    ids=str,
+)
+def test_a_learner_s_own_numbers_have_columns_of_their_own_and_means_too(overrides, extras, tmp_path):
+    folder, config = train(tmp_path / "run", *overrides), compose([*TINY, *overrides])
+    trainer = Trainer(config.problem)
+    state, values = trainer.init(config.seed), []
+    for _ in range(7):
+        state, metrics = trainer.train_step(state)
+        values.append([metrics.extras[tag.removeprefix("meta/")] for tag in extras])
+    header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
+    assert header == columns(config, trainer.learner.extra_names)
+    assert tuple(header[1 : 4 + len(extras)]) == (*TRAINING, *extras)
+    assert {*CURVATURE} & {*header} == {*extras}
+    first = read_rows(folder)[0]
+    np.testing.assert_allclose([first[tag] for tag in extras], np.mean(values, axis=0), rtol=1e-12)
+    assert {tag for tag, _ in points(folder)} >= {*extras}
 
 
 def test_clock_columns_are_plausible(smoke):

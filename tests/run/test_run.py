@@ -16,10 +16,10 @@ from helpers import (
 )
 
 from maml_exp.cli import main
-from maml_exp.core.evaluation import evaluate, fixed_tasks, statistics
-from maml_exp.core.tasks.sinusoid import Sinusoids
+from maml_exp.config.composing import compose
+from maml_exp.core.evaluation import evaluate
+from maml_exp.core.statistics import statistics
 from maml_exp.core.training import Trainer
-from maml_exp.sweep.hydra_run import compose
 
 LAYOUT = {
     ".hydra/config.yaml",
@@ -39,7 +39,7 @@ LAYOUT = {
 
 def trained_theta(folder, step=100):
     with np.load(folder / "checkpoints" / f"step_{step:08d}.npz", allow_pickle=False) as file:
-        return file["theta"]
+        return file["vector"]
 
 
 def test_a_run_s_folder_holds_the_layout_of_the_design(smoke):
@@ -72,15 +72,23 @@ def test_the_log_is_on_the_terminal_too(smoke):
 
 def recomputed(config, theta, tasks=None):
     """Statistics by number of shots, straight from the core."""
-    judged = config.evaluation
-    fixed = fixed_tasks(Sinusoids(config.task), judged.seed, tasks or judged.tasks, max(judged.shots), judged.grid)
+    judged, learner = config.evaluation, Trainer(config.problem).learner
+    family = learner.problem.family
+    fixed = family.held_out("test", judged.seed, tasks or judged.tasks, max(judged.shots), judged.grid)
     lr = config.inner.lr if judged.lr is None else judged.lr
-    errors = evaluate(config.problem.network, theta, fixed, judged.shots, lr, judged.steps)
-    return {k: statistics(errors[k]) for k in judged.shots}
+    errors = evaluate(learner, theta, fixed, judged.shots, judged.steps, lr)
+    return {k: statistics(errors[k], of_the_mean(fixed)) for k in judged.shots}
+
+
+def of_the_mean(fixed):
+    """The error (N,) of predicting each task's mean: what a task that diverged is told by."""
+    mean = fixed.y_query.mean(axis=1, keepdims=True)
+    return np.mean((fixed.y_query - mean) ** 2, axis=(1, 2))
 
 
 def assert_statistics(saved, expected):
-    for name in ("mean", "ci95", "median", "p95", "nonfinite"):
+    assert saved.keys() == {"mean", "ci95", "median", "p95", "iqm", "iqm_low", "iqm_high", "diverged"}
+    for name in saved:
         assert saved[name] == getattr(expected, name).tolist(), name
 
 
@@ -101,10 +109,10 @@ def test_the_summary_is_the_core_s_evaluation_of_the_trained_weights(overrides, 
     state = initial = trainer.init(config.seed)
     for _ in range(config.training.iterations):
         state, _ = trainer.train_step(state)
-    assert state.theta.dtype == config.dtype
-    assert trained_theta(folder).tobytes() == state.theta.tobytes()
-    assert summary["parameters_sha256"] == hashlib.sha256(state.theta.tobytes()).hexdigest()
-    trained, random = recomputed(config, state.theta), recomputed(config, initial.theta)
+    assert state.vector.dtype == config.dtype
+    assert trained_theta(folder).tobytes() == state.vector.tobytes()
+    assert summary["parameters_sha256"] == hashlib.sha256(state.vector.tobytes()).hexdigest()
+    trained, random = recomputed(config, state.vector), recomputed(config, initial.vector)
     assert summary["evaluation"]["shots"].keys() == {"5", "10"}
     for k, saved in summary["evaluation"]["shots"].items():
         assert_statistics(saved["trained"], trained[int(k)])
@@ -112,6 +120,12 @@ def test_the_summary_is_the_core_s_evaluation_of_the_trained_weights(overrides, 
     shots = config.task.shots if config.task.shots in (5, 10) else 5
     step = min(max(config.inner.steps, 1), config.evaluation.steps)
     assert summary["objective"] == trained[shots].mean[step]
+    assert summary["evaluation"]["objective"] == {"shots": shots, "steps": step}
+    low_high = [config.task.amplitude, config.task.phase, config.task.frequency, config.task.x_range]
+    ranges = dict(zip(("amplitude", "phase", "frequency", "x_range"), low_high, strict=True))
+    assert summary["evaluation"]["fingerprint"] == {"name": "sinusoid", **ranges}
+    fixed = trainer.problem.family.held_out("test", config.evaluation.seed, config.evaluation.tasks, 1, 100)
+    assert summary["evaluation"]["reference"] == pytest.approx(of_the_mean(fixed).mean(), rel=1e-12)
 
 
 def test_the_rate_is_chosen_on_validation_tasks(tmp_path):
@@ -119,9 +133,10 @@ def test_the_rate_is_chosen_on_validation_tasks(tmp_path):
     overrides = ["training.iterations=60", f"evaluation.lr={rates}", "evaluation.validation_tasks=30"]
     folder = train(tmp_path / "run", *overrides)
     config, summary, theta = compose([*TINY, *overrides]), read_summary(folder), trained_theta(folder, 60)
-    tasks = fixed_tasks(Sinusoids(config.task), 2000, 30, 10, 100)
-    errors = {lr: evaluate(config.problem.network, theta, tasks, [10], lr, 2)[10] for lr in rates}
-    means = {lr: statistics(errors[lr]).mean[2] for lr in rates}
+    learner = Trainer(config.problem).learner
+    tasks = learner.problem.family.held_out("validation", 2000, 30, 10, 100)
+    errors = {lr: evaluate(learner, theta, tasks, [10], 2, lr)[10] for lr in rates}
+    means = {lr: errors[lr][:, 2].mean() for lr in rates}
     best = min(means, key=means.get)
     assert summary["evaluation"]["validation"] == {str(lr): mean for lr, mean in means.items()}
     assert summary["evaluation"]["lr"] == best
@@ -149,19 +164,29 @@ def test_the_summary_holds_what_the_issue_names(smoke):
     assert found["config"] == config.to_dict()
 
 
+def shown(value, digits=3):
+    """A number as tables show it: so many digits, zeros at the end among them."""
+    return f"{value:#.{digits}g}".rstrip(".")
+
+
+def row_of(results, step):
+    return [shown(results["mean"][step]), shown(results["ci95"][step], 2), shown(results["median"][step])]
+
+
+def numbers_in(line):
+    return line.translate(dict.fromkeys(map(ord, "±[],"), " ")).split()
+
+
 def test_the_table_printed_is_the_summary_s(smoke):
     process, folder = smoke
     results = read_summary(folder)["evaluation"]["shots"]["10"]
     lines = {line.split()[0]: line for line in process.stdout.splitlines() if "±" in line and line.split()[0].isdigit()}
     assert list(lines) == ["0", "1", "5", "10"]
     for step, line in ((int(step), line) for step, line in lines.items()):
-        cells = line.replace("±", " ").split()
-        expected = [f"{step}"]
-        for who in ("trained", "random"):
-            r = results[who]
-            expected += [f"{r['mean'][step]:.3g}", f"{r['ci95'][step]:.2g}", f"{r['median'][step]:.3g}"]
         gain = results["random"]["mean"][step] / results["trained"]["mean"][step]
-        assert cells == [*expected, f"{gain:.1f}x"]
+        trained, random = (row_of(results[who], step) for who in ("trained", "random"))
+        middle = [shown(results["trained"][name][step]) for name in ("iqm", "iqm_low", "iqm_high")]
+        assert numbers_in(line) == [f"{step}", *trained, *middle, *random, f"{gain:.1f}x"]
     assert "50 fixed tasks" in process.stdout
     assert "10 support points" in process.stdout
 
@@ -176,11 +201,10 @@ def test_numbers_in_the_table_never_touch(tmp_path, capsys):
     folder = train(tmp_path / "run", "inner.lr=1", "evaluation.steps=1", "task.shots=10")  # errors of many digits
     results = read_summary(folder)["evaluation"]["shots"]["10"]
     line = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["1"])
-    cells = line.replace("±", " ").split()
-    assert cells[3] == f"{results['trained']['median'][1]:.3g}"
-    assert cells[4:7] == [
-        f"{results['random'][name][1]:{f}}" for name, f in (("mean", ".3g"), ("ci95", ".2g"), ("median", ".3g"))
-    ]
+    cells = numbers_in(line)
+    assert cells[3] == shown(results["trained"]["median"][1])
+    assert cells[4:7] == [shown(results["trained"][name][1]) for name in ("iqm", "iqm_low", "iqm_high")]
+    assert cells[7:10] == row_of(results["random"], 1)
 
 
 def test_another_seed_gives_other_parameters_and_the_same_evaluation_tasks(tiny, tmp_path):

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import read_rows, read_status, tree
+from sweep.processes import started_command
 
-from maml_exp.sweep import hydra_run as hydra_app
-from tests.sweep.processes import started_command
+from maml_exp.config.composing import compose
 
 SMALL = ("training.iterations=4", "training.log_every=1", "training.evaluate_every=0", "evaluation.tasks=30")
 COMMON = (*SMALL, "training.meta_batch=3", "evaluation.plots=false")
@@ -30,7 +30,6 @@ def items(monkeypatch):
     monkeypatch.setattr(items, "DEPTHS", {1: [9], 2: [4, 4]})
     monkeypatch.setattr(items, "RATES", ("0.001", "0.01"))
     monkeypatch.setattr(items, "STEPS", (1, 2))
-    compose = hydra_app.compose
     monkeypatch.setattr(runs, "compose", lambda overrides: compose([*overrides, *SMALL]))  # whatever their length
     return items
 

@@ -25,7 +25,7 @@ def settings(folder, **more):
 
 
 # the first ends at once and leaves a worker idle, the second waits at iteration 60, saved there
-STOPPED = [*TINY, "optimizer.name=waits", "optimizer.lr=0.001", "training.iterations=10,100"]
+STOPPED = [*TINY, "optimizer=waits", "optimizer.lr=0.001", "training.iterations=10,100"]
 
 
 class Started:

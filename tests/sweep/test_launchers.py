@@ -24,7 +24,7 @@ from .test_sweep import table
 
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 # jobs of two algorithms and two users' optimizers, one that calls for exit and one that waits for a second process
-OVERRIDES = [*TINY, "optimizer.lr=0.001,1e30", "optimizer.name=adam,quits,meets"]
+OVERRIDES = [*TINY, "optimizer.lr=0.001,1e30", "optimizer=adam,quits,meets"]
 STATES = {
     ("0.001", "adam"): "finished",
     ("0.001", "quits"): "failed",
@@ -33,7 +33,7 @@ STATES = {
     ("1e+30", "quits"): "failed",
     ("1e+30", "meets"): "diverged",
 }
-NAMES = [f"{n}_optimizer.lr={lr},optimizer.name={name}" for n, (lr, name) in enumerate(STATES)]
+NAMES = [f"{n}_optimizer.lr={lr},optimizer={name}" for n, (lr, name) in enumerate(STATES)]
 
 
 @pytest.fixture(scope="module", params=list(PLUGINS))

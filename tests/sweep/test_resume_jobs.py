@@ -14,7 +14,7 @@ from .processes import check_completed, settings, started_command
 from .test_sweep import table
 
 # the first ends at once; the others wait at iteration 60, at the same time only if there are two processes
-WAITING = [*TINY, "optimizer.name=waits", "optimizer.lr=0.001", "training.iterations=10,100,101"]
+WAITING = [*TINY, "optimizer=waits", "optimizer.lr=0.001", "training.iterations=10,100,101"]
 
 
 @pytest.fixture(scope="module")

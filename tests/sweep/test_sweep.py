@@ -275,6 +275,8 @@ REFUSED = {
     "model.hidden=[4],[a]": "model.hidden='a' is not usable: it must be a list of integers, as in [40,40]",
     "model=one_hidden,nope": "model=nope is not usable: it must be one of one_hidden, three_hidden, two_hidden",
     "task.nope=1,2": "task.nope is not a setting; did you mean task.name?",
+    "optimizer.momentum=0,0.9": "optimizer.momentum is a setting of sgd, not of adam; "
+    "choose it with optimizer=sgd or optimizer=adam",
 }
 
 

@@ -10,7 +10,8 @@ from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from .conftest import DIVERGING, FAILING, RATES, job_folders
 
-FINAL = ["final/objective"] + [f"final/mean_K{shots}_step_0{step}" for shots in (5, 10) for step in (0, 1)]
+FINAL = ["final/objective", "final/median", "final/iqm"]
+FINAL += [f"final/mean_K{shots}_step_0{step}" for shots in (5, 10) for step in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +109,8 @@ def test_hparams_has_the_swept_values_and_all_settings(server, jobs):
     for group in session_groups(server):
         number, folder = jobs[group["name"]]
         assert group["hparams"]["optimizer.lr"] == float(RATES[number])
-        assert group["hparams"]["algorithm.name"] == "maml"
+        assert group["hparams"]["algorithm.preset"] == "maml"
+        assert group["hparams"]["algorithm.outer"] == "exact"
         if number != FAILING:
             saved = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
             groups = {key: value for key, value in saved.items() if isinstance(value, dict)}

@@ -10,18 +10,18 @@ from contextlib import closing
 import pytest
 from helpers import TIMEOUT, TINY, assert_same_result, read_status, saved_steps, train
 
-from maml_exp.sweep.hydra_run import compose
-from maml_exp.sweep.workers import Task, run_all
+from maml_exp.config.composing import compose
+from maml_exp.sweep.workers import Work, run_all
 
 FAST, SLOW = "training.iterations=20", "training.iterations=1000000"
 
 
-def tasks(folder, *lengths):
+def works(folder, *lengths):
     """One run of each length, with different seeds."""
     made = {}
     for seed, length in enumerate(lengths):
         config = compose([*TINY, length, "training.log_every=10", f"seed={seed}"])
-        made[seed] = Task(config, folder / str(seed), resume=False)
+        made[seed] = Work(config, folder / str(seed), resume=False)
     return made
 
 
@@ -36,7 +36,7 @@ def running(folder, *names):
 
 @pytest.mark.parametrize(("jobs", "in_process"), [(1, True), (1, False), (2, False), (8, False)])
 def test_all_runs_are_made_as_if_alone(tmp_path, jobs, in_process):
-    outcomes = dict(run_all(tasks(tmp_path / "runs", FAST, FAST, FAST), jobs, in_process))
+    outcomes = dict(run_all(works(tmp_path / "runs", FAST, FAST, FAST), jobs, in_process))
     assert {seed: outcome.state for seed, outcome in outcomes.items()} == dict.fromkeys(range(3), "finished")
     assert [outcomes[seed].folder for seed in range(3)] == [tmp_path / "runs" / str(seed) for seed in range(3)]
     alone = train(tmp_path / "alone", FAST, "training.log_every=10", "seed=2")
@@ -50,7 +50,7 @@ def test_no_runs_are_no_trouble():
 def test_a_killed_process_costs_its_run_and_the_others_are_made_by_a_new_one(tmp_path):
     """With two runs waiting, a second process at work, and no signal to that one."""
     outcomes = {}
-    with closing(run_all(tasks(tmp_path, SLOW, FAST, FAST, FAST), 2)) as made:
+    with closing(run_all(works(tmp_path, SLOW, FAST, FAST, FAST), 2)) as made:
         for seed, outcome in made:
             outcomes[seed] = outcome
             if seed == 1:
@@ -61,7 +61,7 @@ def test_a_killed_process_costs_its_run_and_the_others_are_made_by_a_new_one(tmp
 
 def test_a_process_that_is_killed_while_it_waits_is_replaced(tmp_path):
     first = {}
-    with closing(run_all(tasks(tmp_path, FAST, FAST, FAST), 1)) as made:
+    with closing(run_all(works(tmp_path, FAST, FAST, FAST), 1)) as made:
         for seed, outcome in made:
             first[seed] = outcome.state
             if seed == 0:
@@ -72,7 +72,7 @@ def test_a_process_that_is_killed_while_it_waits_is_replaced(tmp_path):
 
 
 def test_closing_has_running_ones_save_and_starts_no_other(tmp_path):
-    with closing(run_all(tasks(tmp_path, FAST, SLOW, SLOW), 2)) as made:
+    with closing(run_all(works(tmp_path, FAST, SLOW, SLOW), 2)) as made:
         assert next(made)[0] == 0
         running(tmp_path, 1)
     assert read_status(tmp_path / "1")["state"] == "interrupted"
@@ -81,7 +81,7 @@ def test_closing_has_running_ones_save_and_starts_no_other(tmp_path):
 
 def test_a_signal_between_runs_interrupts_the_others(tmp_path):
     outcomes = {}
-    for seed, outcome in run_all(tasks(tmp_path, FAST, FAST, FAST), 1, in_process=True):
+    for seed, outcome in run_all(works(tmp_path, FAST, FAST, FAST), 1, in_process=True):
         outcomes[seed] = outcome
         if seed == 0:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -93,7 +93,7 @@ def test_a_signal_between_runs_interrupts_the_others(tmp_path):
 @pytest.mark.parametrize(("jobs", "in_process"), [(1, True), (2, False)])
 def test_a_folder_that_cannot_be_written_is_one_outcome(tmp_path, jobs, in_process):
     (tmp_path / "0" / ".lock").mkdir(parents=True)
-    outcomes = dict(run_all(tasks(tmp_path, FAST, FAST), jobs, in_process))
+    outcomes = dict(run_all(works(tmp_path, FAST, FAST), jobs, in_process))
     assert [outcomes[seed].state for seed in (0, 1)] == ["failed", "finished"]
     assert ".lock" in outcomes[0].message
 
@@ -101,10 +101,10 @@ def test_a_folder_that_cannot_be_written_is_one_outcome(tmp_path, jobs, in_proce
 TWO_COMMANDS = """
 import sys, pathlib
 sys.path[:0] = {path!r}
-from test_pool import tasks, SLOW
+from test_workers import SLOW, works
 from maml_exp.sweep.workers import run_all
 if __name__ == "__main__":
-    print([outcome.state for _, outcome in run_all(tasks(pathlib.Path(sys.argv[1]), SLOW), 1)])
+    print([outcome.state for _, outcome in run_all(works(pathlib.Path(sys.argv[1]), SLOW), 1)])
 """
 
 

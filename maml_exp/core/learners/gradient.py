@@ -72,11 +72,14 @@ class Learner(BaseLearner):
         key = (tasks, points, lr, dtype)
         loop = self._loops.get(key)
         if loop is None:
-            if len(self._loops) >= MOST_LOOPS:
-                self._loops.pop(next(iter(self._loops)))
             loop = InnerLoop(self.network, tasks, points, lr, dtype, self.problem.family.loss, self._pairs)
-            self._loops[key] = loop
+            self._keep(key, loop)
         return loop
+
+    def _keep(self, key: Any, loop: InnerLoop) -> None:
+        if len(self._loops) >= MOST_LOOPS:
+            self._loops.pop(next(iter(self._loops)))
+        self._loops[key] = loop
 
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
         """The outer direction; extras: `curvature_share` and `fomaml_cosine` where curvature is measured."""
@@ -110,13 +113,18 @@ class Learner(BaseLearner):
         """Predictions after 0 .. `steps` gradient steps from theta on each support set."""
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        loop = self._loop(tasks, (shots,) * steps + (0,), lr, vector.dtype)
+        key = (tasks, (shots,) * steps + (0,), lr, vector.dtype)
+        loop = self._loop(*key)
+        del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         loop.bind(vector)
         x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
-        for step in range(steps + 1):
-            yield loop.predict(x, step)
-            if step < steps:
-                loop.run_pass(step, x_support, y_support)
+        try:
+            for step in range(steps + 1):
+                yield loop.predict(x, step)
+                if step < steps:
+                    loop.run_pass(step, x_support, y_support)
+        finally:
+            self._keep(key, loop)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array

@@ -8,9 +8,11 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import setting
-from maml_exp.core.optimizers.base import OptimizerSettings, OptimizerState, flushed
+from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flushed
 
 Array = np.ndarray
+# m / (sqrt(v) + epsilon) does not notice a root of v, or an m, that is smaller than this share of epsilon
+NEGLIGIBLE_ROOT, NEGLIGIBLE_FIRST = 1e-7, 1e-22
 
 
 @dataclass
@@ -47,4 +49,6 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     work += settings.epsilon * correction
     np.divide(first, work, out=work)
     work *= settings.lr * correction / (1 - beta1**count)
-    return theta - work, OptimizerState(count, (flushed(first, count), flushed(second, count)))
+    first = flushed(first, count, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
+    second = flushed(second, count, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
+    return theta - work, OptimizerState(count, (first, second))

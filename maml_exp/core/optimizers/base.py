@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from maml_exp.core.checks import setting
 
 Array = np.ndarray
 FLUSH_EVERY, NEGLIGIBLE = 100, 1e-30
+AUTO = "auto"
+LIMIT = checks.optional(checks.one_of_or((AUTO,), checks.number()))
 
 
 @dataclass
@@ -21,9 +23,14 @@ class OptimizerSettings(checks.Settings):
     group: ClassVar[str] = "optimizer"
     name: str = "?"  # the file in core/optimizers
     lr: float = setting(1e-3, "rate of the outer loop", checks.number())
-    clip_norm: float | None = setting(
-        None, "the meta-gradient is scaled down to this norm; null: never", checks.optional(checks.number())
+    clip_norm: Any = setting(
+        AUTO, "the meta-gradient is scaled down to this norm; auto: to 10 where inner.steps > 1; null: never", LIMIT
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.clip_norm, int):  # so that 10 and 10.0 are saved as the same
+            self.clip_norm = float(self.clip_norm)
 
 
 class OptimizerState(NamedTuple):
@@ -33,15 +40,15 @@ class OptimizerState(NamedTuple):
     moments: tuple[Array, ...]  # each (P,): adam's first and second moment; sgd's velocity
 
 
-def flushed(moment: Array, count: int) -> Array:
-    """The moment (P,) itself, every so often with negligible entries set to zero.
+def flushed(moment: Array, count: int, negligible: float) -> Array:
+    """The moment (P,) itself, every so often with entries below `negligible` set to zero.
 
     Where the gradient stays zero, as behind a dead ReLU, a moment decays into denormal numbers, at which
-    processors are many times slower: 30% of an iteration of width 256. A square root of `NEGLIGIBLE` is far
-    below any epsilon in use, so the parameters do not notice.
+    processors are many times slower: 30% of an iteration of width 256. What is negligible depends on the
+    optimizer's settings, so that the parameters do not notice; it is at most `NEGLIGIBLE`.
     """
     if count % FLUSH_EVERY == 0:
-        moment[np.abs(moment) < NEGLIGIBLE] = 0
+        moment[np.abs(moment) < negligible] = 0
     return moment
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import setting
-from maml_exp.core.optimizers.base import OptimizerSettings, OptimizerState, flushed
+from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flushed
 
 Array = np.ndarray
 
@@ -30,4 +30,6 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     """velocity <- momentum velocity + g; theta <- theta - lr velocity."""
     count = state.count + 1
     velocity = settings.momentum * state.moments[0] + gradient
-    return theta - settings.lr * velocity, OptimizerState(count, (flushed(velocity, count),))
+    theta = theta - settings.lr * velocity
+    negligible = NEGLIGIBLE / max(settings.lr, 1.0)
+    return theta, OptimizerState(count, (flushed(velocity, count, negligible),))

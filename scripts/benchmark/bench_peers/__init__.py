@@ -1,4 +1,4 @@
-"""Who is compared by `benchmark.py`, and what each must be able to do.
+"""Who is compared by `scripts/benchmark`, and what each must be able to do.
 
 A peer is a module with `VARIANTS`, names "<how it loops, or is called>/<how it differentiates>", and
 `make(case, variant)`, which returns a contender:
@@ -16,11 +16,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from maml_exp.core.settings import AlgorithmSettings, InnerSettings, ModelSettings, OptimizerSettings, TaskSettings
 
-from maml_exp.core.network import Network, initial_parameters
-from maml_exp.core.tasks.sinusoid import Batch, Sinusoids
-from maml_exp.core.training import Problem
+from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.learners import gradient
+from maml_exp.core.network import ModelSettings, Network, initial_parameters
+from maml_exp.core.optimizers import adam
+from maml_exp.core.problem import Problem
+from maml_exp.core.tasks import sinusoid
+from maml_exp.core.tasks.base import Batch, TaskFamily
 
 PEERS = {  # name -> module
     "ours": "bench_peers.ours",
@@ -29,7 +32,8 @@ PEERS = {  # name -> module
     "torch": "bench_peers.torch_peer",
     "floor": "bench_peers.floor",
 }
-ADAM = OptimizerSettings(name="adam", lr=1e-3)
+ADAM = adam.Settings(lr=1e-3)
+OUTER = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
 SEED = 1
 
 
@@ -50,9 +54,9 @@ class Case:
         """The same as the core's object."""
         return Problem(
             model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
-            algorithm=AlgorithmSettings(name=self.algorithm),
+            algorithm=gradient.Settings(outer=OUTER[self.algorithm]),
             inner=InnerSettings(lr=0.01, steps=self.steps),
-            task=TaskSettings(shots=self.shots, query=self.shots),
+            task=sinusoid.Settings(shots=self.shots, query=self.shots),
             optimizer=ADAM,
             meta_batch=self.tasks,
         )
@@ -63,9 +67,9 @@ class Case:
         return self.problem.network
 
     @property
-    def family(self) -> Sinusoids:
+    def family(self) -> TaskFamily:
         """The task distribution."""
-        return Sinusoids(self.problem.task)
+        return self.problem.family
 
     @property
     def products(self) -> int:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from bench_peers import Case
 from bench_peers.jax_peer import Formulas, Jax, Parameters
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.tasks.base import Batch
 
 VARIANTS = ("step/pairs", "scan/pairs")
 

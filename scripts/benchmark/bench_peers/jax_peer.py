@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench_peers import ADAM, SEED, Case, initial_theta
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.tasks.base import Batch
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 Parameters = list[tuple[jax.Array, jax.Array]]  # (W (n, m), b (m)) of every layer

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from maml_exp.core.optimizers.updates import OPTIMIZERS
 from threadpoolctl import threadpool_limits
 
 from bench_peers import SEED, Case, initial_theta
-from maml_exp.core.learners.gradient import MetaGradient
-from maml_exp.core.tasks.sinusoid import Batch
-from maml_exp.core.training import Trainer, TrainState
+from maml_exp.core.optimizers import adam
+from maml_exp.core.tasks.base import Batch
+from maml_exp.core.training import Trainer, make_learner
 
 VARIANTS = ("train_step/by hand",)
 
@@ -22,14 +23,12 @@ class Ours:
         self.case = case
         self._trainer = Trainer(case.problem)
         theta, rng = initial_theta(case), np.random.default_rng(SEED)
-        self._state = TrainState(theta, OPTIMIZERS["adam"].init(theta), 0, rng)
+        self._state = replace(self._trainer.init(SEED), vector=theta, optimizer=adam.init(theta), rng=rng)
 
     def gradient(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """The meta-gradient (P,)."""
-        case, inner = self.case, self.case.problem.inner
-        sizes = {"tasks": case.tasks, "shots": case.shots, "query": case.shots}
-        rates = {"inner_lr": inner.lr, "inner_steps": inner.steps}
-        return MetaGradient(case.network, case.algorithm, **rates, **sizes)(theta, batch)[0]
+        learner = make_learner(self.case.problem)
+        return learner.meta_gradient(theta, batch, np.random.default_rng(SEED), 0.0).vector
 
     def run(self, iterations: int) -> None:
         """Train."""
@@ -40,7 +39,7 @@ class Ours:
 
     def theta(self) -> np.ndarray:
         """The parameters now (P,)."""
-        return self._state.theta
+        return self._state.vector
 
 
 def make(case: Case, variant: str) -> Ours:

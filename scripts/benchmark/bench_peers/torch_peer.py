@@ -11,7 +11,7 @@ import torch
 from torch.func import grad, grad_and_value, vmap
 
 from bench_peers import ADAM, SEED, Case, initial_theta
-from maml_exp.core.tasks.sinusoid import Batch
+from maml_exp.core.tasks.base import Batch
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 VARIANTS = ("torch.func/func", "hand-batched/autograd")

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.comparison.groups import Estimate, estimate
-from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
-from maml_exp.run.metrics_log import CURVATURE_TAGS, read_rows
+from maml_exp.core.learners.gradient import CURVATURE
+from maml_exp.run.figures.drawing import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
+from maml_exp.store.metrics_file import extra_tag, read_rows
 from maml_exp.store.records import RunRecord
 from maml_exp.store.run_folder import RunFolder
 from recipes.report import Errors
 
+CURVATURE_TAGS = tuple(map(extra_tag, CURVATURE))
 __all__ = ["CURVATURE_TAGS", "CurvaturePoint", "adaptation", "curvature", "depth", "late_mean"]
 
 

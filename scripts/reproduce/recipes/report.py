@@ -13,9 +13,9 @@ import numpy as np
 
 from maml_exp.comparison.groups import Estimate, estimate
 from maml_exp.comparison.tables import as_markdown, show
-from maml_exp.run.progress import Table, as_text
+from maml_exp.run.text_table import Table, as_text
+from maml_exp.store.files import write_atomically
 from maml_exp.store.records import RunRecord
-from maml_exp.store.run_folder import write_atomically
 from recipes.runs import task_errors
 
 DIVERGED = 100.0  # an error beyond this: predicting zero costs 12.5 on the worst task there is

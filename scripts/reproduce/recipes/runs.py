@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from maml_exp.config.composing import compose
+from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.store.provenance import config_sha256
 from maml_exp.store.records import RunRecord, read_run
 from maml_exp.store.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RunFolder
-from maml_exp.sweep.hydra_run import compose
-from maml_exp.sweep.workers import Task, run_all
+from maml_exp.sweep.workers import Work, run_all
 
 BASE = Path("runs") / "reproduce"
 Overrides = tuple[str, ...]
@@ -29,26 +30,26 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
     ended = (FINISHED, DIVERGED)
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
     print(f"{len(configs)} runs, {len(configs) - len(missing)} of them finished before")
-    tasks = {key: Task(configs[key], folders[key].path, folders[key].status.is_file()) for key in missing}
-    _run_all(tasks, jobs)
+    work = {key: Work(configs[key], folders[key].path, folders[key].status.is_file()) for key in missing}
+    _run_all(work, jobs)
     return {overrides: read_run(folder) for overrides, folder in folders.items()}
 
 
 def _name(config: Config) -> str:
     """A folder name that reads well and is the configuration's own."""
     model, inner = config.model, config.inner
-    steps = "" if config.algorithm.name == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
+    steps = "" if config.algorithm.outer == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
     oracle = "-oracle" if config.task.oracle else ""
     network = f"{'x'.join(map(str, model.hidden))}-{model.activation}"
-    start = f"{config.algorithm.name}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
+    start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
     return f"{start}-{config_sha256(config)[:8]}"
 
 
-def _run_all(tasks: Mapping[Overrides, Task], jobs: int) -> None:
+def _run_all(work: Mapping[Overrides, Work], jobs: int) -> None:
     """Make the runs, with a bar; raises KeyboardInterrupt once they have ended on a signal."""
     interrupted = False
-    bar = tqdm(total=len(tasks), unit="run", file=sys.stdout, mininterval=5, disable=not tasks)
-    with bar, closing(run_all(tasks, jobs)) as outcomes:
+    bar = tqdm(total=len(work), unit="run", file=sys.stdout, mininterval=5, disable=not work)
+    with bar, closing(run_all(work, jobs)) as outcomes:
         for overrides, outcome in outcomes:
             if outcome.state == FAILED:
                 raise SettingError(f"{' '.join(overrides)}: failed, {outcome.message}")

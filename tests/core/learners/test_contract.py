@@ -129,6 +129,25 @@ def test_adapting_leaves_nothing_behind(method, variant):
 
 
 @each_case
+def test_adaptations_taken_in_turns_do_not_know_of_each_other(method, variant):
+    learner = make(method, variant)
+    vectors, others = [vector_of(learner), vector_of(learner)[::-1].copy()], random_batch(5, TASKS, SHOTS, QUERY)
+
+    def both():
+        return [learner.adapt(v, *b[:3], 3) for v, b in zip(vectors, (BATCH, others), strict=True)]
+
+    alone = [[z.copy() for z in adapting] for adapting in both()]
+    for _ in range(2):  # with new buffers and with those of the first time
+        in_turns = [[z.copy() for z in pair] for pair in zip(*both(), strict=True)]
+        np.testing.assert_array_equal(list(zip(*in_turns, strict=True)), alone)
+    under_way = both()[0]
+    predictions = [next(under_way).copy()]
+    call(learner, vectors[1], others)
+    predictions += [z.copy() for z in under_way]
+    np.testing.assert_array_equal(predictions, alone[0])
+
+
+@each_case
 def test_float32_is_close_to_float64_and_stays_float32(method, variant):
     learner = make(method, variant, curvature=True)
     vector, batch = vector_of(learner).astype(np.float32), as_dtype(BATCH, np.float32)

@@ -3,9 +3,10 @@
 import os
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from maml_exp.core.optimizers.updates import OPTIMIZERS, Optimizer, sgd_init, sgd_update
+from maml_exp.core.optimizers import OPTIMIZERS, sgd
 
 LONGEST_WAIT = 60  # seconds; only so that a broken sweep fails instead of hanging
 
@@ -23,15 +24,30 @@ def meets(gradient, state, theta, settings):
         if time.monotonic() > until:
             raise TimeoutError("no second process came")
         time.sleep(0.01)
-    return sgd_update(gradient, state, theta, settings)
+    return sgd.update(gradient, state, theta, settings)
 
 
 def waits(gradient, state, theta, settings):
     """Gradient descent, slow from update 60 on for as long as there is no file GATE."""
     if state.count >= 60 and not Path(os.environ["GATE"]).exists():
         time.sleep(0.1)
-    return sgd_update(gradient, state, theta, settings)
+    return sgd.update(gradient, state, theta, settings)
 
 
-for update in (quits, meets, waits):
-    OPTIMIZERS[update.__name__] = Optimizer(sgd_init, update)
+@dataclass
+class QuitsSettings(sgd.Settings):
+    name: str = "quits"
+
+
+@dataclass
+class MeetsSettings(sgd.Settings):
+    name: str = "meets"
+
+
+@dataclass
+class WaitsSettings(sgd.Settings):
+    name: str = "waits"
+
+
+for settings, update in ((QuitsSettings, quits), (MeetsSettings, meets), (WaitsSettings, waits)):
+    OPTIMIZERS.register(settings.name, Settings=settings, init=sgd.init, update=update)

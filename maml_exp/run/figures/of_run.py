@@ -12,7 +12,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
-from maml_exp.run.drawing import (
+from maml_exp.run.figures.drawing import (
     BLACK,
     BLUE,
     GREY,
@@ -154,8 +154,9 @@ def draw_adaptation(
 
 
 def _floats(values: Any) -> Array:
-    """Numbers of summary.json, where null stands for one that is not finite."""
-    return np.array([np.nan if value is None else value for value in values], dtype=float)
+    """Numbers of summary.json, NaN where one is not finite: null in the file, infinite in a run that draws itself."""
+    found = np.array([np.nan if value is None else value for value in values], dtype=float)
+    return np.where(np.isfinite(found), found, np.nan)
 
 
 def _representative(evaluation: dict[str, Any]) -> list[Any]:
