@@ -37,7 +37,8 @@ def test_tensorboard_shows_meta_above_the_small_evaluations(tiny):
     values = [value for event in read_events(tiny, check=False) for value in event.summary.value]
     tags = {value.tag for value in values if value.HasField("simple_value")}
     groups = sorted({tag.partition("/")[0] for tag in tags})
-    assert groups == ["final", "meta", "test_K10", "test_K5", "time"]
+    assert {"meta", "test_K5", "test_K10"} <= set(groups)
+    assert groups.index("meta") < groups.index("test_K10")
 
 
 def test_hparams_of_a_run_alone_put_first_what_is_not_the_default(tmp_path):
