@@ -85,6 +85,8 @@ STOPS = {  # how it is stopped, the exit status, and what then finishes it
 
 @pytest.mark.parametrize("how", STOPS)
 def test_stopped_it_saves_and_any_launcher_finishes_it(started, never_stopped, tmp_path, how):
+    if how == "Ctrl-C":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")  # which finishes it
     both_run(started)
     group = started.process.pid
     if how == "Ctrl-C":
