@@ -202,7 +202,7 @@ def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
         conditions = [as_condition(key, settings[key]) for key in keys if key in settings]
         left = choose(runs, conditions)
         if left and all(run.judged_on == left[0].judged_on for run in left):
-            words = " ".join(f"--where {shlex.quote(text)}" for text in conditions)
+            words = " ".join(f"--where {_quoted(text)}" for text in conditions)
             return f"choose runs that share them ({len(left)} do): {words}"
     return "compare runs of one version of the program and of one family of tasks"
 
@@ -216,3 +216,7 @@ def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:
     if not shared:
         raise SettingError("these runs share no number of evaluation.shots; there is nothing to compare")
     return {k: min(len(run.results[k]["mean"]) for run in runs) - 1 for k in sorted(shared)}
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text) if "'" in text else f"'{text}'"

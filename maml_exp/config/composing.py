@@ -25,7 +25,7 @@ from maml_exp.config.messages import known_names, suggestion
 from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
-from maml_exp.config.usual import CHOSEN_BY, GLOBAL, GROUPS, conf_dir, options, usual_settings
+from maml_exp.config.usual import GLOBAL, GROUPS, conf_dir, options
 from maml_exp.core.checks import SettingError
 
 SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
@@ -69,12 +69,13 @@ def compose(overrides: Sequence[str]) -> Config:
 def check_typed(texts: Sequence[str], can_sweep: bool = False) -> None:
     """Refuse what Hydra would understand otherwise than it was meant; raises `SettingError`."""
     overrides = parse_all(texts)
-    keys = {override.key for override in overrides}
-    can_sweep = can_sweep or not keys.isdisjoint(SWEEPING_KEYS)
+    can_sweep = can_sweep or any(override.key in SWEEPING_KEYS for override in overrides)
     for override in overrides:
         text, key = override.text, override.key
         if override.sweeps and not can_sweep:
-            raise SettingError(f"{text} gives several values; for a sweep put -m in front: {_as_sweep(text)}")
+            raise SettingError(
+                f"{text} gives several values; for a sweep put -m (--multirun) in front: {_as_sweep(text)}"
+            )
         if key == "experiment" and text.startswith("experiment"):
             raise SettingError(f"experiments are added with a plus: +{text}")
         if override.sweeps or override.parsed.is_delete():
@@ -82,10 +83,9 @@ def check_typed(texts: Sequence[str], can_sweep: bool = False) -> None:
         value = override.parsed.value()
         if key in GROUPS and key != "experiment" and isinstance(value, list):
             sweep = _as_sweep(f"{key}={','.join(map(str, value))}")
-            raise SettingError(f"{text} is not usable: {key} is one option; for a sweep: {sweep}")
-        group = next((group for group, by in CHOSEN_BY.items() if by == key and key.endswith(".name")), None)
-        if group and group not in keys and value in options(group) and value != usual_settings()[key]:
-            raise SettingError(f"{text} is not usable: choose it with {group}={value}, which brings its settings along")
+            raise SettingError(
+                f"{text} is not usable: it must be one of {', '.join(options(key))}; for a sweep: {sweep}"
+            )
 
 
 def _as_sweep(text: str) -> str:
@@ -147,7 +147,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     if complaint := _of_own_experiment(overrides):
         return complaint
     if cause is not None:
-        return explain_omegaconf(cause, _with_same_choices(overrides))
+        return explain_omegaconf(cause, _with_same_choices(overrides), keys_of(overrides))
     if found := re.search(r"In '([^']+)': Config(?:Key|Attribute)Error.*?full_key: (\S+)", str(error), re.DOTALL):
         file, key = found.groups()
         known = known_names(_with_same_choices([]))

@@ -116,7 +116,7 @@ def test_the_default_is_the_experiment_of_the_issue():
         "training.evaluate_every": 2500,
         "optimizer.name": "adam",
         "optimizer.lr": 1e-3,
-        "optimizer.clip_norm": None,
+        "optimizer.clip_norm": "auto",
         "evaluation.shots": [5, 10, 20],
         "evaluation.steps": 10,
         "evaluation.lr": None,

@@ -135,8 +135,8 @@ def test_a_wrong_product_is_detected(kind, method, monkeypatch):
 )
 def test_a_forgotten_part_is_detected(kind, method, monkeypatch):
     def stale(self, *args):
-        for matrices in [*self._adapted, self._v]:
-            matrices.whole.fill(0)
+        for kept in [*self._adapted, self._v]:
+            kept.whole.fill(0)
 
     monkeypatch.setattr(kind, method, stale)
     assert is_detected(activations=["tanh"])
