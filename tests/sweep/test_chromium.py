@@ -165,7 +165,7 @@ def strong_colours(picture):
 @pytest.mark.parametrize(
     ("tab", "words"),
     [
-        ("scalars", ["evaluation_K5", "evaluation_K5/mean_step_00", "evaluation_K10"]),
+        ("scalars", ["test_K5", "test_K5/mean_step_00", "test_K10"]),
         ("images", ["adaptation", "step"]),
         ("hparams", ["Trial ID", "optimizer.lr", "final/objective"]),
     ],
