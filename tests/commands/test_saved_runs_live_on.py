@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from helpers import assert_same_result, points, points_of_rows, read_rows, read_status, read_summary, tree
+from helpers import points, points_of_rows, read_rows, read_status, read_summary, result, tree
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import maml_exp
@@ -55,6 +55,17 @@ def assert_same_rows(ours, theirs):
             np.testing.assert_allclose(found, wanted, rtol=ROUNDING)
 
 
+def assert_same_but_for_what_is_new(folder, reference):
+    """To the bit the same; rows that the first version logged cannot have the columns that came after it."""
+    ours, theirs = result(folder), result(reference)
+    new = {tag for row in theirs["rows"] for tag in row if tag.startswith("health/")}
+    for part in (ours, theirs):
+        part["rows"] = [{tag: value for tag, value in row.items() if tag not in new} for row in part["rows"]]
+        part["points"] = {key: value for key, value in part["points"].items() if key[0] not in new}
+    assert ours["rows"] == theirs["rows"]
+    assert ours == theirs
+
+
 @pytest.fixture(scope="module")
 def never_interrupted(tmp_path_factory):
     """The run in interrupted/, by today's code alone and in one go."""
@@ -74,7 +85,7 @@ def test_an_interrupted_run_goes_on_from_where_it_was(never_interrupted, tmp_pat
     assert_same_rows(read_rows(folder)[:2], read_rows(FIRST / "interrupted"))
     assert points(folder) == points_of_rows(read_rows(folder))  # the event file was written anew
     if same_environment():
-        assert_same_result(folder, never_interrupted)
+        assert_same_but_for_what_is_new(folder, never_interrupted)
     else:
         assert_same_rows(read_rows(folder), read_rows(never_interrupted))
     assert main(["rerun", str(folder)]) == 0 or not same_environment()
@@ -126,7 +137,7 @@ def test_a_sweep_is_completed_and_what_was_finished_is_not_touched(tmp_path, cap
         alone = tmp_path / f"alone_{name.partition('=')[2]}"
         assert main([*typed_then(overrides, 1), f"hydra.run.dir={alone}"]) == 0
         if same_environment():
-            assert_same_result(sweep / name, alone)
+            assert_same_but_for_what_is_new(sweep / name, alone)
         else:
             assert_same_rows(read_rows(sweep / name), read_rows(alone))
 

@@ -65,11 +65,11 @@ def test_every_file_may_be_the_one_that_does_not_fit(size, tiny, tmp_path, capfd
 
 def test_the_last_record_of_the_event_file_is_not_lost_in_silence(tmp_path):
     """All results are written when the record does not fit that says how the run ended."""
-    rows = [*TINY, "training.log_every=1", "training.evaluate_every=1"]  # so that the event file is the largest
+    rows = ["training.log_every=1", "training.evaluate_every=1"]  # so that the event file is the largest
     whole = train(tmp_path / "whole", *rows)
     (events,) = whole.glob("events.out.tfevents.*")
     assert events.stat().st_size == max(p.stat().st_size for p in whole.rglob("*") if p.is_file())
-    process = limited(events.stat().st_size - 30, *rows, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    process = limited(events.stat().st_size - 30, *TINY, *rows, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert "Traceback" not in process.stderr
     assert read_status(tmp_path / "run")["state"] == "finished"
     said = [line for line in process.stderr.splitlines() if "File too large" in line]
