@@ -19,8 +19,6 @@ class Data:
         layer: the first layer; its bias is data.
     """
 
-    rates = None
-
     def __init__(self, layer: Layer):
         self._layer = layer
         self._x = [inputs[..., :-1] for inputs in layer.inputs]
@@ -38,23 +36,11 @@ class Data:
     def backward(self, r: int) -> None:
         """Take the errors of the inputs of pass r."""
 
-    def learn(self, r: int) -> None:
-        """Make step r."""
-
-    def start_pull_back(self) -> None:
-        """v = the gradient of the last query loss."""
-
     def r_fill(self, s: int) -> None:
         """Write R{h_s} to the first layer."""
 
     def r_backward(self, s: int) -> None:
         """Take R{.} of the errors of the inputs of pass s."""
-
-    def pulled_back(self, s: int) -> None:
-        """Add to v what came back, and the query losses at theta_s."""
-
-    def follow(self, s: int) -> None:
-        """First order: note the gradient of step s's rate from a v that is not pulled back."""
 
 
 class Features(Data):

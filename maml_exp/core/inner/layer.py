@@ -88,7 +88,7 @@ class Layer:
         self._ones = np.ones(self._query.stop, dtype)
         self._copies_transpose = not bias_is_data and m > 1 and n * m < SMALL_MATRIX  # not where it would gain nothing
         shared = {k: np.empty((tasks, k, m), dtype) for k in points}
-        self._z = [shared[k] for k in points]
+        self._z, self._z_rows = [shared[k] for k in points], [flat(shared[k]) for k in points]
 
     def bind(self, matrix: Array) -> None:
         """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
@@ -114,23 +114,26 @@ class Layer:
         rows_product(self._left.whole[rows], self._right.whole[rows], out[: self.n])
         if not self.bias_is_data:  # R{h} has no bias part
             rows = slice(self._query.stop) if second_order else self._query
-            np.dot(self._ones[rows], self._right.whole[rows], out=out[-1])
+            self._ones[rows].dot(self._right.whole[rows], out=out[-1])
 
     def moved(self, out: Array) -> None:
         """Write the sum over tasks of [W_S; b_S] - [W; b], where kappa is 1, to out (n + 1, m) ("Reptile")."""
         steps = self._right.whole[self._query.stop :]
         rows_product(self._left.whole[self._support], steps, out[: self.n])
         if not self.bias_is_data:
-            np.dot(self._ones[self._support], steps, out=out[-1])
+            self._ones[self._support].dot(steps, out=out[-1])
 
-    def _shared_forward(self, rows: Array, out: Array) -> Array:
-        """h W + b (T, K, m) of rows (T K, n)."""
-        z = shared_product(rows, self.weight, out)
-        return z if self.bias_is_data else np.add(z, self.bias, out=z)
+    def _shared_forward(self, r: int) -> Array:
+        """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
+        z = self._input_rows[r].dot(self.weight, out=self._z_rows[r])
+        if not self.bias_is_data:
+            z += self.bias
+        return self._z[r]
 
     def _shared_predict(self, h: Array) -> Array:
         """h W + b (T, Q, m) of any inputs h (T, Q, n)."""
-        return self._shared_forward(flat(h), np.empty((*h.shape[:2], self.m), h.dtype))
+        z = shared_product(flat(h), self.weight, np.empty((*h.shape[:2], self.m), h.dtype))
+        return z if self.bias_is_data else np.add(z, self.bias, out=z)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
         """u_r W^T (T, K, n)."""
@@ -138,7 +141,8 @@ class Layer:
 
     def _shared_r_forward(self, s: int) -> Array:
         """R{h_s} W (T, K, m), in the buffer of z_s."""
-        return shared_product(self._r_input_rows[s], self.weight, self._z[s])
+        self._r_input_rows[s].dot(self.weight, out=self._z_rows[s])
+        return self._z[s]
 
     def _shared_r_backward(self, s: int) -> Array:
         """R{u_s} W^T (T, K, n)."""
@@ -153,7 +157,7 @@ class SharedLayer(Layer):
 
     def forward(self, r: int) -> Array:
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
-        return self._shared_forward(self._input_rows[r], self._z[r])
+        return self._shared_forward(r)
 
     def predict(self, h: Array, r: int) -> Array:
         """h W + b for any inputs h (T, Q, n); nothing is kept."""

@@ -54,9 +54,9 @@ class InnerLoop:
         self.layers = self._make_layers(tasks, passes, keep)
         self._stack = Stack(self.layers, self.network.activation, self.steps)
         self.below = self._make_below(keep)
-        self._parts = [*self.layers, self.below]
-        moving = [layer for layer, moves in zip(self.layers, structure.moves, strict=True) if moves]
-        self.rates = [part.rates for part in [*moving, self.below] if part.rates is not None]
+        layers = [layer for layer, moves in zip(self.layers, structure.moves, strict=True) if moves]
+        self._moving = [*layers, self.below] if structure.context else layers
+        self.rates = [moving.rates for moving in self._moving]
         outputs = self.network.sizes[-1]
         given = GivenLoss(self.loss, passes, outputs)
         support = given
@@ -139,8 +139,8 @@ class InnerLoop:
         self._stack.backward(r)
         self.below.backward(r)
         if r < self.steps:
-            for part in self._parts:
-                part.learn(r)
+            for moving in self._moving:
+                moving.learn(r)
         return residual
 
     def predict(self, x: Array, r: int) -> Array:
@@ -149,8 +149,8 @@ class InnerLoop:
 
     def start_pull_back(self) -> None:
         """v = gradient of the last query loss, at theta_S."""
-        for part in self._parts:
-            part.start_pull_back()
+        for moving in self._moving:
+            moving.start_pull_back()
 
     def pull_back(self, s: int) -> None:
         """v <- v - H_s (rho_s v) + the query losses at theta_s, H_s being the Hessian of the support loss there."""
@@ -159,13 +159,13 @@ class InnerLoop:
         self._tails[s].r_error(s, rzs[-1], out=self._stack.top.r_errors[s])
         self._stack.r_backward(s, rzs)
         self.below.r_backward(s)
-        for part in self._parts:
-            part.pulled_back(s)
+        for moving in self._moving:
+            moving.pulled_back(s)
 
     def follow(self, s: int) -> None:
         """First order: v stays but for the query losses at theta_s; rates get their gradient (section 12)."""
-        for part in self._parts:
-            part.follow(s)
+        for moving in self._moving:
+            moving.follow(s)
 
     def gradient(self, out: Array, second_order: bool = True) -> Array:
         """Write v, summed over tasks (P,), to out. Without `second_order` only the query passes' part."""

@@ -74,23 +74,19 @@ class MultipliedOutLayer(Layer):
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         behind = self.passes[r].behind
         if behind == 0:
-            return self._shared_forward(self._input_rows[r], self._z[r])
+            return self._shared_forward(r)
         return self._adapted[behind - 1].product(self.inputs[r], self._z[r])
 
     def predict(self, h: Array, r: int) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
         return self._adapted[r - 1].product(h) if r else self._shared_predict(h)
 
-    def _before(self, r: int) -> Array:
-        """[W_r; b_r] (T or nothing, n + 1, m)."""
-        return self._adapted[r - 1].whole if r else self.matrix
-
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T kappa_r u_r; 1^T kappa_r u_r]."""
         self.rates.step(r)
         u = self.steps[r]
         step = self._adapted[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
-        step += self._before(r)
+        step += self._adapted[r - 1].whole if r else self.matrix
 
     def _weight_t(self, r: int) -> Array:
         """W_r^T (T or 1, m, n)."""
@@ -209,7 +205,7 @@ class WeightRatesLayer(MultipliedOutLayer):
         u = self.errors[r]
         product = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
         step = np.multiply(product, self.rates.kappa, out=self._adapted[r].whole)
-        step += self._before(r)
+        step += self._adapted[r - 1].whole if r else self.matrix
 
     def start_pull_back(self) -> None:
         """v = h_q^T u_q of the last query pass."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_exp.core.arrays import rows_product, transpose
+from maml_exp.core.arrays import rows_product
 from maml_exp.core.inner.layer import Layer
 
 Array = np.ndarray
@@ -20,6 +20,7 @@ class PairedLayer(Layer):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self._grams: dict[tuple[str, int, int], Array] = {}
+        self.learn = self.rates.step  # the pair (h_r, kappa_r u_r) is step r
         self._behind = [p.behind for p in self.passes]
         # of every step, the query passes behind it, whose pairs are in v when it is pulled back; the last one first
         queries = range(len(self.passes) - 1, self.step_count - 1, -1)
@@ -34,11 +35,11 @@ class PairedLayer(Layer):
 
     def _kept(self, kind: str, r: int, s: int) -> Array:
         """The transposed product of an earlier call: (T, K_s, K_r)."""
-        return transpose(self._grams[kind, r, s])
+        return self._grams[kind, r, s].swapaxes(-1, -2)
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
-        z = self._shared_forward(self._input_rows[r], self._z[r])
+        z = self._shared_forward(r)
         for s in range(self._behind[r]):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.steps[s]
         return z
@@ -51,10 +52,6 @@ class PairedLayer(Layer):
             gram += not self.bias_is_data
             z += gram @ self.steps[s]
         return z
-
-    def learn(self, r: int) -> None:
-        """Make step r: the pair (h_r, kappa_r u_r) is the step."""
-        self.rates.step(r)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -23,14 +22,12 @@ def step_count(passes: Sequence[Pass]) -> int:
     return passes[-1].behind
 
 
-@lru_cache
 def support_passes(steps: int, points: int, alpha: float) -> tuple[Pass, ...]:
     """The passes at theta_0 .. theta_{S-1}, whose errors are u = -alpha dL/dz."""
     return tuple(Pass(s, points, -alpha) for s in range(steps))
 
 
-@lru_cache
-def query_passes(omega: tuple[float, ...], points: int, tasks: int) -> tuple[Pass, ...]:
+def query_passes(omega: Sequence[float], points: int, tasks: int) -> tuple[Pass, ...]:
     """The passes at those of theta_0 .. theta_S whose query loss has a weight, and the one at theta_S in any case."""
     last = len(omega) - 1
     return tuple(Pass(r, points, weight / tasks) for r, weight in enumerate(omega) if weight or r == last)

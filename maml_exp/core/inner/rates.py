@@ -65,7 +65,7 @@ class StepRates(UnitRates):
 
     def direction(self, s: int, hv: Array) -> Array:
         """h_s (kappa_s V) + kappa_s c, in place of hv = h_s V + c (T, K, m)."""
-        self.dots[s] = np.dot(self._errors[s].reshape(-1), hv.reshape(-1))
+        self.dots[s] = self._errors[s].reshape(-1).dot(hv.reshape(-1))
         hv *= self.kappa[s]
         return hv
 

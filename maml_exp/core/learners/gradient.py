@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core.arrays import norm
-from maml_exp.core.inner.passes import Pass, query_passes, support_passes
+from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.rates import UnitRates
 from maml_exp.core.inner.structure import Structure
@@ -144,19 +144,25 @@ class Learner(BaseLearner):
         alpha = self.problem.inner.lr
         return {name: alpha * np.asarray(kappa) for name, kappa in zip(names, kappas, strict=True)}
 
-    def _bound(self, vector: Array, tasks: int, passes: tuple[Pass, ...], points: int, lr: float) -> WholeLoop:
-        """The passes for these sizes, with the buffers of the last time they were asked for, starting from `vector`."""
-        key = (tasks, passes, points, vector.dtype)
-        loop = self._loops.get(key)
-        if loop is None:
+    def _bound(
+        self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
+    ) -> WholeLoop:
+        """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
+
+        Inner steps are made from `size` of `shots` points.
+        """
+        key = (tasks, shots, size, query, omega, lr, vector.dtype)
+        whole = self._loops.get(key)
+        if whole is None:
             if len(self._loops) >= MOST_LOOPS:
                 self._loops.pop(next(iter(self._loops)))
+            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
             keep = 1 - lr * self.settings.proximal
-            loop = self._loops[key] = WholeLoop(self._structure, tasks, passes, points, vector.dtype, keep)
+            whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
+            self._loops[key] = whole
         parts = self.layout.parts(vector)
-        steps = loop.loop.steps
-        loop.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], steps))
-        return loop
+        whole.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], len(omega) - 1))
+        return whole
 
     def _shown(self, x: Array, y: Array) -> Array:
         """What a support loss is told of its points: targets, and x beside them where it is learned."""
@@ -183,10 +189,9 @@ class Learner(BaseLearner):
             return self._pooled_gradient(vector, batch)
         points, inner = self._points(batch, rng), self.problem.inner
         tasks, shots = points.x.shape[:2]
-        query = points.x_query.shape[1]
-        passes = support_passes(inner.steps, self.settings.minibatch or shots, inner.lr)
-        passes += query_passes(query_weights(self.settings, inner.steps, progress), query, tasks)
-        whole = self._bound(vector, tasks, passes, shots + query, inner.lr)
+        size, query = self.settings.minibatch or shots, points.x_query.shape[1]
+        omega = query_weights(self.settings, inner.steps, progress)
+        whole = self._bound(vector, tasks, shots, size, query, omega, inner.lr)
         points = whole.features(points)
         residuals = whole.support(points)
         if self.outer == "reptile":
@@ -201,7 +206,7 @@ class Learner(BaseLearner):
         self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
     ) -> tuple[Array, Mapping[str, float]]:
         """The gradient of every part (P,) behind all passes, and what is measured of curvature."""
-        gradient = np.zeros_like(vector)  # what only second derivatives reach has none in first order
+        gradient = np.zeros(vector.shape, vector.dtype)  # what only second derivatives reach has none in first order
         out = self.layout.parts(gradient)
         if first_order and self.rates is not None:
             whole.follow()
@@ -243,7 +248,7 @@ class Learner(BaseLearner):
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
         tasks, shots = batch.x_support.shape[:2]
         x, y = batch.pooled()
-        whole = self._bound(vector, tasks, query_passes((1.0,), x.shape[1], tasks), x.shape[1], 0.0)
+        whole = self._bound(vector, tasks, 0, 0, x.shape[1], (1.0,), self.problem.inner.lr)
         points = whole.features(Points(x[:, :0], y[:, :0], x, y))
         residual = whole.query(points)
         gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
@@ -259,8 +264,7 @@ class Learner(BaseLearner):
         """
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        passes = (*support_passes(steps, shots, lr), Pass(steps, 0, 1.0))
-        whole = self._bound(vector, tasks, passes, shots, lr)
+        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr)
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
         if whole.trunk is not None:
