@@ -157,6 +157,7 @@ def check(problem: Problem) -> None:
         "outer": settings.outer == "reptile",
         "context": settings.context > 0,
         "learn_rates": settings.learn_rates,
+        "minibatch": settings.minibatch is not None,
         "support_loss": settings.support_loss != "task",
     }
     for key, is_needed in steps_needed.items():

@@ -1,4 +1,4 @@
-"""What tests of the gradient learner's axes share: a family with several inputs and outputs, problems, and the proof."""
+"""What tests of the gradient learner's axes share: a family with several inputs and outputs, and the proof."""
 
 from dataclasses import dataclass, replace
 
