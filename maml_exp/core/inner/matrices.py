@@ -171,9 +171,13 @@ class FadingMultipliedOutLayer(MultipliedOutLayer):
 
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = keep [W_r; b_r] + (1 - keep) [W; b] + [h_r^T u_r; 1^T u_r]."""
-        super().learn(r)
+        u = self.steps[r]
+        step = self._adapted[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
         if r:
-            self._adapted[r].whole -= (1 - self._keep) * (self._adapted[r - 1].whole - self.matrix)
+            step += self._keep * self._adapted[r - 1].whole
+            step += (1 - self._keep) * self.matrix
+        else:
+            step += self.matrix
 
     def pulled_back(self, s: int) -> None:
         """V <- keep V + h_s^T R{u_s} + R{h_s}^T u_s."""

@@ -46,7 +46,7 @@ class StepRates(UnitRates):
     """One number kappa_s a step.
 
     Attributes:
-        kappa: S numbers.
+        kappa: S arrays (1,); an array is quicker to multiply by than a number.
         dots: S numbers, dL/dkappa_s summed over tasks. They are free: r_forward holds h_s V + c, and the sum over
             points and outputs of u_s * (h_s V + c) is u_s . v.
     """
@@ -56,7 +56,7 @@ class StepRates(UnitRates):
     def __init__(self, errors: list[Array]):
         self._errors = errors
         self.steps = [np.empty_like(u) for u in errors]
-        self.kappa = [1.0] * len(errors)
+        self.kappa: list[Array] = []
         self.dots = [0.0] * len(errors)
 
     def step(self, s: int) -> Array:

@@ -28,9 +28,12 @@ class LearnedRates:
     def __init__(self, by: str, store: str, alpha: float, steps: int, shapes: Sequence[tuple[int, ...]]):
         self.by, self.store, self.alpha, self.steps = by, store, alpha, steps
         self.shapes = list(shapes)
-        units = len(self.shapes)
-        numbers = {"one": 1, "layer": units, "layer_and_step": steps * units}
-        self.size = sum(map(int, map(np.prod, self.shapes))) if by == "weight" else numbers[by]
+        unit, step = np.arange(len(self.shapes))[:, None], np.arange(steps)
+        # which of the part's numbers is the rate of every unit and step
+        numbers = {"one": 0 * unit + 0 * step, "layer": unit + 0 * step, "layer_and_step": step * len(unit) + unit}
+        self._number = numbers.get(by)
+        counts = {"one": 1, "layer": len(unit), "layer_and_step": steps * len(unit)}
+        self.size = int(sum(map(np.prod, self.shapes))) if by == "weight" else counts[by]
 
     @property
     def kind(self) -> type[UnitRates]:
@@ -47,7 +50,7 @@ class LearnedRates:
         return np.exp(part) if self.store == "log" else part / part.dtype.type(self.alpha)
 
     def by_unit(self, part: Array, steps: int) -> list:
-        """kappa of everything that moves, for so many steps: S numbers, or one array of its shape.
+        """kappa of everything that moves, for so many steps: S arrays (1,) each, or one of its shape.
 
         Steps beyond the trained ones have the last one's rates.
         """
@@ -55,23 +58,16 @@ class LearnedRates:
         if self.by == "weight":
             ends = np.cumsum([np.prod(shape) for shape in self.shapes], dtype=int)[:-1]
             return [piece.reshape(shape) for piece, shape in zip(np.split(kappa, ends), self.shapes, strict=True)]
-        table = self._table(kappa)
-        made = np.minimum(np.arange(steps), self.steps - 1)
-        return table[made].T.tolist()
-
-    def _table(self, kappa: Array) -> Array:
-        """(S, units) from what is shared among them."""
-        shapes = {"one": (1, 1), "layer": (1, -1), "layer_and_step": (self.steps, -1)}
-        return np.broadcast_to(kappa.reshape(shapes[self.by]), (self.steps, len(self.shapes)))
+        table = kappa[self._number]
+        last = self.steps - 1
+        return [[unit[s : s + 1] if s < last else unit[last:] for s in range(steps)] for unit in table]
 
     def gradient(self, part: Array, dots: Sequence) -> Array:
-        """dL/dpart (size,) from dL/dkappa of everything that moves."""
+        """dL/dpart (size,) from dL/dkappa of everything that moves: S numbers each, or an array of its shape."""
         if self.by == "weight":
-            by_kappa = np.concatenate([np.ravel(dot) for dot in dots])
+            by_kappa = np.concatenate([dot.ravel() for dot in dots])
         else:
-            table = np.array(dots, part.dtype).T  # (S, units)
-            sums = {"one": table.sum(keepdims=True), "layer": table.sum(axis=0), "layer_and_step": table}
-            by_kappa = sums[self.by].ravel()
+            by_kappa = np.bincount(self._number.ravel(), np.ravel(dots), self.size).astype(part.dtype)
         if self.store == "log":  # kappa = exp(part)
             return by_kappa * self.kappa(part)
         return by_kappa / self.alpha

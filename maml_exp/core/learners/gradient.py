@@ -141,8 +141,10 @@ class Learner(BaseLearner):
         names = [f"layer_{index}" for index, moves in enumerate(self.moving) if moves]
         names += ["context"] if self.settings.context else []
         kappas = self.rates.by_unit(self.layout.parts(vector)["rates"], self.problem.inner.steps)
+        if self.settings.rates != "weight":
+            kappas = [np.concatenate(steps) for steps in kappas]
         alpha = self.problem.inner.lr
-        return {name: alpha * np.asarray(kappa) for name, kappa in zip(names, kappas, strict=True)}
+        return {name: alpha * kappa for name, kappa in zip(names, kappas, strict=True)}
 
     def _bound(
         self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float

@@ -8,8 +8,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from maml_exp.core.checks import SettingError
+from maml_exp.core.inner.below import Context, Features
+from maml_exp.core.inner.heads import TwoHeads
+from maml_exp.core.inner.matrices import MultipliedOutLayer
+from maml_exp.core.inner.rates import StepRates, WeightRates
 from maml_exp.core.inner.settings import InnerSettings
+from maml_exp.core.inner.tails import LearnedLoss
 from maml_exp.core.learners.gradient import Learner, Settings
+from maml_exp.core.proof import gradcheck
 
 from .axes import TOLERANCE, batch_of, derivative, make_problem, part_errors, somewhere, with_axes
 
@@ -94,7 +100,7 @@ def made_or_refused(**options):
     return problem, ""
 
 
-@settings(max_examples=800, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=600, suppress_health_check=[HealthCheck.filter_too_much])
 @given(
     axes=AXES,
     steps=st.sampled_from([0, 1, 2, 3, 5]),
@@ -117,7 +123,7 @@ def test_every_combination_is_proven_or_refused(axes, steps, activation, hidden,
 def test_the_table_above_saw_every_value_of_every_axis():
     if not SEEN:
         pytest.skip("the table has not been run")
-    assert SEEN["proven"] >= 200
+    assert SEEN["proven"] >= 150
     for key, values in {
         "outer": ["exact", "first_order", "reptile"],
         "moves": ["head", "body", "context", [0], [1], [0, 2], [1, 2]],
@@ -427,3 +433,52 @@ def test_settings_are_a_structured_configuration():
 
 def test_inner_settings_are_not_changed_by_an_algorithm():
     assert InnerSettings() == InnerSettings(lr=0.01, steps=1)
+
+
+def test_gradcheck_walks_every_preset_and_part():
+    presets = {name: Settings(preset=name, **axes) for name, axes in PRESETS.items()}
+    found = list(
+        gradcheck.checks(make_problem(), presets, hidden=[[5, 4]], activations=["tanh"], steps=[0, 1, 2], seed=0)
+    )
+    assert [check for check in found if not check.passed] == []
+    steps = {name: {check.steps for check in found if check.what.split()[0] == name} for name in PRESETS}
+    assert steps["maml"] == {0, 1, 2}
+    assert steps["joint"] == {0}
+    assert steps["cavia"] == steps["meta_sgd"] == steps["learned_loss"] == {1, 2}
+    parts = {check.what for check in found}
+    assert {
+        "maml meta-gradient",
+        "lslr meta-gradient of theta",
+        "lslr meta-gradient of rates",
+        "mil meta-gradient of context",
+        "two_heads meta-gradient of head",
+        "learned_loss meta-gradient of loss",
+    } <= parts
+
+
+# one wrong line each; the proof must see every one of them
+MUTATIONS = [
+    (StepRates, "step", lambda self, s: np.copyto(self.steps[s], self._errors[s]), "lslr"),
+    (StepRates, "direction", lambda self, s, hv: hv, "lslr"),
+    (WeightRates, "note", lambda self, product: setattr(self, "dots", product.sum(axis=0)), "meta_sgd"),
+    (MultipliedOutLayer, "_join", lambda self, s: None, "maml_plus_plus"),
+    (Context, "r_fill", lambda self, s: None, "mil"),
+    (Context, "r_backward", lambda self, s: None, "cavia"),
+    (Features, "r_backward", lambda self, s: self.errors.__setitem__(s, 0 * self._layer.inputs[s]), "anil"),
+    (LearnedLoss, "r_error", lambda self, s, rz, out: out.fill(0), "learned_loss"),
+    (TwoHeads, "pulled_back", lambda self, s: None, "two_heads"),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong", "preset"), MUTATIONS, ids=[f"{m[0].__name__}.{m[1]}" for m in MUTATIONS]
+)
+def test_the_proof_sees_a_wrong_line(owner, name, wrong, preset, monkeypatch):
+    axes = {**PRESETS[preset], "first_order_until": 0.0, "step_losses_until": 1.0}
+    problem = make_problem(steps=3, **axes)
+    learner = Learner(problem, pairs=False)
+    vector, batch = somewhere(learner), batch_of(problem)
+    assert max(part_errors(learner, vector, batch).values()) <= TOLERANCE
+    monkeypatch.setattr(owner, name, wrong)
+    broken = Learner(problem, pairs=False)
+    assert not max(part_errors(broken, vector, batch).values()) <= TOLERANCE
