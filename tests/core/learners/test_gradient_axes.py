@@ -1,10 +1,11 @@
 """Every axis of the gradient learner, alone and together: each named part's gradient is that of a slow reference."""
 
+import re
 from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from maml_exp.core.checks import SettingError
@@ -90,17 +91,22 @@ AXES = st.fixed_dictionaries(
 SEEN = Counter()
 
 
-def made_or_refused(**options):
-    """A problem and no refusal, or no problem and the refusal's message."""
-    try:
-        problem = make_problem(**options)
-        Learner(problem)
-    except SettingError as error:
-        return None, str(error)
-    return problem, ""
+def sensible(axes, **options):
+    """A problem with as many of the axes as go together: of two that are refused, one is dropped."""
+    while True:
+        try:
+            problem = make_problem(**options, **axes)
+            Learner(problem)
+        except SettingError as error:
+            refusal = str(error)
+        else:
+            return problem, axes
+        assert len(re.findall(r"\b(?:algorithm|inner|task|model)\.\w+", refusal)) >= 2, refusal
+        dropped = [key for key in re.findall(r"algorithm\.(\w+)=", refusal) if key in axes][-1]
+        axes = {key: value for key, value in axes.items() if key != dropped}
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.filter_too_much])
+@settings(max_examples=300)
 @given(
     axes=AXES,
     steps=st.sampled_from([0, 1, 2, 3, 5]),
@@ -109,13 +115,8 @@ def made_or_refused(**options):
     progress=st.sampled_from([0.0, 0.05, 0.5, 0.99]),
     seed=st.integers(0, 3),
 )
-def test_every_combination_is_proven_or_refused(axes, steps, activation, hidden, progress, seed):
-    problem, refusal = made_or_refused(steps=steps, activation=activation, hidden=hidden, **axes)
-    if refusal:
-        keys = [word for word in refusal.split() if word.startswith(("algorithm.", "inner.", "task.", "model."))]
-        assert len(keys) >= 2, refusal
-        SEEN["refused"] += 1
-        assume(False)
+def test_every_sensible_combination_is_proven(axes, steps, activation, hidden, progress, seed):
+    problem, axes = sensible(axes, steps=steps, activation=activation, hidden=hidden)
     SEEN.update(proven=1, **{f"{key}={value}": 1 for key, value in axes.items()})
     assert_proven(problem, progress, seed, directions=2)
 
@@ -123,7 +124,7 @@ def test_every_combination_is_proven_or_refused(axes, steps, activation, hidden,
 def test_the_table_above_saw_every_value_of_every_axis():
     if not SEEN:
         pytest.skip("the table has not been run")
-    assert SEEN["proven"] >= 150
+    assert SEEN["proven"] >= 300
     for key, values in {
         "outer": ["exact", "first_order", "reptile"],
         "moves": ["head", "body", "context", [0], [1], [0, 2], [1, 2]],
