@@ -53,13 +53,13 @@ class InnerLoop:
         self.dtype, self.steps = np.dtype(dtype), step_count(passes)
         self.layers = self._make_layers(tasks, passes, keep)
         self._stack = Stack(self.layers, self.network.activation, self.steps)
-        self.below = self._make_below(keep)
+        self.below: Any = self._make_below(keep)
         layers = [layer for layer, moves in zip(self.layers, structure.moves, strict=True) if moves]
         self._moving = [*layers, self.below] if structure.context else layers
         self.rates = [moving.rates for moving in self._moving]
         outputs = self.network.sizes[-1]
         given = GivenLoss(self.loss, passes, outputs)
-        support = given
+        support: Any = given
         if structure.loss_network is not None:
             support = LearnedLoss(
                 structure.loss_network,
@@ -74,7 +74,7 @@ class InnerLoop:
 
     def _make_layers(self, tasks: int, passes: Sequence[Pass], keep: float) -> list[Any]:
         structure = self.structure
-        layers = []
+        layers: list[Any] = []
         for index, ((n, m), moves) in enumerate(zip(self.network.shapes, structure.moves, strict=True)):
             make = partial(
                 make_layer,

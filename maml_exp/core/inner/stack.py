@@ -28,6 +28,7 @@ class Stack:
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
+        self._hidden: dict[int, Array] = {}  # of predictions
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
     def forward(self, r: int) -> Array:
@@ -50,10 +51,17 @@ class Stack:
 
     def predict(self, h: Array, r: int) -> Array:
         """The last layer's z (T, Q, m) at theta_r for inputs h (T, Q, n) of the first; keeps nothing."""
-        for layer in self.layers[:-1]:
-            z = layer.predict(h, r)
+        for index, layer in enumerate(self.layers[:-1]):
+            z = layer.predict(h, r, out=self._buffer(index, (*h.shape[:2], layer.m), h.dtype))
             h = self._activation.value(z, out=z)
         return self.top.predict(h, r)
+
+    def _buffer(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """An array that the next prediction of this shape uses again: a large one allocated anew costs page faults."""
+        kept = self._hidden.get(index)
+        if kept is None or kept.shape != shape:
+            kept = self._hidden[index] = np.empty(shape, dtype)
+        return kept
 
     def r_forward(self, s: int) -> list[Array]:
         """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""

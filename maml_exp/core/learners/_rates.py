@@ -42,7 +42,7 @@ class LearnedRates:
 
     def init(self, start: Sequence[float] | None, rng: np.random.Generator) -> Array:
         """The part (size,) before training: alpha, or uniform in [low, high] = start."""
-        rho = np.full(self.size, self.alpha) if start is None else rng.uniform(*start, self.size)
+        rho = np.full(self.size, self.alpha) if start is None else rng.uniform(start[0], start[1], self.size)
         return np.log(rho / self.alpha) if self.store == "log" else rho
 
     def kappa(self, part: Array) -> Array:
@@ -67,6 +67,7 @@ class LearnedRates:
         if self.by == "weight":
             by_kappa = np.concatenate([dot.ravel() for dot in dots])
         else:
+            assert self._number is not None  # as by weight alone
             by_kappa = np.bincount(self._number.ravel(), np.ravel(dots), self.size).astype(part.dtype)
         if self.store == "log":  # kappa = exp(part)
             return by_kappa * self.kappa(part)

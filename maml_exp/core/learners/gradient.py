@@ -124,6 +124,7 @@ class Learner(BaseLearner):
         if "head" in self.layout.sizes:
             parts["head"] = INITIALIZERS[initializer](rng, *self.network.shapes[-1]).ravel()
         if "loss" in self.layout.sizes:
+            assert self._structure.loss_network is not None  # or it would have no part
             parts["loss"] = initial_parameters(self._structure.loss_network, initializer, rng, np.float64)
         if self.rates is not None:
             parts["rates"] = self.rates.init(self.settings.rates_start, rng)
@@ -240,6 +241,7 @@ class Learner(BaseLearner):
             whole.loop.loss_gradient(out["loss"])
 
     def _rates_gradient(self, whole: WholeLoop, vector: Array) -> Array:
+        assert self.rates is not None  # or they would have no part
         part = self.layout.parts(vector)["rates"]
         return self.rates.gradient(part, [rates.dots for rates in whole.loop.rates])
 

@@ -114,8 +114,8 @@ class Method:
             if chosen is not None:
                 data = [(x[t][index[t]], y[t][index[t]]) for index in chosen]
             if outer == "reptile":
-                there = self.path(base, data, None)[-1][: len(self.moving)]
-                way = base["theta"] - np.concatenate([matrix.ravel() for matrix in there])
+                adapted = self.path(base, data, None)[-1][: len(self.moving)]
+                way = base["theta"] - np.concatenate([matrix.ravel() for matrix in adapted])
                 losses.append(parts["theta"] @ way)
                 continue
             frozen = None
@@ -124,7 +124,7 @@ class Method:
                 frozen = [self.support_gradient(base, at, points) for at, points in zip(there, data, strict=True)]
             weighted = zip(self.omega, self.path(parts, data, frozen), strict=True)
             query = (batch.x_query[t], batch.y_query[t])
-            losses.append(sum(omega * self.query_loss(at, *query) for omega, at in weighted if omega))
+            losses.append(np.sum([omega * self.query_loss(at, *query) for omega, at in weighted if omega]))
         return np.mean(losses)
 
     def start(self, parts: Mapping[str, Array]) -> list[Array]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maml_exp.core.inner.layers.layer import Layer, SharedLayer
+from maml_exp.core.inner.layers.layer import Layer
 from maml_exp.core.inner.passes import Pass
 
 Array = np.ndarray
@@ -27,7 +27,7 @@ class TwoHeads:
     def __init__(
         self,
         make: Callable[[Sequence[Pass]], Layer],
-        shared: Callable[[Sequence[Pass]], SharedLayer],
+        shared: Callable[[Sequence[Pass]], Layer],
         passes: Sequence[Pass],
         step_count: int,
     ):
@@ -50,9 +50,9 @@ class TwoHeads:
         first, second = self.of_support.forward(r), self.of_query.forward(r)
         return first if r < self.step_count else second
 
-    def predict(self, h: Array, r: int) -> Array:
+    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
         """h W + b of the query head: what is judged."""
-        return self.of_query.predict(h, r)
+        return self.of_query.predict(h, r, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T of the pass's own head (T, K, n)."""

@@ -93,8 +93,29 @@ class Layer:
     def bind(self, matrix: Array) -> None:
         """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
         self.matrix = matrix
-        self.weight, self.bias = (matrix, None) if self.bias_is_data else (matrix[:-1], matrix[-1])
+        self.weight = matrix if self.bias_is_data else matrix[:-1]
+        self.bias = matrix[-1:] if self.bias_is_data else matrix[-1]  # used only where it is no data
         self.weight_t = self.weight.T.copy() if self._copies_transpose else self.weight.T
+
+    def forward(self, r: int) -> Array:
+        """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
+        raise NotImplementedError
+
+    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
+        """h W_r + b_r (T, Q, m) for any inputs h (T, Q, n); nothing is kept."""
+        raise NotImplementedError
+
+    def backward(self, r: int, out: Array | None = None) -> Array:
+        """u_r W_r^T (T, K, n)."""
+        raise NotImplementedError
+
+    def r_forward(self, s: int) -> Array:
+        """R{h_s} W_s + h_s kappa_s V + kappa_s c (T, K, m)."""
+        raise NotImplementedError
+
+    def r_backward(self, s: int) -> Array:
+        """R{u_s} W_s^T + u_s kappa_s V^T (T, K, n)."""
+        raise NotImplementedError
 
     def learn(self, r: int) -> None:
         """Make step r, once its errors are there."""
@@ -130,9 +151,10 @@ class Layer:
             z += self.bias
         return self._z[r]
 
-    def _shared_predict(self, h: Array) -> Array:
+    def _shared_predict(self, h: Array, out: Array | None = None) -> Array:
         """h W + b (T, Q, m) of any inputs h (T, Q, n)."""
-        z = shared_product(flat(h), self.weight, np.empty((*h.shape[:2], self.m), h.dtype))
+        out = np.empty((*h.shape[:2], self.m), h.dtype) if out is None else out
+        z = shared_product(flat(h), self.weight, out)
         return z if self.bias_is_data else np.add(z, self.bias, out=z)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
@@ -159,9 +181,9 @@ class SharedLayer(Layer):
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         return self._shared_forward(r)
 
-    def predict(self, h: Array, r: int) -> Array:
+    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
         """h W + b for any inputs h (T, Q, n); nothing is kept."""
-        return self._shared_predict(h)
+        return self._shared_predict(h, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T (T, K, n)."""

@@ -44,9 +44,9 @@ class PairedLayer(Layer):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.steps[s]
         return z
 
-    def predict(self, h: Array, r: int) -> Array:
+    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        z = self._shared_predict(h)
+        z = self._shared_predict(h, out)
         for s in range(r):
             gram = h @ self._inputs_t[s]
             gram += not self.bias_is_data
@@ -116,9 +116,9 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def predict(self, h: Array, r: int) -> Array:
+    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
         """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        z = self._shared_predict(h)
+        z = self._shared_predict(h, out)
         for s in range(r):
             gram = h @ self._inputs_t[s]
             gram += not self.bias_is_data
