@@ -77,14 +77,14 @@ def resume_run(path: Path) -> int:
 
 def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
     """Finish what is unfinished of a sweep, here or through a launcher of Hydra's; returns the exit status."""
-    if launcher:
-        from maml_exp.sweep.hydra_run import launch_rest  # before Hydra looks for its plugins, and ours
     sweep, status = Sweep.load(path.resolve()), 0
     with hold_sweep(path):
         stop = stop_file(sweep.folder)
         stop.unlink(missing_ok=True)  # left by whoever stopped it before
         work = unfinished(sweep)
         if work and launcher:
+            from maml_exp.sweep.hydra_run import launch_rest  # slow to import, and seldom needed
+
             return launch_rest(sweep, work, launcher)
         for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
             if not is_quiet():

@@ -14,7 +14,6 @@ from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
@@ -22,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from maml_exp.config import schema
 from maml_exp.config.choices import CHOICES, REGISTERED_IN, run_registering_code
 from maml_exp.config.messages import explain as explain_omegaconf
+from maml_exp.config.messages import known_names, suggestion
 from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
@@ -50,8 +50,6 @@ def teach_hydra() -> None:
 def compose_typed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, its nodes typed."""
     teach_hydra()
-    if GlobalHydra.instance().is_initialized():  # within a job of Hydra's, which has our files already
-        return hydra.compose("config", list(overrides))
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra.compose("config", list(overrides))
 
@@ -145,6 +143,10 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
         return complaint
     if cause is not None:
         return explain_omegaconf(cause, _with_same_choices(overrides))
+    if found := re.search(r"In '([^']+)': Config(?:Key|Attribute)Error.*?full_key: (\S+)", str(error), re.DOTALL):
+        file, key = found.groups()
+        known = known_names(_with_same_choices([]))
+        return f"{file}.yaml: {key} is not a setting{suggestion(key, known)}"
     if "--multirun" in str(error):  # an experiment might have been one of several runs, but is not
         check_typed([text for text in overrides if "=" in text and keys_of([text]) - SWEEPING_KEYS])
     group = unknown_option(error, overrides)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from maml_exp.core.checks import SettingError
 
 if TYPE_CHECKING:  # slow to import, and a value's text needs none of it
+    from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override as HydraOverride
 
 LARGEST_SWEEP = 100_000  # jobs; a slip of the pen makes more
@@ -126,16 +127,15 @@ def gives(texts: Iterable[str], key: str) -> bool:
     return key in keys_of(texts)
 
 
-def split_sweep(overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of every job of Hydra's basic sweeper; raises `SettingError` where that makes no job of them."""
-    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-    from hydra.core.global_hydra import GlobalHydra
+def split_sweep(overrides: Sequence[Override], loader: ConfigLoader | None = None) -> list[list[str]]:
+    """The overrides of every job of Hydra's basic sweeper; raises `SettingError` where that makes no job of them.
 
-    parsed = [override.parsed for override in overrides]
+    The loader knows a group's options, which glob(*) stands for.
+    """
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+    parsed = [replace(override.parsed, config_loader=loader) for override in overrides]
     jobs = 1
-    if GlobalHydra.instance().is_initialized():  # glob(*) asks it for a group's options
-        loader = GlobalHydra.instance().config_loader()
-        parsed = [replace(one, config_loader=loader) for one in parsed]
     for override, one in zip(overrides, parsed, strict=True):
         if override.sweeps:
             jobs *= _number_of_values(override.text, one)

@@ -19,9 +19,7 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     Raises `SettingError` for options that are not there.
     """
     jobs, others = split_jobs(arguments)
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]  # of this parser; it would print its usage
-    found = parser.parse_intermixed_args(others)
+    found = read(others)
     given = list(found.overrides)
     options = []
     for text in others:  # what is no override is an option or the value of one; both keep their order
@@ -40,6 +38,13 @@ def for_hydra(arguments: Sequence[str]) -> list[str]:
     return [*overrides, *ours, *options]
 
 
+def read(arguments: Sequence[str]) -> argparse.Namespace:
+    """What Hydra understands; raises `SettingError` where it would print its usage and end."""
+    parser = get_args_parser()
+    parser.error = _refuse  # type: ignore[method-assign]  # of this parser alone
+    return parser.parse_intermixed_args(list(arguments))
+
+
 def split_jobs(arguments: Sequence[str]) -> tuple[int | None, list[str]]:
     """The number that --jobs gives, checked, and the other arguments."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -52,4 +57,4 @@ def split_jobs(arguments: Sequence[str]) -> tuple[int | None, list[str]]:
 
 
 def _refuse(message: str) -> NoReturn:
-    raise SettingError(f"{message}; maml-exp --help and maml-exp --hydra-help say what there is")
+    raise SettingError(f"{message}; maml-exp --help and --hydra-help say what there is")

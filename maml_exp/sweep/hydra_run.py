@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.plugins import Plugins
 from hydra.types import TaskFunction
 from omegaconf import OmegaConf
@@ -19,7 +17,7 @@ from maml_exp.config.composing import check_typed, conf_dir, explain, friendly_e
 from maml_exp.config.overrides import in_quotes
 from maml_exp.core.checks import SettingError
 from maml_exp.store.names import safe_name
-from maml_exp.sweep.command_line import for_hydra
+from maml_exp.sweep.command_line import for_hydra, read
 from maml_exp.sweep.job import job, rest_job
 from maml_exp.sweep.plan import Sweep
 from maml_exp.sweep.session import RefusedError, Rest, session
@@ -27,18 +25,21 @@ from maml_exp.sweep.workers import Work
 
 HYDRA_VERSION = "1.3"  # whose defaults we mean: jobs stay in the working directory
 
-# When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our sweeper:
+# When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our plugins:
 # by its place, where Hydra has yet to look for plugins, and by its class, where it has, as for a run from Python.
 teach_hydra()
 sys.path.append(str(Path(__file__).with_name("plugins")))
-Plugins.instance().register(import_module("hydra_plugins.maml_exp").CheckingSweeper)
+for plugin in ("CheckingSweeper", "RestSweeper", "WorkersLauncher"):
+    Plugins.instance().register(getattr(import_module("hydra_plugins.maml_exp"), plugin))
 OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
 
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
     arguments = for_hydra(arguments)
-    _check_typed(arguments)
+    given = read(arguments)
+    if not given.shell_completion:  # of which the last word is half a one
+        check_typed(given.overrides, can_sweep=given.multirun)
     return _launch(arguments, job)
 
 
@@ -71,19 +72,6 @@ def _launch(arguments: Sequence[str], task: TaskFunction, rest: Rest | None = No
     if ours.ended_by is not None and ours.received is None:
         print(f"maml-exp: the sweep ended early: {explain(ours.ended_by, arguments)}", file=sys.stderr)
     return ours.report()
-
-
-def _check_typed(arguments: Sequence[str]) -> None:
-    """Find mistakes before Hydra does, which would print its usage and end, or understand something else."""
-    parser = get_args_parser()
-    parser.error = _refuse  # type: ignore[method-assign]
-    given = parser.parse_args(list(arguments))
-    if not given.shell_completion:  # of which the last word is half a one
-        check_typed(given.overrides, can_sweep=given.multirun)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise SettingError(f"{message}; maml-exp --help and --hydra-help say what there is")
 
 
 @contextmanager

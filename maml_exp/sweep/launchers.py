@@ -32,7 +32,8 @@ def prepare_launcher(hydra: DictConfig, jobs: int | None, session: Session) -> N
         import ray
 
         settings = as_plain(launcher.ray.init, resolve=True)
-        settings.setdefault("object_store_memory", 78643200)  # as the launcher would, which finds Ray running
+        if not settings.get("address"):  # as the launcher would, which finds Ray running; a cluster has its own
+            settings.setdefault("object_store_memory", 78643200)
         ray.init(**settings)
         signal.signal(signal.SIGTERM, session.stop)  # Ray installs a handler that aborts
 

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_gl
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
-from maml_exp.run.progress import say
+from maml_exp.run.progress import is_quiet, say
 from maml_exp.run.run import Outcome
 from maml_exp.store import run_folder as states
 from maml_exp.sweep.hydra_run import HYDRA_VERSION  # which has Hydra know the schema, also in a worker
@@ -78,7 +78,7 @@ def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], fir
     with closing(in_processes(work, launcher.jobs, stop)) as made:
         for number, outcome in made:
             outcomes[number] = outcome
-            if outcome.message != NOT_STARTED:
+            if outcome.message != NOT_STARTED and not is_quiet():
                 say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
     if any(outcome.state == states.INTERRUPTED for outcome in outcomes.values()):
         session = current()

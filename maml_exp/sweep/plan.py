@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
+
 from maml_exp.config.overrides import keys_of, parse_all, split_sweep
 from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
@@ -44,9 +46,11 @@ class Sweep:
         Without `expand` the sweeper chooses the jobs as it goes.
         """
         parsed = parse_all(overrides)
+        hydra = GlobalHydra.instance()
+        loader = hydra.config_loader() if hydra.is_initialized() else None
         by_key = {override.key: override for override in parsed}  # the last one of a key counts
         constant = [key for key, override in by_key.items() if not override.sweeps]
-        return cls(Path(), list(overrides), constant, split_sweep(parsed) if expand else [])
+        return cls(Path(), list(overrides), constant, split_sweep(parsed, loader) if expand else [])
 
     def written_to(self, folder: Path, made_folder: bool) -> Sweep:
         """Write it down, before the first job starts."""

@@ -10,9 +10,12 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
+from hydra.core.global_hydra import GlobalHydra
 
 from maml_exp.config.composing import compose
 from maml_exp.config.migrations import typed_then
@@ -122,11 +125,24 @@ def make_rest(path: Path, stop: Path) -> Outcome:
         if number >= len(sweep.jobs):
             return Outcome(states.FAILED, path, f"{path.parent} has no job {number}")
         overrides = None if folder.overrides.is_file() else sweep.jobs[number]
-        planned = _planned_config(sweep.jobs[number])
+        with _between_jobs():
+            planned = _planned_config(typed_then(sweep.jobs[number], sweep.schema))
         if isinstance(planned, SettingError):
             return Outcome(states.FAILED, path, str(planned))
         config = planned
     return Work(config, path, resume, overrides).make(stop)
+
+
+@contextmanager
+def _between_jobs() -> Iterator[None]:
+    """Have Hydra compose as if no job of its own were under way, as one is wherever a launcher calls us."""
+    hydra = GlobalHydra.instance()
+    before = hydra.hydra
+    hydra.clear()
+    try:
+        yield
+    finally:
+        hydra.hydra = before
 
 
 def _planned_config(overrides: list[str]) -> Config | SettingError:

@@ -1,0 +1,92 @@
+"""Saved runs of schema 2 live on: their settings mean what they meant, and their bits stay."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from helpers import only_run, read_rows, read_status, read_summary, saved_steps
+
+from maml_exp.api import load
+from maml_exp.cli import main
+from maml_exp.config.composing import compose
+from maml_exp.config.migrations import migrated, typed_then
+from maml_exp.config.plain import flatten
+from maml_exp.config.saved import load_config
+from maml_exp.config.schema import SCHEMA
+
+DATA = Path(__file__).parents[1] / "data" / "schema2"
+KEPT = {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    return shutil.copytree(DATA, tmp_path / "schema2")
+
+
+@pytest.mark.parametrize("limit", [None, 10.0, 0.5])
+def test_a_clip_norm_that_was_saved_stays_what_it_is(limit):
+    plain = yaml.safe_load((DATA / "finished" / ".hydra" / "config.yaml").read_text())
+    plain["optimizer"]["clip_norm"] = limit
+    new = migrated(plain)
+    assert new["schema"] == SCHEMA == 3
+    assert flatten(new) == flatten(plain) | KEPT | {"optimizer.clip_norm": limit, "schema": 3}
+    assert plain["schema"] == 2  # what was given is not changed
+
+
+@pytest.mark.parametrize("strange", [{"optimizer": None}, {"training": [1]}, {"schema": "2"}, {"schema": 99}, {}])
+def test_what_is_no_configuration_is_left_for_the_checks_to_refuse(strange):
+    plain = {"schema": 2, "optimizer": "adam", **strange}
+    assert migrated(plain)["optimizer"] == plain["optimizer"]
+
+
+def test_several_inner_steps_are_not_clipped_where_they_were_not(saved):
+    config = load_config(saved / "finished" / ".hydra" / "config.yaml")
+    assert config.inner.steps == 2
+    assert config.problem.clip_norm is None
+    assert compose(["inner.steps=2"]).problem.clip_norm == 10.0
+
+
+def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, capsys):
+    interrupted, finished = saved / "interrupted", saved / "finished"
+    assert max(row["meta/grad_norm"] for row in read_rows(finished)[:-1]) > 10  # or clipping would not show
+    assert main(["resume", str(interrupted)]) == 0
+    assert "resumed at iteration 13 of 20" in capsys.readouterr().err
+    with np.load(finished / "checkpoints" / "step_00000020.npz", allow_pickle=False) as file:
+        expected = file["vector"].tobytes()
+    assert load(interrupted).vector.tobytes() == load(finished).vector.tobytes() == expected
+    assert read_summary(interrupted)["parameters_sha256"] == hashlib.sha256(expected).hexdigest()
+    assert read_summary(interrupted)["objective"] == read_summary(finished)["objective"]
+    assert saved_steps(interrupted) == [20]
+    assert "health/explosions" in read_rows(interrupted)[-2]
+
+
+def test_a_rerun_of_the_finished_run_is_identical(saved, capsys):
+    assert main(["rerun", str(saved / "finished")]) == 0
+    assert "identical: parameters, every row of metrics.csv and the evaluation" in capsys.readouterr().out
+    new = yaml.safe_load((only_run(Path.cwd()) / ".hydra" / "config.yaml").read_text())
+    assert {key: flatten(new)[key] for key in KEPT} == KEPT
+
+
+def test_jobs_that_an_older_sweep_has_not_started_have_the_defaults_of_then(saved, tmp_path):
+    sweep = tmp_path / "sweep"
+    overrides = (saved / "finished" / ".hydra" / "overrides.yaml").read_text()
+    shared = [text for text in yaml.safe_load(overrides) if not text.startswith("hydra")]
+    jobs = [[*shared, "seed=0"], [*shared, "seed=1"]]
+    shutil.copytree(saved / "finished", sweep / "0_seed=0")
+    (sweep / "sweep.json").write_text(json.dumps({"overrides": [*shared, "seed=0,1"], "constant": [], "jobs": jobs}))
+    assert main(["resume", str(sweep)]) == 0
+    assert sorted(path.name[0] for path in sweep.iterdir() if path.is_dir()) == ["0", "1"]  # the first is recognised
+    (second,) = sweep.glob("1_*")
+    config = load_config(second / ".hydra" / "config.yaml")
+    assert (config.seed, config.optimizer.clip_norm) == (1, None)
+    assert read_status(second)["state"] == "finished"
+
+
+def test_what_was_typed_under_today_s_schema_is_left_alone():
+    assert typed_then(["seed=1"], SCHEMA) == ["seed=1"]
+    assert compose(typed_then(["optimizer.clip_norm=2"], 2)).optimizer.clip_norm == 2.0
+    assert compose(typed_then(["optimizer=sgd"], 2)).optimizer.clip_norm is None
