@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -61,33 +62,58 @@ def _shown(value: Any, missing: object) -> str:
 
 
 def _result_differences(a: RunFolder, b: RunFolder, shared_steps_only: bool) -> Iterator[str]:
-    rows_a, rows_b = (_comparable_rows(run) for run in (a, b))
-    yield from _row_differences(rows_a, rows_b)
-    if shared_steps_only and len(rows_a) != len(rows_b):
+    try:
+        parting, (count_a, count_b) = _compare_rows(a, b)
+    except SettingError as error:
+        yield f"metrics.csv cannot be compared: {error}"
         return
-    if len(rows_a) != len(rows_b):
-        yield f"metrics.csv has {len(rows_a)} rows -> {len(rows_b)} rows"
+    yield from parting
+    if count_a != count_b:
+        if shared_steps_only:
+            return
+        yield f"metrics.csv has {count_a} rows -> {count_b} rows"
     summary_a, summary_b = (_summary(run) for run in (a, b))
     for line in _changed(flatten(summary_a), flatten(summary_b)):
         yield f"summary.json {line}"
 
 
-def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> Iterator[str]:
-    """The first row in which they part, and by how much."""
-    for row_a, row_b in zip(rows_a, rows_b, strict=False):
-        if row_a == row_b:
+def _compare_rows(a: RunFolder, b: RunFolder) -> tuple[list[str], tuple[int, int]]:
+    """The first row in which they part, and by how much; and the numbers of rows. They are read a line at a time."""
+    (names_a, rows_a), (names_b, rows_b) = (metrics.table(run.metrics) for run in (a, b))
+    parting: list[str] = []
+    counts = [0, 0]
+    kept_a, kept_b = (_compared_columns(names) for names in (names_a, names_b))
+    for cells_a, cells_b in itertools.zip_longest(rows_a, rows_b):
+        counts[0] += cells_a is not None
+        counts[1] += cells_b is not None
+        if parting or cells_a is None or cells_b is None:
             continue
-        tag = next(tag for tag in [*row_a, *row_b] if row_a.get(tag) != row_b.get(tag))
-        x, y = row_a.get(tag), row_b.get(tag)
-        size = "" if x is None or y is None else f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})"
-        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"
-        return
+        if names_a == names_b and [cells_a[i] for i in kept_a] == [cells_b[i] for i in kept_b]:
+            continue
+        parting += _row_differences(_numbers(a, names_a, cells_a), _numbers(b, names_b, cells_b))
+    return parting, (counts[0], counts[1])
 
 
-def _comparable_rows(run: RunFolder) -> list[metrics.Row]:
-    """Rows without the columns that no rerun repeats; not-a-number compares as a text does."""
-    rows = [{k: v for k, v in row.items() if k not in metrics.CLOCK_TAGS} for row in metrics.read_rows(run.metrics)]
-    return [{k: v if v == v else float("inf") for k, v in row.items()} for row in rows]
+def _compared_columns(names: list[str]) -> list[int]:
+    """Places of the columns that a rerun repeats."""
+    return [place for place, name in enumerate(names) if name not in metrics.CLOCK_TAGS]
+
+
+def _numbers(run: RunFolder, names: list[str], cells: list[str]) -> metrics.Row:
+    """A row without the columns that no rerun repeats; not-a-number compares as infinity does."""
+    row = metrics.as_row(run.metrics, names, cells)
+    kept = {name: value for name, value in row.items() if name not in metrics.CLOCK_TAGS}
+    return {name: value if value == value else float("inf") for name, value in kept.items()}
+
+
+def _row_differences(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
+    """In what two rows part, and by how much."""
+    if row_a == row_b:
+        return []
+    tag = next(tag for tag in [*row_a, *row_b] if row_a.get(tag) != row_b.get(tag))
+    x, y = row_a.get(tag), row_b.get(tag)
+    size = "" if x is None or y is None else f" (relative {abs(x - y) / max(abs(x), 1e-300):.1e})"
+    return [f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{size}"]
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:

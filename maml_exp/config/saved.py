@@ -15,6 +15,7 @@ from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 DEEPEST = 8  # levels of nesting; ours have three
@@ -31,14 +32,14 @@ def load_plain_config(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise SettingError(f"{path} is larger than {LARGEST_CONFIG} bytes: not a configuration of ours")
-        text = path.read_text(encoding="utf-8")
+        text = door.read_bytes(path, LARGEST_CONFIG, own_folder=True).decode()
         _check_shape(text)
         plain = yaml.load(text, Loader=LOADER)
     except SettingError:
         raise
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data import door
 from maml_exp.run.trained import Adapted
 
 Array = np.ndarray
@@ -36,9 +38,18 @@ FINETUNE_TASKS, DRAWN_POINTS = 4, 50
 
 @contextmanager
 def figure(
-    path: Path, rows: int, columns: int, size: tuple[float, float], style: str | None = None, **options
+    path: Path,
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    style: str | None = None,
+    own_folder: bool = False,
+    **options,
 ) -> Iterator[Any]:
-    """Subplots that are saved to `path` and closed, whatever happens; `style` is one of matplotlib's, over ours."""
+    """Subplots that are saved to `path` and closed, whatever happens; `style` is one of matplotlib's, over ours.
+
+    An `own_folder` is a run's plots/: made where it is not there, and never a link.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -50,10 +61,11 @@ def figure(
         fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
         try:
             yield fig, axes
-            path.parent.mkdir(parents=True, exist_ok=True)
+            drawn, suffix = io.BytesIO(), path.suffix.lstrip(".")
             # no date or version in the file: the same run gives the same picture
-            metadata = {"Software": None} if path.suffix == ".png" else None
-            fig.savefig(path, metadata=metadata)
+            metadata = {"Software": None} if suffix == "png" else None
+            fig.savefig(drawn, format=suffix, metadata=metadata)
+            door.write(path, drawn.getvalue(), own_folder)
         finally:
             plt.close(fig)
 
@@ -86,7 +98,7 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
     size = (2.6 * FINETUNE_TASKS, 5.2)
-    with figure(path, 2, FINETUNE_TASKS, size, sharex=True, sharey="col") as (fig, axes):
+    with figure(path, 2, FINETUNE_TASKS, size, own_folder=True, sharex=True, sharey="col") as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
@@ -128,7 +140,7 @@ def draw_adaptation(config: Config, learner: BaseLearner, evaluation: dict[str, 
     """Error against gradient steps for every number of shots: mean with its 95% band, and median."""
     shots = evaluation["shots"]
     steps = np.arange(evaluation["steps"] + 1)
-    with figure(path, 1, len(shots), (3.2 * len(shots) + 0.6, 3.6), sharey=True) as (fig, axes):
+    with figure(path, 1, len(shots), (3.2 * len(shots) + 0.6, 3.6), own_folder=True, sharey=True) as (fig, axes):
         for axis, (k, results) in zip(axes[0], shots.items(), strict=True):
             for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
                 curve = {name: np.array(values, dtype=float) for name, values in results[key].items()}

@@ -12,6 +12,8 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from maml_exp.data import door
+
 log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -19,7 +21,7 @@ SECONDS_BETWEEN_LINES = 5.0
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""
-    file, terminal = _File(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
+    file, terminal = _File(path), logging.StreamHandler(sys.stderr)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
     log.setLevel(logging.INFO)
@@ -34,8 +36,17 @@ def logging_to(path: Path) -> Iterator[None]:
             handler.close()
 
 
-class _File(logging.FileHandler):
+class _File(logging.StreamHandler):
     """A log file that a full disk cuts short, without a traceback for every line."""
+
+    def __init__(self, path: Path):
+        super().__init__(door.open_to_append(path))
+
+    def close(self) -> None:
+        """Close the file, too."""
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Let the line go: the error that filled the disk is on the terminal."""

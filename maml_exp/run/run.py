@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
+from maml_exp.core.checks import SettingError
 from maml_exp.core.evaluation import statistics
 from maml_exp.core.training import StepMetrics, Trainer
+from maml_exp.data import door
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
+from maml_exp.run.memory import require_memory
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
@@ -21,6 +25,7 @@ from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.files import failure
 from maml_exp.store.run_folder import RunFolder
 
 
@@ -48,6 +53,8 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
     from threadpoolctl import threadpool_limits
 
     folder = RunFolder(path)
+    folder.require_own()
+    require_memory(config)
     with (
         states.locked(path),
         logging_to(folder.log),
@@ -66,16 +73,26 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except OSError as error:
-            state, message = states.FAILED, f"cannot write {error.filename}: {error.strerror}"
+            state, message = states.FAILED, _disk_trouble(error, path)
             log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
+        except SettingError as error:
+            state, message = states.FAILED, str(error)
+            log.error(message)
         except (Exception, SystemExit) as error:  # logged with its traceback; a sweep goes on with its other jobs
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
             log.exception("%s (the traceback is in %s)", message, folder.log)
         try:
             folder.write_status(state, run.step if run else 0, config.training.iterations, message)
         except OSError as error:
-            log.error("cannot write %s: %s", error.filename, error.strerror)
+            log.error("cannot write %s", failure(error))
         return Outcome(state, path, message, status)
+
+
+def _disk_trouble(error: OSError, path: Path) -> str:
+    """What went wrong with a run's files."""
+    if not os.path.isdir(path):
+        return f"{path} is not there any more; was it moved or deleted while it ran? Its name is needed to go on"
+    return f"cannot write {failure(error, path)}"
 
 
 class Run:
@@ -111,12 +128,11 @@ class Run:
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
-        point = newest_checkpoint(self.folder, self.config, to_resume=True) if resume else None
+        sound = self._sound_rows() if resume else []
+        point = newest_checkpoint(self.folder, self.config, {row["step"] for row in sound}) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
-            rows = [
-                row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
-            ]
+            rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
             self.folder.clear_half_written()
             provenance.record_resume(self.folder, self.config, self.step)
@@ -124,11 +140,22 @@ class Run:
                 log.warning("there is no usable checkpoint; the run starts over")
             log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
         else:
-            files.write_atomically(self.folder.config, to_yaml(self.config).encode())
+            door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
         self.folder.write_status(states.RUNNING, self.step, self.config.training.iterations)
         self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
         log.info("%s in %s", self._describe(), self.folder.path)
+
+    def _sound_rows(self) -> list[metrics.Row]:
+        """The rows of metrics.csv before the first that is damaged; a damaged file is kept beside the new one."""
+        path, training = self.folder.metrics, self.config.training
+        rows, damage = metrics.read_sound_rows(
+            path, metrics.columns(self.config, self._learner.extra_names), training.iterations
+        )
+        if damage is not None:
+            aside = door.set_aside(path, keep=True)
+            log.warning("%s; the file is kept as %s, and rows from there on are made again", damage, aside.name)
+        return rows
 
     def _train(self) -> None:
         training = self.config.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +15,10 @@ from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError, integer, number
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.training import make_learner
+from maml_exp.data.npz import read_arrays
 from maml_exp.store.choosing import newest_checkpoint
-from maml_exp.store.files import read_arrays, read_json
-from maml_exp.store.metrics_file import read_rows
+from maml_exp.store.files import read_json
+from maml_exp.store.metrics_file import number_in, table
 from maml_exp.store.run_folder import open_run
 
 Array = np.ndarray
@@ -58,9 +60,13 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Array]:
         """The columns of metrics.csv (N,), by name; NaN where a row has no number."""
-        rows = read_rows(self._files.metrics)
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names}
+        names, rows = table(self._files.metrics)
+        columns = [array("d") for _ in names]
+        for cells in rows:
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(number_in(self._files.metrics, cell) if cell else float("nan"))
+        filled = {name: np.array(column) for name, column in zip(names, columns, strict=True)}
+        return {name: column for name, column in filled.items() if not np.isnan(column).all()}
 
     @cached_property
     def evaluation(self) -> dict[str, Array]:
@@ -69,9 +75,15 @@ class Run:
         Raises `SettingError` for a run that is not finished.
         """
         try:
-            return read_arrays(self._files.evaluation)
+            return read_arrays(self._files.evaluation, r"(trained|random)_K\d{1,5}", self._largest_evaluation)
         except (OSError, ValueError) as error:
             raise SettingError(f"{self.folder} has no readable evaluation.npz: it is {self.state}") from error
+
+    @property
+    def _largest_evaluation(self) -> int:
+        """More bytes than its evaluation.npz has."""
+        judged = self.config.evaluation
+        return 10_000_000 + 2 * len(judged.shots) * judged.tasks * (judged.steps + 1) * 8
 
     @cached_property
     def learner(self) -> BaseLearner:

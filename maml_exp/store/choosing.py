@@ -3,43 +3,59 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from maml_exp.config.migrations import migrated
 from maml_exp.config.schema import Config, is_logged
+from maml_exp.core.checks import SettingError
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.training import make_learner
+from maml_exp.data import door
 from maml_exp.store import checkpoints
 from maml_exp.store.checkpoints import Checkpoint, CheckpointError
-from maml_exp.store.metrics_file import read_rows
 from maml_exp.store.run_folder import RunFolder
 
 log = logging.getLogger("maml_exp")
 
 
-def newest_checkpoint(folder: RunFolder, config: Config, to_resume: bool = False) -> Checkpoint | None:
+def newest_checkpoint(folder: RunFolder, config: Config, logged: Collection[int] | None = None) -> Checkpoint | None:
     """The newest checkpoint that is whole and of this configuration; each one passed over is named in a warning.
 
-    One `to_resume` from also needs every row of metrics.csv up to its step: they are not made again.
+    To go on from one, give the steps whose rows are `logged`: it needs all of those up to its own, which are not made
+    again. What is passed over then is set aside: it must not count as the newest while good ones are pruned. Raises
+    `SettingError` for a file that the system does not let us read, which may be the newest.
     """
-    logged = {row["step"] for row in read_rows(folder.metrics)} if to_resume else set()
+    largest = _largest(config)
     for path in checkpoints.listed(folder.checkpoints):
         try:
-            point = checkpoints.load(path)
+            point = checkpoints.load(path, largest)
             _check_fit(point, path, config)
-            if to_resume and not logged.issuperset(_rows_before(point.state.step, config)):
+            if logged is not None and not all(step in logged for step in _logged_up_to(point.state.step, config)):
                 raise CheckpointError(f"{folder.metrics} lacks rows that were logged before {path.name}")
             return point
         except CheckpointError as error:
-            log.warning("%s; it is passed over", error)
+            if logged is None:
+                log.warning("%s; it is passed over", error)
+            else:
+                aside = door.set_aside(path, own_folder=True)
+                log.warning("%s; it is passed over, and set aside as %s", error, aside.name)
+        except OSError as error:
+            raise SettingError(f"cannot read {path}: {error.strerror}; let it be read, or take it away") from error
     return None
+
+
+def _largest(config: Config) -> int:
+    """More bytes than any checkpoint of this configuration has."""
+    vector = make_learner(config.problem).layout.size
+    return checkpoints.LARGEST_RECORD + 16 * (vector + 1000) * 8  # the vector and an optimizer's moments
 
 
 def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
     """Require a checkpoint of this configuration and of the step that its name says."""
     if migrated(point.config) != config.to_dict():
         raise CheckpointError(f"{path} belongs to another configuration")
-    if point.state.step != checkpoints.step_of(path):
+    if point.state.step != checkpoints.step_of(path) or not 0 < point.state.step <= config.training.iterations:
         raise CheckpointError(f"{path} holds step {point.state.step}")
     vector, moments = point.state.vector, point.state.optimizer.moments
     expected = make_learner(config.problem).layout.size
@@ -49,6 +65,11 @@ def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
         raise CheckpointError(f"{path} does not hold the moments of {config.optimizer.name}")
 
 
-def _rows_before(step: int, config: Config) -> set[int]:
+def _logged_up_to(step: int, config: Config) -> Iterator[int]:
     """The steps up to this one that were logged."""
-    return {logged for logged in range(1, step + 1) if is_logged(config.training, logged)}
+    training = config.training
+    intervals = [interval for interval in (training.log_every, training.evaluate_every) if interval]
+    for interval in intervals:
+        yield from range(interval, step + 1, interval)
+    if is_logged(training, step):
+        yield step

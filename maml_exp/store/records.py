@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +14,10 @@ import numpy as np
 
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
-from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks import TASKS
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json
-from maml_exp.store.metrics_file import TRAINING_TAGS
+from maml_exp.store.metrics_file import number_in, table
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
@@ -60,8 +60,7 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
     """Every run at or below the paths, each once, in the order of their names; raises `SettingError`."""
     seen: set[Path] = set()
     for path in paths:
-        if not path.is_dir():
-            raise SettingError(f"{path} is not a folder")
+        states.require_folder(path)
         for run in _walk(path):
             if (resolved := run.resolve()) not in seen:
                 seen.add(resolved)
@@ -134,15 +133,11 @@ def _float(value: Any) -> float:
 
 
 def training_curve(run: RunFolder) -> tuple[Array, Array]:
-    """Steps and meta-losses (N,) of a run's metrics.csv."""
-    steps, losses = [], []
-    if run.metrics.is_file():
-        wanted = ["step", TRAINING_TAGS[0]]
-        with open(run.metrics, encoding="utf-8", errors="replace") as file:
-            if next(file, "").strip().split(",", 2)[:2] == wanted:
-                for line in file:
-                    step, loss, *_ = [*line.strip().split(",", 2), "", ""]
-                    if step.isdecimal() and loss and line.endswith("\n"):
-                        steps.append(int(step))
-                        losses.append(float(loss))
+    """Steps and meta-losses (N,) of a run's metrics.csv; raises `SettingError` for a damaged one."""
+    steps, losses = array("q"), array("d")
+    _, rows = table(run.metrics)
+    for step, loss, *_ in rows:
+        if loss:
+            steps.append(int(step))
+            losses.append(number_in(run.metrics, loss))
     return np.array(steps), np.array(losses)

@@ -51,13 +51,17 @@ def kill_until_finished(folder: Path, kills: int, seed: int) -> int:
     run([f"hydra.run.dir={folder}", *SETTINGS], seconds=0.05 if kills else None)
     start_up = 1.5 * (time.perf_counter() - before)
     while made < kills:
-        arguments = ["resume", str(folder)] if (folder / "status.json").exists() else fresh(folder)
-        if run(arguments, seconds=rng.uniform(0.0, start_up + 1.0)) == 0:
+        if run(next_arguments(folder), seconds=rng.uniform(0.0, start_up + 1.0)) == 0:
             break
         made += 1
-    if run(["resume", str(folder)]) != 0:
+    if run(next_arguments(folder)) != 0:
         raise SystemExit("the last resume failed")
     return made
+
+
+def next_arguments(folder: Path) -> list[str]:
+    """Arguments that go on with the run; those that start it, where every kill came before it said that it runs."""
+    return ["resume", str(folder)] if (folder / "status.json").exists() else fresh(folder)
 
 
 def fresh(folder: Path) -> list[str]:
