@@ -9,9 +9,11 @@ from pathlib import Path
 
 from maml_exp.config.saved import load_config
 from maml_exp.core import checks
+from maml_exp.data import door
+from maml_exp.data.texts import for_terminal
 from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
-from maml_exp.store.run_folder import PLAN_FILE, open_run
+from maml_exp.store.run_folder import PLAN_FILE, open_run, require_folder
 from maml_exp.sweep.plan import Sweep, describe_outcome
 from maml_exp.sweep.rest import unfinished
 from maml_exp.sweep.workers import run_all
@@ -24,7 +26,8 @@ def run_resume(arguments: Sequence[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="of a sweep: how many runs at the same time (default 1)")
     options = parser.parse_args(arguments)
     checks.integer(1, 1024).require("--jobs", options.jobs)
-    if (options.run / PLAN_FILE).is_file():
+    require_folder(options.run)
+    if door.kind_of(options.run / PLAN_FILE) is not None:
         return resume_sweep(options.run, options.jobs)
     return resume_run(options.run)
 
@@ -33,11 +36,12 @@ def resume_run(path: Path) -> int:
     """Go on with a run; returns the exit status."""
     folder = open_run(path)
     status = folder.read_status()
-    if status.get("state") == states.FINISHED:
+    if status.get("state") == states.FINISHED and folder.has_results():
         print(f"{path} is finished; nothing to resume")
         return 0
     if status.get("state") == states.DIVERGED:
-        print(f"maml-exp: {path} diverged ({status.get('error')}); it would again", file=sys.stderr)
+        reason = for_terminal(str(status.get("error")))
+        print(f"maml-exp: {path} diverged ({reason}); it would again", file=sys.stderr)
         print(f"try other settings in a new run: maml-exp rerun {path} optimizer.lr=...", file=sys.stderr)
         return 1
     outcome = execute(load_config(folder.config), path, resume=True)

@@ -10,6 +10,7 @@ from typing import Any
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
+from maml_exp.data.texts import one_line
 from maml_exp.store import metrics_file as metrics
 from maml_exp.store import provenance
 from maml_exp.store.files import read_json
@@ -131,7 +132,7 @@ def print_section(title: str, lines: list[str], most: int = 100) -> None:
     """Print a heading and the lines below it, or that there is no difference."""
     print(f"{title}: {'identical' if not lines else ''}".rstrip())
     for line in lines[:most]:
-        print(f"  {line}")
+        print(f"  {one_line(line)}")
     if len(lines) > most:
         print(f"  and {len(lines) - most} more")
 

@@ -11,6 +11,7 @@ import numpy as np
 from maml_exp.comparison.groups import Estimate, Group, estimate
 from maml_exp.config.saved import load_config
 from maml_exp.core.training import Trainer
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, draw_task, figure, plotted_tasks
 from maml_exp.store.choosing import newest_checkpoint
 from maml_exp.store.records import training_curve
@@ -29,7 +30,7 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             steps = range(last + 1)
             for number, group in enumerate(shown):
-                _band(axis, steps, [group.estimate(k, step) for step in steps], number, group.label)
+                _band(axis, steps, [group.estimate(k, step) for step in steps], number, for_figure(group.label))
             random = [estimate([r.results[k]["random"][s] for r in shown[0].runs.values()]) for s in steps]
             axis.plot(steps, [e.mean for e in random], color=GREY, ls=":", label="random initialisation")
             axis.set(title=f"K = {k} support points", xlabel="gradient steps", yscale="log")
@@ -57,7 +58,7 @@ def draw_training(groups: Sequence[Group], path: Path, style: str | None) -> Non
             for steps, losses in curves if len(curves) <= MOST_SEEDS else []:
                 axis.plot(steps, losses, color=colour, lw=0.6, alpha=0.35)
             same = [losses for steps, losses in curves if np.array_equal(steps, curves[0][0])]
-            axis.plot(curves[0][0], np.mean(same, axis=0), color=colour, lw=1.8, label=group.label)
+            axis.plot(curves[0][0], np.mean(same, axis=0), color=colour, lw=1.8, label=for_figure(group.label))
         axis.set(xlabel="iteration", ylabel="meta-loss (mean squared error)", yscale="log")
         fig.legend(loc="outside lower center", ncols=2)
 
@@ -86,8 +87,8 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]
     if numeric and x.min() > 0 and x.max() >= 10 * x.min():
         axis.set_xscale("log")
     if not numeric:
-        axis.set_xticks(x, [str(values[i]).replace(" ", "") for i in order])
-    axis.set(xlabel=keys[0], ylabel=OBJECTIVE_LABEL + ", 95% CI over seeds", ylim=(0, None))
+        axis.set_xticks(x, [for_figure(str(values[i]).replace(" ", ""), 30) for i in order])
+    axis.set(xlabel=for_figure(keys[0]), ylabel=OBJECTIVE_LABEL + ", 95% CI over seeds", ylim=(0, None))
 
 
 def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
@@ -103,9 +104,9 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[s
         red, green, blue, _ = image.cmap(image.norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
-    axis.set_xticks(range(len(columns)), columns)
-    axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel=keys[1], ylabel=keys[0])
+    axis.set_xticks(range(len(columns)), [for_figure(level, 30) for level in columns])
+    axis.set_yticks(range(len(rows)), [for_figure(level, 30) for level in rows])
+    axis.set(xlabel=for_figure(keys[1]), ylabel=for_figure(keys[0]))
     axis.grid(False)
     fig.colorbar(image, label=OBJECTIVE_LABEL)
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 
 from maml_exp.comparison.groups import Estimate, Group
+from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.run.text_table import Table
 from maml_exp.store.metrics_file import final_steps
 
@@ -50,7 +51,7 @@ def unfinished(group: Group) -> str:
 
 def as_markdown(table: Table) -> str:
     """A Markdown table."""
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    rows = ["| " + " | ".join(for_markdown(cell) for cell in row) + " |" for row in table]
     return "\n".join([rows[0], "|" + "---|" * len(table[0]), *rows[1:]])
 
 
@@ -71,11 +72,11 @@ def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) 
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     numbers = ["n", "mean", "ci95", "pairs", "difference", "difference_ci95", "diverged_tasks"]
-    writer.writerow(["group", *keys, "shots", "step", *numbers, "not_finished"])
+    writer.writerow(["group", *map(for_csv, keys), "shots", "step", *numbers, "not_finished"])
     for group in groups:
         for k, last_step in shots.items():
             for step in range(last_step + 1):
                 row = [*group.estimate(k, step), *group.difference(groups[0], k, step), group.diverged_tasks(k, step)]
-                settings = [group.settings.get(key) for key in keys]
-                writer.writerow([group.label, *settings, k, step, *row, unfinished(group)])
+                settings = [for_csv(group.settings.get(key)) for key in keys]
+                writer.writerow([for_csv(group.label), *settings, k, step, *row, for_csv(unfinished(group))])
     return buffer.getvalue()

@@ -18,6 +18,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
+MOST_SETTINGS = 1000  # ours have some fifty
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
@@ -43,6 +44,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")
+    if (count := len(flatten(plain))) > MOST_SETTINGS:
+        raise SettingError(f"{path} holds {count} settings: not a configuration of ours")
     return plain
 
 

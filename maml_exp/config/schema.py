@@ -195,7 +195,7 @@ def from_dict(plain: Any) -> Config:
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema, plain)))
     except OmegaConfBaseException as error:
         raise SettingError(explain(error, schema)) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:  # an integer beyond every float, say
         if isinstance(error, SettingError):
             raise
         raise SettingError(f"not a configuration: {str(error).splitlines()[0]}") from error

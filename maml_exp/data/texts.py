@@ -7,7 +7,6 @@ calculated, or become HTML.
 from __future__ import annotations
 
 import re
-import unicodedata
 
 # what terminals act on, what turns the direction of writing, and halves of characters that no encoding takes
 UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
@@ -46,12 +45,11 @@ def as_code(text: str) -> str:
     return "`" + one_line(text).replace("`", "'") + "`"
 
 
-def width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
-    if text.isascii():
-        return len(text)
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) != 0 for character in text)
+def for_figure(text: str, longest: int = 100) -> str:
+    """A label in a figure: no formula, and no longer than can be read."""
+    text = one_line(text)
+    text = text if len(text) <= longest else text[: longest - 3] + "..."
+    return text.replace("$", r"\$")
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from maml_exp.data import door
+from maml_exp.data.texts import for_terminal
 
 log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
@@ -22,7 +23,7 @@ SECONDS_BETWEEN_LINES = 5.0
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""
     file, terminal = _File(path), logging.StreamHandler(sys.stderr)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file.setFormatter(_Clean("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
     log.setLevel(logging.INFO)
     log.propagate = False
@@ -52,12 +53,19 @@ class _File(logging.StreamHandler):
         """Let the line go: the error that filled the disk is on the terminal."""
 
 
+class _Clean(logging.Formatter):
+    """Lines in which nothing is left for a terminal to act on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_terminal(super().format(record))
+
+
 class _Short(logging.Formatter):
     """No traceback on the terminal: it is in the run's log."""
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return prefix + record.getMessage()
+        return for_terminal(prefix + record.getMessage())
 
 
 class Progress:

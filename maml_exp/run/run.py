@@ -129,7 +129,7 @@ class Run:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
         sound = self._sound_rows() if resume else []
-        point = newest_checkpoint(self.folder, self.config, {row["step"] for row in sound}) if resume else None
+        point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]

@@ -112,6 +112,7 @@ class Board:
     def close(self) -> None:
         """Close the file."""
         with naming(self._folder):
+            os.fsync(self._file.fileno())
             self._file.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ import numpy as np
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.tasks import TASKS
+from maml_exp.data import door
+from maml_exp.data.texts import for_terminal
 from maml_exp.store import run_folder as states
-from maml_exp.store.files import read_json
+from maml_exp.store.files import failure, read_json
 from maml_exp.store.metrics_file import number_in, table
 from maml_exp.store.run_folder import RunFolder
 
@@ -53,7 +56,8 @@ class RunRecord:
     @property
     def seed(self) -> Any:
         """The run's seed."""
-        return self.settings.get("seed")
+        seed = self.settings.get("seed")
+        return seed if isinstance(seed, int) else str(seed)
 
 
 def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
@@ -69,11 +73,15 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
 
 def _walk(path: Path) -> Iterator[Path]:
     """Depth first; a run's own folders are not searched."""
-    if (path / ".hydra" / "config.yaml").is_file():
-        yield path
+    try:
+        if door.kind_of(path / ".hydra" / "config.yaml") is not None:
+            yield path
+            return
+        with os.scandir(path) as entries:
+            folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+    except OSError as error:
+        print(f"maml-exp: passed over: {for_terminal(failure(error, path))}", file=sys.stderr)
         return
-    with os.scandir(path) as entries:
-        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
     for name in sorted(folders, key=_natural):
         yield from _walk(path / name)
 
@@ -98,7 +106,7 @@ def read_run(run: RunFolder) -> RunRecord:
         objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
         return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
 
 
@@ -116,7 +124,7 @@ def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     try:
         kind = TASKS.get(task.get("name"))
         return kind.Family(kind.Settings(**task)).fingerprint()
-    except (TypeError, ValueError, OSError):
+    except (TypeError, ValueError, OSError, ArithmeticError, MemoryError):
         return {key: value for key, value in task.items() if key not in ("shots", "query")}
 
 
@@ -124,7 +132,10 @@ def _results(part: dict[str, Any]) -> dict[str, Array]:
     trained, random = part["trained"], part["random"]
     numbers = {"mean": trained["mean"], "median": trained["median"], "random": random["mean"]}
     found = {name: np.array([_float(value) for value in values]) for name, values in numbers.items()}
-    return {**found, "nonfinite": np.array(trained["nonfinite"], dtype=int)}
+    found["nonfinite"] = np.array(trained["nonfinite"], dtype=int)
+    if {array.shape for array in found.values()} != {(max(1, len(found["mean"])),)}:
+        raise ValueError("statistics of different numbers of steps")
+    return found
 
 
 def _float(value: Any) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any
 
 from maml_exp.config.overrides import keys_of, parse_all, split_sweep
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 from maml_exp.run.run import Outcome
 from maml_exp.run.text_table import as_text
 from maml_exp.store import run_folder as states
@@ -55,6 +58,7 @@ class Sweep:
         texts = [text for part in lists if isinstance(part, list) for text in part if part is not sweep.jobs]
         if not all(isinstance(part, list) for part in lists) or not all(isinstance(text, str) for text in texts):
             raise SettingError(f"{folder / PLAN_FILE} is not a sweep's plan")
+        _refuse_links(folder)
         return sweep
 
     def swept(self, overrides: Sequence[str]) -> str:
@@ -63,7 +67,8 @@ class Sweep:
 
     def folders(self) -> list[RunFolder]:
         """The jobs' folders there are, in the order of their numbers."""
-        found = [RunFolder(path.parent.parent) for path in self.folder.glob("*/.hydra/overrides.yaml")]
+        paths = self.folder.glob("*/.hydra/overrides.yaml")
+        found = [RunFolder(path.parent.parent) for path in paths if not path.parent.parent.is_symlink()]
         return sorted(found, key=lambda run: (job_number(run.path), run.path.name))
 
     def take_back(self) -> None:
@@ -94,6 +99,15 @@ class Sweep:
         return [run.path.name, str(status.get("state")), _number(run), error[0][:100] if error else ""]
 
 
+def _refuse_links(folder: Path) -> None:
+    """Raise `SettingError` for a link where a sweep keeps a job or a file: it would decide where we write."""
+    for name in os.listdir(folder):
+        if re.match(r"\d+(_|$)", name):
+            door.require_kind(folder / name, "a folder")
+        elif name in (PLAN_FILE, "multirun.yaml", stop_file(folder).name, ".lock"):
+            door.require_kind(folder / name, "a file")
+
+
 def job_number(path: Path) -> int:
     """The number that a job's folder name starts with, or one beyond all."""
     digits = path.name.split("_")[0]
@@ -104,7 +118,7 @@ def _number(run: RunFolder) -> str:
     try:
         objective: Any = read_json(run.summary)["objective"]
         return "diverged" if objective is None else f"{objective:.4g}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "-"
 
 

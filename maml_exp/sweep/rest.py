@@ -10,7 +10,6 @@ from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
-from maml_exp.store import run_folder as states
 from maml_exp.store.names import safe_name
 from maml_exp.store.run_folder import RunFolder
 from maml_exp.sweep.plan import Sweep, job_number
@@ -70,5 +69,5 @@ def _config_or_none(folder: RunFolder) -> Config | None:
 
 
 def _is_open(folder: RunFolder) -> bool:
-    """Whether there is something left to do: neither finished nor diverged."""
-    return folder.read_status().get("state") not in (states.FINISHED, states.DIVERGED)
+    """Whether there is something left to do: neither finished, with results, nor diverged."""
+    return not folder.has_ended()

@@ -22,6 +22,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome, execute
 from maml_exp.run.stopping import CAUGHT, ask_to_stop
 from maml_exp.store import run_folder as states
+from maml_exp.store.files import failure
 from maml_exp.store.run_folder import new_folder
 
 Key = TypeVar("Key", bound=Hashable)
@@ -174,7 +175,7 @@ def _run(work: Work, stop: Path) -> Outcome:
         except SettingError as error:
             return Outcome(states.FAILED, work.path, str(error))
         except OSError as error:
-            return Outcome(states.FAILED, work.path, f"cannot write {error.filename}: {error.strerror}")
+            return Outcome(states.FAILED, work.path, f"cannot write {failure(error, work.path)}")
 
 
 def end_with_parent() -> None:
