@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
-from maml_exp.commands import VERBS
+TYPE_CHECKING = False  # typing's
+try:
+    from maml_exp.commands import VERBS
+
+    if TYPE_CHECKING:
+        from collections.abc import Sequence
+except KeyboardInterrupt:
+    print("maml-exp: interrupted", file=sys.stderr)
+    sys.exit(130)
 
 # Other imports stand in functions: Ctrl-C in the first moments is answered as it is later.
 

@@ -139,7 +139,7 @@ def read_rows(path: Path, last_step: int | None = None) -> list[Row]:
     return list(itertools.takewhile(lambda row: last_step is None or row["step"] <= last_step, rows))
 
 
-def read_sound_rows(path: Path, expected: Sequence[str], last: int) -> tuple[list[Row], MetricsError | None]:
+def read_sound_rows(path: Path, expected: Sequence[str], last: int) -> tuple[list[Row], SettingError | None]:
     """The rows, up to step `last`, before the first that is damaged, and what is wrong with that one, if any is."""
     rows: list[Row] = []
     try:
@@ -149,6 +149,6 @@ def read_sound_rows(path: Path, expected: Sequence[str], last: int) -> tuple[lis
             if row["step"] > last or not row.keys() >= NEEDED:
                 raise MetricsError(f"{path}: the row of step {cells[0]} is none of this run's")
             rows.append(row)
-    except MetricsError as error:
+    except (MetricsError, door.DoorError) as error:
         return rows, error
     return rows, None

@@ -46,7 +46,7 @@ class RunFolder:
     def clear_half_written(self) -> None:
         """Delete temporary files that a killed process left behind."""
         for folder in (self.path, self.config.parent, self.checkpoints, self.plots):
-            for name in door.names_in(folder):
+            for name in os.listdir(folder) if folder == self.path else door.names_in(folder):
                 if name.startswith(".") and name.endswith(".tmp"):
                     door.remove(folder / name, own_folder=folder != self.path)
 

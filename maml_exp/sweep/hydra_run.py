@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
 
 def launch(arguments: Sequence[str]) -> int:
     """Run Hydra's command line; returns the exit status. Raises `SettingError`."""
+    if "${" in (here := os.getcwd()):
+        raise SettingError(f"{here}: Hydra takes '${{' in the working directory's name for a reference; work elsewhere")
     try:
         with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
             hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(job)()

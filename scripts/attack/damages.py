@@ -194,11 +194,32 @@ DAMAGES: dict[str, Callable[..., None]] = {
     "a zip": _in_place(_zip),
 }
 
-WORDS = ["seed", "name", "dtype", "threads", "model.hidden", "model.activation", "inner.lr", "inner.steps", "task.shots"]
-WORDS += ["task.query", "task.x_range", "optimizer.lr", "optimizer", "algorithm", "model", "training.log_every"]
+WORDS = ["seed", "name", "dtype", "threads", "model.hidden", "model.activation", "inner.lr", "inner.steps"]
+WORDS += [
+    "task.shots",
+    "task.query",
+    "task.x_range",
+    "optimizer.lr",
+    "optimizer",
+    "algorithm",
+    "model",
+    "training.log_every",
+]
 WORDS += ["evaluation.shots", "evaluation.lr", "evaluation.tasks", "evaluation.objective", "training.keep_checkpoints"]
-FLAGS = ["--cfg", "--help", "--info", "--resolve", "-m", "--experimental-rerun", "--exp", "--jobs", "--out", "--where"]
-FLAGS += ["--format", "--style", "--steps", "--lr", "--at", "--package", "--version", "--hydra-help", "-c", "--nonsense"]
+FLAGS = [
+    "--cfg",
+    "--help",
+    "--info",
+    "-c",
+    "--resolve",
+    "-m",
+    "--experimental-rerun",
+    "--exp",
+    "--jobs",
+    "--out",
+    "--where",
+]
+FLAGS += ["--format", "--style", "--steps", "--lr", "--at", "--package", "--version", "--hydra-help", "--nonsense"]
 FREE = ["sweep.json", "a=b=c", "=", "+", "~seed", "++x.y=1", "hydra.run.dir=", "model@x=one_hidden", "x", "", "-", "--"]
 
 

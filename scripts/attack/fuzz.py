@@ -265,7 +265,8 @@ def main() -> int:
                     fuzzer.case(kind, number)
                 number += 1
         else:
-            for kind, count in (("damage", options.damages), ("config", options.texts // 2), ("line", options.texts // 2)):
+            half = options.texts // 2
+            for kind, count in (("damage", options.damages), ("config", half), ("line", half)):
                 for number in range(count):
                     fuzzer.case(kind, number)
         print(fuzzer.table())
