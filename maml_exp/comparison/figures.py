@@ -10,6 +10,7 @@ import numpy as np
 
 from maml_exp.comparison.groups import Estimate, Group, estimate
 from maml_exp.config.saved import load_config
+from maml_exp.core.checks import is_number
 from maml_exp.core.training import Trainer
 from maml_exp.data.texts import for_figure
 from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, draw_task, figure, plotted_tasks
@@ -77,8 +78,8 @@ OBJECTIVE_LABEL = "mean squared error after adaptation\n(the runs' objective)"
 
 
 def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    values = [group.settings[keys[0]] for group in groups]
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    values = [group.settings.get(keys[0]) for group in groups]
+    numeric = all(is_number(value) for value in values)
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order))
     results = [groups[i].objective() for i in order]
@@ -92,16 +93,17 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]
 
 
 def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    rows, columns = (_levels([group.settings[key] for group in groups]) for key in keys)
+    rows, columns = (_levels([group.settings.get(key) for group in groups]) for key in keys)
     grid = np.full((len(rows), len(columns)), np.nan)
     for group in groups:
-        place = rows.index(str(group.settings[keys[0]])), columns.index(str(group.settings[keys[1]]))
+        place = rows.index(str(group.settings.get(keys[0]))), columns.index(str(group.settings.get(keys[1])))
         grid[place] = group.objective().mean
     finite = np.where(np.isfinite(grid), grid, np.nan)
     image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")
     for (row, column), value in np.ndenumerate(grid):
         text = f"{value:.3g}" if np.isfinite(value) else "no result" if np.isnan(value) else "not finite"
-        red, green, blue, _ = image.cmap(image.norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
+        # an array of one colour where all values are equal
+        red, green, blue, _ = np.ravel(image.cmap(image.norm(value))) if np.isfinite(value) else (1, 1, 1, 1)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
     axis.set_xticks(range(len(columns)), [for_figure(level, 30) for level in columns])
@@ -113,7 +115,7 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[s
 
 def _levels(values: Sequence[Any]) -> list[str]:
     """Distinct values as texts: numbers in their order, others as they come."""
-    distinct = list(dict.fromkeys(values if all(isinstance(v, (int, float)) for v in values) else map(str, values)))
+    distinct = list(dict.fromkeys(values if all(map(is_number, values)) else map(str, values)))
     return [str(value) for value in (sorted(distinct) if not isinstance(distinct[0], str) else distinct)]
 
 

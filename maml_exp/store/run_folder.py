@@ -86,10 +86,14 @@ class RunFolder:
         return state == DIVERGED or (state == FINISHED and self.has_results())
 
     def has_results(self) -> bool:
-        """Whether there is a summary that can be read."""
+        """Whether there is a summary, and not a damaged one; one that we may not read is there."""
         try:
             summary = read_json(self.summary)
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        except ValueError:
             return False
         return isinstance(summary, dict) and "evaluation" in summary
 
