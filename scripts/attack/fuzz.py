@@ -58,12 +58,12 @@ class Outcome(NamedTuple):
     said: str
 
 
-def in_process(arguments: list[str], cwd: Path, said: Path) -> Outcome:
+def in_process(arguments: list[str], cwd: Path, said: Path, seconds: float) -> Outcome:
     """Run a command line in a forked process under limits."""
     child = os.fork()
     if child == 0:
         _child(arguments, cwd, said)
-    end, hung = time.monotonic() + SECONDS, False
+    end, hung = time.monotonic() + seconds, False
     while True:
         done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
@@ -106,6 +106,8 @@ def fault(outcome: Outcome) -> str | None:
     """What is wrong with how a process ended."""
     if outcome.hung:
         return "hung"
+    if "out of memory" in outcome.said or "MemoryError" in outcome.said:
+        return "memory"
     if "Traceback" in outcome.said or outcome.status in (70, 120):
         return "traceback"
     if outcome.status < 0:
@@ -147,7 +149,7 @@ class Fuzzer:
             [*TINY, f"hydra.run.dir={original / 'run'}"],
             ["-m", *TINY, "seed=1,2", f"hydra.sweep.dir={original / 'sweep'}"],
         ):
-            outcome = in_process(arguments, self.base, self.base / "said")
+            outcome = in_process(arguments, self.base, self.base / "said", 600)
             if outcome.status != 0:
                 raise SystemExit(f"the runs to damage could not be made:\n{outcome.said}")
         stopped = shutil.copytree(original / "run", original / "stopped")
@@ -173,7 +175,7 @@ class Fuzzer:
 
     def _run(self, name: str, what: str, arguments: list[str], folder: Path, show: bool) -> None:
         before = digest(folder / "outside")
-        outcome = in_process(arguments, folder / "cwd", self.base / "said")
+        outcome = in_process(arguments, folder / "cwd", self.base / "said", SECONDS)
         found = fault(outcome)
         if found is None and digest(folder / "outside") != before:
             found = "changed something outside"
@@ -269,6 +271,7 @@ def main() -> int:
             for kind, count in (("damage", options.damages), ("config", half), ("line", half)):
                 for number in range(count):
                     fuzzer.case(kind, number)
+                print(f"{kind}: {count} made, at most {fuzzer.most:.0f} MB", file=sys.stderr, flush=True)
         print(fuzzer.table())
         return 3 if fuzzer.failures else 0
 
