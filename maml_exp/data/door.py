@@ -125,7 +125,7 @@ def open_to_read(path: Path, largest: int, own_folder: bool = False) -> BinaryIO
     file = os.fdopen(_open(path, os.O_RDONLY, own_folder), "rb")
     if (size := os.fstat(file.fileno()).st_size) > largest:
         file.close()
-        raise DoorError(f"{path} has {size} bytes; one of ours has at most {largest}: it is not opened")
+        raise DoorError(f"{path} has {size} bytes; one of ours has at most {largest} bytes: it is not opened")
     return file
 
 

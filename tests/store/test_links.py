@@ -8,6 +8,7 @@ import pytest
 from helpers import TINY, assert_same_result, checkpoint_path, command, read_status, saved_steps, tree
 
 from maml_exp.cli import main
+from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 
@@ -31,7 +32,12 @@ def sweep(tiny, killed, tmp_path):
         text = (path / ".hydra" / "config.yaml").read_text()
         (path / ".hydra" / "config.yaml").write_text(text.replace("seed: 0\n", f"seed: {number}\n", 1))
         jobs.append(overrides)
-    plan = {"overrides": [*TINY, "seed=0,1"], "constant": [o.split("=")[0] for o in TINY], "jobs": jobs}
+    plan = {
+        "schema": SCHEMA,
+        "overrides": [*TINY, "seed=0,1"],
+        "constant": [o.split("=")[0] for o in TINY],
+        "jobs": jobs,
+    }
     (folder / "sweep.json").write_text(json.dumps(plan))
     return folder
 

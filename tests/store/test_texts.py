@@ -103,7 +103,7 @@ SUMMARIES = {
     "a huge objective": lambda s: s.update(objective=BIG),
     "a text as objective": lambda s: s.update(objective="x"),
     "a list as objective": lambda s: s.update(objective=[1]),
-    "a huge count": lambda s: s["evaluation"]["shots"]["5"]["trained"].update(nonfinite=[BIG] * 3),
+    "a huge count": lambda s: s["evaluation"]["shots"]["5"]["trained"].update(diverged=[BIG] * 3),
     "a huge mean": lambda s: s["evaluation"]["shots"]["5"]["trained"].update(mean=[BIG] * 3),
     "no numbers": lambda s: s["evaluation"]["shots"]["5"]["trained"].update(mean=[]),
     "fewer numbers": lambda s: s["evaluation"]["shots"]["5"]["trained"].update(median=[1.0]),
@@ -180,7 +180,7 @@ for verb in (["resume", run], ["rerun", run], ["diff", run, run], ["plot", run],
 DENIED = {  # what may not be read; how every verb ends: resume, rerun, diff, plot, adapt, compare
     ".": [1, 1, 1, 1, 1, 1],
     ".hydra/config.yaml": [0, 1, 1, 1, 1, 1],
-    "metrics.csv": [0, 1, 1, 0, 0, 0],
+    "metrics.csv": [0, 1, 1, 1, 0, 0],
     "checkpoints/step_00000100.npz": [0, 0, 0, 1, 1, 0],
     "summary.json": [0, 3, 0, 1, 0, 1],
 }
