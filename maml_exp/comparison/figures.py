@@ -78,7 +78,7 @@ OBJECTIVE_LABEL = "mean squared error after adaptation\n(the runs' objective)"
 
 
 def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], keys: Sequence[str]) -> None:
-    values = [group.settings.get(keys[0]) for group in groups]
+    values: list[Any] = [group.settings.get(keys[0]) for group in groups]
     numeric = all(is_number(value) for value in values)
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -148,11 +149,11 @@ def change_plain(rng: random.Random, plain: Any) -> Any:
     if action == "less":
         del place[key]
     elif isinstance(place, list) or action == "value":
-        place[key] = rng.choice(ODD)
+        place[key] = copy.deepcopy(rng.choice(ODD))  # or it is changed by the next change
     elif action == "key":
         place[rng.choice([ANSI, HTML, FORMULA, "", "a.b", "1", "_target_", str(key).upper()])] = place.pop(key)
     else:
-        place[rng.choice(["x", ANSI, HTML, FORMULA])] = rng.choice(ODD)
+        place[rng.choice(["x", ANSI, HTML, FORMULA])] = copy.deepcopy(rng.choice(ODD))
     return plain
 
 
