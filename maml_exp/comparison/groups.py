@@ -117,9 +117,11 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     groups: dict[tuple, Group] = {}
     for run in runs:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
+        told_apart_by = dict(settings)
         if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
-            settings[CLIP] = _clip_limit(settings)
-        groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
+            told_apart_by[CLIP] = _clip_limit(settings)
+        key = tuple((name, str(told_apart_by[name])) for name in sorted(told_apart_by))
+        groups.setdefault(key, Group(settings)).add(run)
     found = list(groups.values())
     keys = _without_what_presets_say(_differing(found), found)
     for group in found:

@@ -68,7 +68,7 @@ class Layer:
         """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
         self.matrix = matrix
         self.weight = matrix if self.ones else matrix[:-1]
-        self.bias = matrix[-1]  # with `ones` it is among the weights, and not asked for
+        self.bias = matrix if self.ones else matrix[-1]  # with `ones` it is among the weights, and not asked for
         self.weight_t = self.weight.T.copy() if self._copies_transpose else self.weight.T
 
     def forward(self, r: int) -> Array:
