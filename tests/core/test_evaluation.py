@@ -166,7 +166,7 @@ def test_statistics_have_their_closed_forms(order):
         "ci95": [1.96 * math.sqrt(variance / n), 0],
         "median": [50, 7],
         "p95": [95, 7],
-        "nonfinite": [0, 0],
+        "diverged": [0, 0],
     }
     for name, values in expected.items():
         np.testing.assert_allclose(getattr(result, name), values, rtol=1e-14, err_msg=name)
