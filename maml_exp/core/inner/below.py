@@ -57,7 +57,7 @@ class Features(Data):
         self.errors: list[Array | None] = [None] * len(layer.inputs)
 
     def inputs_for(self, x: Array, r: int) -> Array:
-        """X itself."""
+        """The features themselves: they are the same in every step."""
         return x
 
     def backward(self, r: int) -> None:

@@ -83,9 +83,16 @@ class Layer:
         self.rates = rates(self.errors[: self.step_count])
         self.steps = self.rates.steps
         self._inputs_t, self._steps_t = [transpose(h) for h in self.inputs], [transpose(u) for u in self.steps]
-        self._support = slice(0, tasks * sum(support))
-        self._query = slice(tasks * sum(support), tasks * sum(points))
-        self._ones = np.ones(self._query.stop, dtype)
+        # what `gradient` sums: of second order all rows, of first order the query rows; not all have a bias part
+        first, last = tasks * sum(support), tasks * sum(points)
+        self._ones = np.ones(last, dtype)
+        left, right = self._left.whole, self._right.whole
+        self._summed = {True: (left, right), False: (left[first:last], right[first:last])}
+        self._bias_summed = {
+            True: (self._ones, right[:last]),
+            False: (self._ones[first:], right[first:last]),
+        }
+        self._moved = (left[:first], self._ones[:first], right[last:])
         self._copies_transpose = not bias_is_data and m > 1 and n * m < SMALL_MATRIX  # not where it would gain nothing
         shared = {k: np.empty((tasks, k, m), dtype) for k in points}
         self._z, self._z_rows = [shared[k] for k in points], [flat(shared[k]) for k in points]
@@ -110,18 +117,17 @@ class Layer:
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v, multiplied out at last, to out (n + 1, m) (section 10)."""
-        rows = slice(len(self._left.whole)) if second_order else self._query
-        rows_product(self._left.whole[rows], self._right.whole[rows], out[: self.n])
+        rows_product(*self._summed[second_order], out[: self.n])
         if not self.bias_is_data:  # R{h} has no bias part
-            rows = slice(self._query.stop) if second_order else self._query
-            self._ones[rows].dot(self._right.whole[rows], out=out[-1])
+            ones, right = self._bias_summed[second_order]
+            ones.dot(right, out=out[-1])
 
     def moved(self, out: Array) -> None:
         """Write the sum over tasks of [W_S; b_S] - [W; b], where kappa is 1, to out (n + 1, m) ("Reptile")."""
-        steps = self._right.whole[self._query.stop :]
-        rows_product(self._left.whole[self._support], steps, out[: self.n])
+        inputs, ones, steps = self._moved
+        rows_product(inputs, steps, out[: self.n])
         if not self.bias_is_data:
-            self._ones[self._support].dot(steps, out=out[-1])
+            ones.dot(steps, out=out[-1])
 
     def _shared_forward(self, r: int) -> Array:
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""

@@ -24,7 +24,8 @@ class Stack:
 
     def __init__(self, layers: Sequence[Layer], activation: Activation, step_count: int):
         self.layers, self.top = list(layers), layers[-1]
-        self._activation, self._step_count = activation, step_count
+        self._step_count = step_count
+        self._value, self._slope, self._curvature = activation
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
@@ -34,14 +35,14 @@ class Stack:
         """The last layer's z (T, K, m), from the first layer's inputs, in a buffer that is used again (section 2)."""
         z = self.layers[0].forward(r)
         for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
-            h = self._activation.value(z, out=layer.inputs[r])
-            self._activation.slope(z, h, out=slopes[r])
+            h = self._value(z, out=layer.inputs[r])
+            self._slope(z, h, out=slopes[r])
             z = layer.forward(r)
         return z
 
     def backward(self, r: int) -> None:
         """Every layer's errors u, from those of the last one (section 3)."""
-        keeps = r < self._step_count and self._activation.curvature
+        keeps = r < self._step_count and self._curvature
         for index, (below, layer) in self._from_the_top:
             u = layer.backward(r, out=below.errors[r])
             if keeps:
@@ -52,7 +53,7 @@ class Stack:
         """The last layer's z (T, Q, m) at theta_r for inputs h (T, Q, n) of the first; keeps nothing."""
         for layer in self.layers[:-1]:
             z = layer.predict(h, r)
-            h = self._activation.value(z, out=z)
+            h = self._value(z, out=z)
         return self.top.predict(h, r)
 
     def r_forward(self, s: int) -> list[Array]:
@@ -65,7 +66,7 @@ class Stack:
 
     def r_backward(self, s: int, rzs: list[Array]) -> None:
         """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}, from R{u} of the last layer (section 8)."""
-        curvature = self._activation.curvature
+        curvature = self._curvature
         for index, (below, layer) in self._from_the_top:
             slope = self._slopes[index][s]
             ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])

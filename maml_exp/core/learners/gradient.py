@@ -218,7 +218,7 @@ class Learner(BaseLearner):
         whole.theta_gradient(points, out["theta"], not first_order)
         if "context" in out:
             whole.loop.below.start_gradient(out["context"], not first_order)
-        if not first_order:
+        if not first_order and len(out) > 1:
             self._second_order_parts(whole, vector, out)
         if not self._measures_curvature:
             return gradient, {}
