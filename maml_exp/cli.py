@@ -37,7 +37,7 @@ def _no_verb(word: str) -> str:
     if word in GROUPS:
         return f"{word} needs an option, as in {word}={options(word)[0]}: one of {', '.join(options(word))}"
     if word in usual_settings():
-        return f"{word} needs a value: {word}=..."
+        return f"{word} needs a value: {word}=..., as in inner.lr=0.02"
     meant = closest(word, VERBS)
     hint = f"; did you mean maml-exp {meant}?" if meant else ""
     return f"{word} is neither a verb ({', '.join(VERBS)}) nor a setting such as inner.lr=0.02{hint}"

@@ -6,9 +6,14 @@ A test that changes a shared run works on its own copy.
 
 import os
 import shutil
+import signal
 
 # BLAS reads these once, when numpy is imported
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+# processes that tests start inherit it: under nohup a hangup is ignored, and tests of hangups would wait for ever
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 import pytest
 from helpers import TINY, command, only_run, planted, signalled, train

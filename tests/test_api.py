@@ -62,7 +62,7 @@ def test_train_makes_the_run_that_the_command_line_makes(overrides, settings, tm
 def test_train_without_a_folder_makes_one_below_runs():
     run = maml_exp.train(*TINY, "training.iterations=2")
     assert run.folder.parts[0] == "runs"
-    assert run.folder.name.endswith("maml")
+    assert "-maml,model.hidden=_8_,training.iterations=2" in run.folder.name
     assert (run.folder / ".hydra" / "overrides.yaml").read_text().endswith("- training.iterations=2\n")
 
 

@@ -132,7 +132,7 @@ def test_the_program_of_the_api_page_runs(tmp_path):
     process = subprocess.run([sys.executable, "walk.py"], cwd=tmp_path, capture_output=True, text=True, timeout=TIMEOUT)
     assert process.returncode == 0, process.stderr
     lines = process.stdout.splitlines()
-    assert re.fullmatch(r"Run\('runs/.*-maml', finished\)", lines[0])
+    assert re.fullmatch(r"Run\('runs/.*-maml,.*', finished\)", lines[0])
     assert "(11, 100)" in lines
     assert "x has 5 points and y has 4: they must have as many" in lines
     assert "algorithm=fomaml" in process.stdout

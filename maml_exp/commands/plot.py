@@ -29,7 +29,7 @@ def run_plot(arguments: Sequence[str]) -> int:
     point = judged_checkpoint(folder, config)
     if point is None:
         raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
-    from maml_exp.run.figures import draw_all
+    from maml_exp.run.figures.of_run import draw_all
 
     trainer = Trainer(config.problem)
     vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}

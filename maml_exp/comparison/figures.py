@@ -12,7 +12,7 @@ from maml_exp.comparison.groups import Group, swept_settings
 from maml_exp.config.saved import load_config
 from maml_exp.core.statistics import Estimate
 from maml_exp.core.training import Trainer
-from maml_exp.run.drawing import (
+from maml_exp.run.figures.drawing import (
     BLUE,
     GREY,
     colour,
@@ -24,7 +24,7 @@ from maml_exp.run.drawing import (
     marker,
     set_log_limits,
 )
-from maml_exp.run.figures import BEYOND, draw_task, in_steps, plotted_tasks
+from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks
 from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder

@@ -14,6 +14,7 @@ from maml_exp.comparison.conditions import as_condition, choose
 from maml_exp.config.choices import CHOICES
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
+from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import (
     Estimate,
     Interval,
@@ -26,6 +27,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
+CLIP = "optimizer.clip_norm"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 PRESET = "algorithm.preset"  # the label of a method's settings
 
@@ -115,13 +117,26 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     groups: dict[tuple, Group] = {}
     for run in runs:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
-        groups.setdefault(tuple((k, str(settings[k])) for k in sorted(settings)), Group(settings)).add(run)
+        told_apart_by = dict(settings)
+        if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
+            told_apart_by[CLIP] = _clip_limit(settings)
+        key = tuple((name, str(told_apart_by[name])) for name in sorted(told_apart_by))
+        groups.setdefault(key, Group(settings)).add(run)
     found = list(groups.values())
     keys = _without_what_presets_say(_differing(found), found)
     for group in found:
         shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
         group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
+
+
+def _clip_limit(settings: dict[str, Any]) -> Any:
+    """What a run's clip_norm means; as it stands where its settings are damaged."""
+    limit, steps = settings[CLIP], settings.get("inner.steps")
+    try:
+        return clip_limit(limit, steps) if isinstance(steps, int) else limit
+    except (TypeError, ValueError):
+        return limit
 
 
 def _is_of_a_choice(key: str) -> bool:
@@ -202,7 +217,7 @@ def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
         conditions = [as_condition(key, settings[key]) for key in keys if key in settings]
         left = choose(runs, conditions)
         if left and all(run.judged_on == left[0].judged_on for run in left):
-            words = " ".join(f"--where {shlex.quote(text)}" for text in conditions)
+            words = " ".join(f"--where {_quoted(text)}" for text in conditions)
             return f"choose runs that share them ({len(left)} do): {words}"
     return "compare runs of one version of the program and of one family of tasks"
 
@@ -216,3 +231,7 @@ def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:
     if not shared:
         raise SettingError("these runs share no number of evaluation.shots; there is nothing to compare")
     return {k: min(len(run.results[k]["mean"]) for run in runs) - 1 for k in sorted(shared)}
+
+
+def _quoted(text: str) -> str:
+    return shlex.quote(text) if "'" in text else f"'{text}'"

@@ -25,11 +25,16 @@ from maml_exp.config.messages import known_names, suggestion
 from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
-from maml_exp.config.usual import CHOSEN_BY, GLOBAL, GROUPS, conf_dir, options, usual_settings
+from maml_exp.config.usual import GLOBAL, GROUPS, conf_dir, options
 from maml_exp.core.checks import SettingError
 
 SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
-LAUNCHERS = {"joblib": "joblib", "submitit": "slurm", "ray": "ray"}  # name's start: the extra that installs it
+# jobs stay in the working directory, for one; from 1.4 on there are no other defaults, and asking is deprecated
+HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+INSTALLED_BY = {  # start of an option's name: the extra that installs it
+    "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
+    "hydra/sweeper": {"optuna": "optuna"},
+}
 
 
 def teach_hydra() -> None:
@@ -50,7 +55,7 @@ def teach_hydra() -> None:
 def compose_typed(overrides: Sequence[str]) -> DictConfig:
     """What Hydra composes, its nodes typed."""
     teach_hydra()
-    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    with hydra.initialize_config_dir(str(conf_dir()), **HYDRA_DEFAULTS):
         return hydra.compose("config", list(overrides))
 
 
@@ -64,12 +69,13 @@ def compose(overrides: Sequence[str]) -> Config:
 def check_typed(texts: Sequence[str], can_sweep: bool = False) -> None:
     """Refuse what Hydra would understand otherwise than it was meant; raises `SettingError`."""
     overrides = parse_all(texts)
-    keys = {override.key for override in overrides}
-    can_sweep = can_sweep or not keys.isdisjoint(SWEEPING_KEYS)
+    can_sweep = can_sweep or any(override.key in SWEEPING_KEYS for override in overrides)
     for override in overrides:
         text, key = override.text, override.key
         if override.sweeps and not can_sweep:
-            raise SettingError(f"{text} gives several values; for a sweep put -m in front: {_as_sweep(text)}")
+            raise SettingError(
+                f"{text} gives several values; for a sweep put -m (--multirun) in front: {_as_sweep(text)}"
+            )
         if key == "experiment" and text.startswith("experiment"):
             raise SettingError(f"experiments are added with a plus: +{text}")
         if override.sweeps or override.parsed.is_delete():
@@ -77,10 +83,9 @@ def check_typed(texts: Sequence[str], can_sweep: bool = False) -> None:
         value = override.parsed.value()
         if key in GROUPS and key != "experiment" and isinstance(value, list):
             sweep = _as_sweep(f"{key}={','.join(map(str, value))}")
-            raise SettingError(f"{text} is not usable: {key} is one option; for a sweep: {sweep}")
-        group = next((group for group, by in CHOSEN_BY.items() if by == key and key.endswith(".name")), None)
-        if group and group not in keys and value in options(group) and value != usual_settings()[key]:
-            raise SettingError(f"{text} is not usable: choose it with {group}={value}, which brings its settings along")
+            raise SettingError(
+                f"{text} is not usable: it must be one of {', '.join(options(key))}; for a sweep: {sweep}"
+            )
 
 
 def _as_sweep(text: str) -> str:
@@ -142,7 +147,7 @@ def explain(error: BaseException, overrides: Sequence[str]) -> str:
     if complaint := _of_own_experiment(overrides):
         return complaint
     if cause is not None:
-        return explain_omegaconf(cause, _with_same_choices(overrides))
+        return explain_omegaconf(cause, _with_same_choices(overrides), keys_of(overrides))
     if found := re.search(r"In '([^']+)': Config(?:Key|Attribute)Error.*?full_key: (\S+)", str(error), re.DOTALL):
         file, key = found.groups()
         known = known_names(_with_same_choices([]))
@@ -195,8 +200,9 @@ def unknown_option(error: BaseException, overrides: Sequence[str]) -> str | None
     """What to say where a group was given an option that it does not have; None if that is not the trouble."""
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        extra = next((name for start, name in LAUNCHERS.items() if option.startswith(start)), None)
-        install = f"; for this launcher: pip install 'maml-exp[{extra}]'" if group == "hydra/launcher" and extra else ""
+        extras = INSTALLED_BY.get(group, {})
+        extra = next((name for start, name in extras.items() if option.startswith(start)), None)
+        install = f"; for this {group.split('/')[-1]}: pip install 'maml-exp[{extra}]'" if extra else ""
         return f"{group}={option} is not usable: it must be one of {', '.join(sorted(error.options))}{install}"
     for override in overrides:
         group, separator, option = override.lstrip("+").partition("=")

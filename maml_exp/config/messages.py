@@ -37,11 +37,12 @@ FORMER = {"algorithm.name": "choose a method with algorithm=fomaml, or change wh
 NOT_ABOUT_TYPES = (InterpolationKeyError, InterpolationResolutionError, MissingMandatoryValue)
 
 
-def explain(error: OmegaConfBaseException, config: DictConfig | None = None) -> str:
-    """The complaint, about a configuration whose typed nodes say what a setting may be."""
+def explain(error: OmegaConfBaseException, config: DictConfig | None = None, typed: Iterable[str] = ()) -> str:
+    """The complaint, about a configuration whose typed nodes say what a setting may be, with these keys typed."""
     key = re.sub(r"\[\d+\]$", "", getattr(error, "full_key", None) or "")
     reason = str(getattr(error, "msg", None) or error).splitlines()[0]
     if isinstance(error, (ConfigKeyError, ConfigAttributeError)):
+        key = next((name for name in typed if name.startswith(f"{key}.")), key)  # innner.lr, not innner alone
         return of_other_choices(key, config) or f"{key} is not a setting{suggestion(key, known_names(config))}"
     expected = None if isinstance(error, NOT_ABOUT_TYPES) else _expected(config, key)
     if expected:
@@ -108,7 +109,7 @@ def suggestion(key: str, known: list[str]) -> str:
         return f"; {FORMER[key]}"
     groups = {name.partition(".")[0] for name in known if "." in name}
     if "." not in key and (group := closest(key, groups)):
-        return f"; did you mean {group}=...?"
+        return f"; did you mean {group}=..., or {next(name for name in known if name.startswith(f'{group}.'))}=...?"
     by_end = {name.split(".")[-1]: name for name in reversed(known)}
     end = closest(key.split(".")[-1], by_end)  # the right name in the wrong group, perhaps
     found = closest(key, known) or (by_end[end] if end else None)

@@ -68,7 +68,7 @@ def _quotes_needed(text: str) -> str:
     """What to say where a value can be read if it stands in the grammar's own quotes, as letters beyond ASCII must."""
     key, separator, value = text.partition("=")
     quoted = f"{key}={in_quotes(value)}"
-    if not separator or value[:1] in ("'", '"', "[", "{") or not _is_readable(quoted):
+    if not separator or not value.isprintable() or value[:1] in tuple("=[{'\"") or not _is_readable(quoted):
         return ""
     return f"; quote the value, for the shell and for us: {_for_the_shell(quoted)}"
 

@@ -17,6 +17,13 @@ from maml_exp.core.tasks.base import TaskFamily, TaskSettings
 AUTO_CLIP_NORM = 10.0
 
 
+def clip_limit(limit: Any, steps: int) -> float | None:
+    """What a value of optimizer.clip_norm means with so many inner steps: a norm, or None for never."""
+    if limit != AUTO:
+        return None if limit is None else float(limit)
+    return AUTO_CLIP_NORM if steps > 1 else None
+
+
 @dataclass(frozen=True)
 class Problem:
     """The settings of one run's mathematics; what they name is looked up here."""
@@ -34,10 +41,7 @@ class Problem:
     @cached_property
     def clip_norm(self) -> float | None:
         """The norm that meta-gradients are scaled down to, None for never: what optimizer.clip_norm says, resolved."""
-        limit = self.optimizer.clip_norm
-        if limit != AUTO:
-            return None if limit is None else float(limit)
-        return AUTO_CLIP_NORM if self.inner.steps > 1 else None
+        return clip_limit(self.optimizer.clip_norm, self.inner.steps)
 
     @cached_property
     def family(self) -> TaskFamily:

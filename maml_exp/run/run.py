@@ -313,7 +313,7 @@ class Run:
         }
 
     def _plot(self, summary: dict[str, Any], judged: np.ndarray) -> None:
-        from maml_exp.run.figures import draw_all
+        from maml_exp.run.figures.of_run import draw_all
 
         vectors = {"trained": judged, "random": self._initial.vector}
         rows = metrics.read_rows(self.folder.metrics)

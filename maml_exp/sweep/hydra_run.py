@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 
 import hydra
@@ -13,7 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import TaskFunction
 from omegaconf import OmegaConf
 
-from maml_exp.config.composing import check_typed, conf_dir, explain, friendly_errors, teach_hydra
+from maml_exp.config.composing import HYDRA_DEFAULTS, check_typed, conf_dir, explain, friendly_errors, teach_hydra
 from maml_exp.config.overrides import in_quotes
 from maml_exp.core.checks import SettingError
 from maml_exp.store.names import safe_name
@@ -23,15 +24,16 @@ from maml_exp.sweep.plan import Sweep
 from maml_exp.sweep.session import RefusedError, Rest, session
 from maml_exp.sweep.workers import Work
 
-HYDRA_VERSION = "1.3"  # whose defaults we mean: jobs stay in the working directory
-
 # When this module is imported, which worker processes of every launcher do, Hydra knows the schema and our plugins:
 # by its place, where Hydra has yet to look for plugins, and by its class, where it has, as for a run from Python.
 teach_hydra()
 sys.path.append(str(Path(__file__).with_name("plugins")))
 for plugin in ("CheckingSweeper", "RestSweeper", "WorkersLauncher"):
     Plugins.instance().register(getattr(import_module("hydra_plugins.maml_exp"), plugin))
-OmegaConf.register_new_resolver("maml_exp.safe", safe_name, replace=True)
+# OmegaConf 2.4, which Hydra 1.4 needs, warns of the older name; in 2.3 the newer one is that of something older still
+has_newer_name = "replace" in signature(OmegaConf.register_resolver).parameters
+register_resolver = OmegaConf.register_resolver if has_newer_name else OmegaConf.register_new_resolver
+register_resolver("maml_exp.safe", safe_name, replace=True)  # type: ignore[call-arg]
 
 
 def launch(arguments: Sequence[str]) -> int:
@@ -66,7 +68,7 @@ def _launch(arguments: Sequence[str], task: TaskFunction, rest: Rest | None = No
     try:
         with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
             ours.rest = rest
-            hydra.main(version_base=HYDRA_VERSION, config_path=str(conf_dir()), config_name="config")(task)()
+            hydra.main(config_path=str(conf_dir()), config_name="config", **HYDRA_DEFAULTS)(task)()
     except RefusedError as refused:
         raise SettingError(refused.message) from refused
     if ours.ended_by is not None and ours.received is None:

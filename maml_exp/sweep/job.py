@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def without_hydra(config: DictConfig) -> DictConfig:
 
 
 def job(composed: DictConfig) -> float:
-    """Hydra's task function: one run; returns the number that sweepers minimise, NaN for a run without it."""
+    """Hydra's task function: one run; returns the number that sweepers minimise, infinity for a run without it."""
     context = HydraConfig.get()
     path, sweeping = Path(context.runtime.output_dir), context.mode == RunMode.MULTIRUN
     if not sweeping:
@@ -74,8 +75,9 @@ def _in_sweep(context: Any, make: Callable[[Path], Outcome]) -> float:
 
 
 def objective_of(outcome: Outcome) -> float:
-    """The number that sweepers minimise; NaN for a run without it."""
-    return outcome.evaluation.objective() if outcome.evaluation is not None else float("nan")
+    """The number that sweepers minimise; infinity for a run without it: NaN would end an Optuna search."""
+    objective = outcome.evaluation.objective() if outcome.evaluation is not None else float("inf")
+    return float("inf") if isnan(objective) else objective
 
 
 def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:

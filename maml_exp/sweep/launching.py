@@ -14,10 +14,11 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_gl
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
+from maml_exp.config.composing import HYDRA_DEFAULTS
 from maml_exp.run.progress import is_quiet, say
 from maml_exp.run.run import Outcome
 from maml_exp.store import run_folder as states
-from maml_exp.sweep.hydra_run import HYDRA_VERSION  # which has Hydra know the schema, also in a worker
 from maml_exp.sweep.job import objective_of
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
@@ -48,7 +49,8 @@ class HydraJob(NamedTuple):
     def make(self, stop: Path) -> Outcome:
         """Compose and run it, as every launcher of Hydra's does; the job looks for the file `stop` itself."""
         setup_globals()
-        version.setbase(HYDRA_VERSION)
+        for defaults in HYDRA_DEFAULTS.values():  # of another process, which Hydra's main has not told
+            version.setbase(defaults)
         Plugins.instance()  # finds the options of hydra/launcher and the like that are installed
         JobRuntime.instance().set("name", self.shared.config.hydra.job.name)
         config = self.shared.hydra_context.config_loader.load_sweep_config(self.shared.config, self.overrides)

@@ -11,7 +11,7 @@ import numpy as np
 from bench_measure import Row
 from bench_peers import Case
 
-from maml_exp.run.figures import BLUE, GREEN, GREY, ORANGE, RED, figure
+from maml_exp.run.figures.drawing import BLUE, GREEN, GREY, ORANGE, RED, figure
 
 LOOKS = {  # peer -> label, colour, line style, marker
     "ours": ("this project", BLUE, "-", "o"),

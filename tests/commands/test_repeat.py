@@ -35,13 +35,13 @@ def test_two_runs_started_at_the_same_time_get_two_folders(tmp_path):
         "from maml_exp.cli import main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
-    start = [sys.executable, "-c", code, *TINY]
+    start = [sys.executable, "-c", code, *TINY, "name=same"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen([*start, f"seed={seed}"], cwd=tmp_path, **pipes) for seed in range(4)]
     outputs = [process.communicate(timeout=TIMEOUT) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
     folders = [path.parent for path in tmp_path.glob("runs/*/*/status.json")]
-    names = ["03-04-05-maml", "03-04-05-maml-2", "03-04-05-maml-3", "03-04-05-maml-4"]
+    names = ["03-04-05-same", "03-04-05-same-2", "03-04-05-same-3", "03-04-05-same-4"]
     assert sorted(f"{f.parent.name}/{f.name}" for f in folders) == [f"2026-01-02/{name}" for name in names]
     hashes = [read_summary(folder)["parameters_sha256"] for folder in folders]
     assert len(set(hashes)) == 4

@@ -92,7 +92,7 @@ CHANGES = [
     (7, "meta/loss"),
     (42, "meta/support_loss"),
     (91, "meta/grad_norm"),
-    (100, "evaluation_K5/median_step_02"),
+    (100, "test_K5/median_step_02"),
     (100, "final/objective"),
 ]
 

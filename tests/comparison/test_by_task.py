@@ -100,3 +100,13 @@ def test_the_best_command_names_what_was_swept_even_where_it_is_a_default(tmp_pa
 def test_threads_change_bits_and_so_make_groups(tmp_path):
     runs = [train(tmp_path / str(threads), f"threads={threads}") for threads in (1, 2)]
     assert [group.label for group in maml_exp.compare(runs).groups] == ["threads=1", "threads=2"]
+
+
+def test_auto_and_what_it_means_are_one_group(tmp_path):
+    clips = {"0": "auto", "1": "null"}  # by seed
+    one = [train(tmp_path / clip, f"optimizer.clip_norm={clip}", f"seed={seed}") for seed, clip in clips.items()]
+    comparison = maml_exp.compare(one)
+    assert [len(group.runs) for group in comparison.groups] == [2]
+    assert "clip_norm" not in comparison.best_command
+    two = [train(tmp_path / f"{clip}2", f"optimizer.clip_norm={clip}", "inner.steps=2") for clip in clips.values()]
+    assert len(maml_exp.compare(two).groups) == 2  # with several inner steps auto clips

@@ -47,7 +47,7 @@ REFUSED = [
     ("seed", "give KEY=VALUE"),
     ("=3", "give KEY=VALUE"),
     ("seed=0,1", "give one value"),
-    ("algoritm=maml", "did you mean algorithm=...?"),
+    ("algoritm=maml", "did you mean algorithm=..."),
     ("inner.stesp=3", "inner.stesp is not a setting of these runs; did you mean inner.steps?"),
     ("hiden=[3]", "did you mean model.hidden?"),
     ("algorithm.name=maml", "choose a method with algorithm="),

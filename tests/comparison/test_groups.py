@@ -44,7 +44,7 @@ def test_differences_pair_the_seeds_that_both_have(tmp_path):
     assert second.difference(first, 10, 1)[:2] == (1, 1.0)
 
 
-SGD = {"name": "sgd", "lr": 0.01, "momentum": 0.0, "clip_norm": None}
+SGD = {"name": "sgd", "lr": 0.01, "momentum": 0.0, "clip_norm": "auto"}
 
 
 def test_a_choice_is_told_by_its_name_and_by_settings_that_others_have_too(tmp_path):

@@ -56,7 +56,7 @@ WRONG_TYPE = [
     ("evaluation.shots=1.5", "evaluation.shots", "1.5", "list of different integers"),
     ("evaluation.shots={a:1}", "evaluation.shots", "list"),
     ("name=[a]", "name", "'a'", "text"),
-    ("optimizer.clip_norm=foo", "optimizer.clip_norm", "'foo'", "number or null"),
+    ("optimizer.clip_norm=foo", "optimizer.clip_norm", "'foo'", "auto, a finite number > 0, or null"),
     ("evaluation.lr=foo", "evaluation.lr", "'foo'", "a finite number > 0, a list of such, or null"),
     ("model={a:1}", "model.a"),
 ]
@@ -113,7 +113,7 @@ OUT_OF_RANGE = [
     ("optimizer=sgd optimizer.momentum=-0.1", "optimizer.momentum=-0.1", FRACTION),
     ("algorithm.preset=../x", "algorithm.preset='../x'", "letters"),
     ("optimizer.epsilon=0", "optimizer.epsilon=0.0", POSITIVE),
-    ("optimizer.clip_norm=0", "optimizer.clip_norm=0.0", POSITIVE),
+    ("optimizer.clip_norm=0", "optimizer.clip_norm=0 ", POSITIVE),
     ("training.iterations=0", "training.iterations=0", "from 1"),
     ("training.iterations=1000000001", "training.iterations=1000000001", "to 1000000000"),
     ("training.meta_batch=0", "training.meta_batch=0", "from 1"),

@@ -84,7 +84,7 @@ def test_the_label_is_in_the_folder_s_name_the_log_and_the_table(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert main([*TINY, "training.iterations=2", "algorithm.outer=joint"]) == 0
     (folder,) = tmp_path.glob("runs/*/*")
-    assert folder.name[8:] == "-maml_outer=joint"
+    assert folder.name[8:].startswith("-maml_outer=joint,model.hidden=_8_,training.iterations=2")
     assert "this run (maml outer=joint)" in capsys.readouterr().out
     assert "maml outer=joint, 1-8-1 relu, 2 iterations" in (folder / "maml_exp.log").read_text()
     assert read_summary(folder)["config"]["algorithm"]["preset"] == "maml"  # where it came from

@@ -83,13 +83,17 @@ SWEPT = [
     (["seed=range(2)", "inner.lr=0.1,0.2"], [[f"seed={s}", f"inner.lr={lr}"] for s in (0, 1) for lr in (0.1, 0.2)]),
     (["model.hidden=[8],[4,4]"], [["model.hidden=[8]"], ["model.hidden=[4,4]"]]),
     (["name=a,'b c'"], [["name=a"], ["name='b c'"]]),
-    (["inner.lr=interval(0,1)"], []),  # another sweeper's to decide
 ]
 
 
 @pytest.mark.parametrize(("texts", "jobs"), SWEPT, ids=[" ".join(case[0]) for case in SWEPT])
 def test_a_sweep_has_a_job_for_every_combination(texts, jobs):
     assert split_sweep(parse_all(texts)) == jobs
+
+
+def test_what_makes_no_jobs_is_refused_and_says_what_would():
+    with pytest.raises(SettingError, match=r"inner.lr=interval\(0,1\) is not usable: a sweep takes values"):
+        split_sweep(parse_all(["inner.lr=interval(0,1)"]))
 
 
 TEXT = st.one_of(

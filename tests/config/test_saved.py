@@ -7,6 +7,7 @@ import yaml
 from helpers import only_run, read_status, result, tree
 
 from maml_exp.cli import main
+from maml_exp.config.schema import SCHEMA
 
 
 def edit_config(folder, change):
@@ -25,7 +26,7 @@ OLD = [  # a configuration of another version: what is changed, what the message
     (lambda c: c["algorithm"].update(learner="reptilian"), "algorithm.learner='reptilian'", "gradient"),
     (lambda c: c["algorithm"].update(outer="reptilian"), "algorithm.outer='reptilian'", "first_order"),
     (lambda c: c["algorithm"].update(name="maml"), "algorithm.name", "algorithm=fomaml"),
-    (lambda c: c.update(schema=3), "schema=3", "it must be 2"),
+    (lambda c: c.update(schema=SCHEMA + 1), f"schema={SCHEMA + 1}", f"it must be {SCHEMA}"),
     (lambda c: c.update(schema="new"), "schema", "an integer"),
     (lambda c: (c.pop("schema"), c.update(algorithm={"name": "reptilian"})), "'reptilian'", "gradient"),
     (lambda c: (c.pop("schema"), c.update(algorithm={"name": ["maml"]})), "['maml']", "gradient"),

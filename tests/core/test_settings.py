@@ -60,7 +60,11 @@ TABLE = {
     "optimizer.beta1": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta2": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.epsilon": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
-    "optimizer.clip_norm": ("a finite number > 0", [v for v in NUMBERS_BAD if v is not None], [None, *NUMBERS_GOOD]),
+    "optimizer.clip_norm": (
+        "auto, a finite number > 0, or null",
+        [v for v in NUMBERS_BAD if v is not None] + ["never", "AUTO"],
+        [None, "auto", *(v for v in NUMBERS_GOOD if not isinstance(v, int))],  # an integer becomes a float
+    ),
 }
 REFUSED = [(key, value, allowed) for key, (allowed, bad, _) in TABLE.items() for value in bad]
 ACCEPTED = [(key, value) for key, (_, _, good) in TABLE.items() for value in good]

@@ -43,7 +43,7 @@ def test_rows_are_at_the_steps_asked_for(overrides, logged, evaluated, tmp_path)
     folder = train(tmp_path / "run", *overrides, "evaluation.plots=false")
     rows = read_rows(folder)
     assert [step for step in steps_with(rows, "meta/loss") if step not in set(evaluated) - set(logged)] == list(logged)
-    assert steps_with(rows, "evaluation_K5/mean_step_00") == evaluated
+    assert steps_with(rows, "test_K5/mean_step_00") == evaluated
     assert steps_with(rows, "final/objective") == [rows[-1]["step"]]
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
 
@@ -71,7 +71,7 @@ def test_small_evaluations_are_the_core_s_on_the_first_tasks(tiny):
     config = compose(TINY)
     learner = Trainer(config.problem).learner
     fixed = learner.problem.family.held_out("test", 1000, 10, 10, 100)
-    rows = {int(row["step"]): row for row in read_rows(tiny) if "evaluation_K5/mean_step_00" in row}
+    rows = {int(row["step"]): row for row in read_rows(tiny) if "test_K5/mean_step_00" in row}
     for step in set(rows) & {60, 100}:
         with np.load(tiny / "checkpoints" / f"step_{step:08d}.npz", allow_pickle=False) as file:
             vector = file["vector"]
@@ -79,8 +79,8 @@ def test_small_evaluations_are_the_core_s_on_the_first_tasks(tiny):
         for k in (5, 10):
             mean, median = errors[k].mean(axis=0), np.median(errors[k], axis=0)
             for s in range(3):
-                assert rows[step][f"evaluation_K{k}/mean_step_{s:02d}"] == mean[s]
-                assert rows[step][f"evaluation_K{k}/median_step_{s:02d}"] == median[s]
+                assert rows[step][f"test_K{k}/mean_step_{s:02d}"] == mean[s]
+                assert rows[step][f"test_K{k}/median_step_{s:02d}"] == median[s]
     assert 100 in rows
 
 

@@ -49,7 +49,7 @@ def test_a_run_s_folder_holds_the_layout_of_the_design(smoke):
     assert files >= LAYOUT
     assert len(list(folder.glob("events.out.tfevents.*"))) == 1
     assert not [name for name in files if name.endswith(".tmp")]
-    assert folder.name.endswith("-maml")
+    assert "-maml,training.iterations=100" in folder.name
     datetime.strptime(f"{folder.parent.name} {folder.name[:8]}", "%Y-%m-%d %H-%M-%S")
 
 

@@ -52,7 +52,8 @@ def test_a_signal_saves_the_very_step_and_resume_goes_on_from_it(name, at, tiny,
 
 MOMENTS = {  # after the last iteration: the checkpoint of step 100 is there already
     "judging": "import maml_exp.run.run as runner\nplant(lambda: send(signal.{}), 0, runner, 'evaluate_finally')",
-    "drawing": "import maml_exp.run.figures as plots\nplant(lambda: send(signal.{}), 0, plots, 'draw_adaptation')",
+    "drawing": "import maml_exp.run.figures.of_run as plots\n"
+    "plant(lambda: send(signal.{}), 0, plots, 'draw_adaptation')",
     "logging the result": "from maml_exp.run.final_evaluation import FinalEvaluation\n"
     "plant(lambda: send(signal.{}), 0, FinalEvaluation, 'arrays')",
 }

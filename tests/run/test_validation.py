@@ -165,7 +165,7 @@ def test_without_its_best_checkpoint_none_is_used_to_go_on(damage, whole, tmp_pa
 
 
 def test_plot_draws_and_adapt_uses_the_best_checkpoint(whole, tmp_path, monkeypatch):
-    from maml_exp.run import figures
+    from maml_exp.run.figures import of_run as figures
 
     drawn = []
     monkeypatch.setattr(figures, "draw_all", lambda config, learner, vectors, *rest: drawn.append(vectors) or [])

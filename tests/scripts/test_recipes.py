@@ -56,7 +56,7 @@ def cell(values):
     """mean ± 95% CI over seeds of the means over tasks (seeds, tasks), and the median, as the tables print them."""
     means, medians = values.mean(axis=1), np.median(values, axis=1)
     half = T_95[len(means)] * means.std(ddof=1) / np.sqrt(len(means))
-    return f"{means.mean():.3g} ± {half:.2g} (median {medians.mean():.3g})"
+    return f"{means.mean():#.3g} ± {half:#.2g} (median {medians.mean():.3g})"
 
 
 def test_the_depth_table_is_what_the_runs_measured_and_runs_are_reused(items, tmp_path, capsys):

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers import TINY, assert_same_result, checkpoint_path, command, read_rows, read_status, saved_steps
+from helpers import TINY, assert_same_result, checkpoint_path, command, read_rows, read_status, saved_steps, train
 
 from maml_exp.cli import main
 from maml_exp.store import checkpoints as checkpoint
@@ -63,11 +63,13 @@ def test_every_file_may_be_the_one_that_does_not_fit(size, tiny, tmp_path, capfd
         assert "Traceback" not in errors
 
 
-def test_the_last_record_of_the_event_file_is_not_lost_in_silence(tiny, tmp_path):
+def test_the_last_record_of_the_event_file_is_not_lost_in_silence(tmp_path):
     """All results are written when the record does not fit that says how the run ended."""
-    (events,) = tiny.glob("events.out.tfevents.*")
-    assert events.stat().st_size == max(p.stat().st_size for p in tiny.rglob("*") if p.is_file())
-    process = limited(events.stat().st_size - 30, *TINY, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    rows = ["training.log_every=1", "training.evaluate_every=1"]  # so that the event file is the largest
+    whole = train(tmp_path / "whole", *rows)
+    (events,) = whole.glob("events.out.tfevents.*")
+    assert events.stat().st_size == max(p.stat().st_size for p in whole.rglob("*") if p.is_file())
+    process = limited(events.stat().st_size - 30, *TINY, *rows, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert "Traceback" not in process.stderr
     assert read_status(tmp_path / "run")["state"] == "finished"
     said = [line for line in process.stderr.splitlines() if "File too large" in line]

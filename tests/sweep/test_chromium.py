@@ -165,7 +165,7 @@ def strong_colours(picture):
 @pytest.mark.parametrize(
     ("tab", "words"),
     [
-        ("scalars", ["evaluation_K5", "evaluation_K5/mean_step_00", "evaluation_K10"]),
+        ("scalars", ["final", "final/mean_K10_step_00", "health"]),
         ("images", ["adaptation", "step"]),
         ("hparams", ["Trial ID", "optimizer.lr", "final/objective"]),
     ],

@@ -11,12 +11,8 @@ from pathlib import Path
 
 import pytest
 from helpers import COMMAND, TINY, assert_same_result, command, environment, read_status, saved_steps, train, tree
-from omegaconf import OmegaConf
 
 from maml_exp.cli import main
-from maml_exp.core.checks import SettingError
-from maml_exp.sweep.checks import check_folders
-from maml_exp.sweep.command_line import for_hydra
 from maml_exp.sweep.session import hold_sweep
 
 from .conftest import job_folders
@@ -85,6 +81,8 @@ STOPS = {  # how it is stopped, the exit status, and what then finishes it
 
 @pytest.mark.parametrize("how", STOPS)
 def test_stopped_it_saves_and_any_launcher_finishes_it(started, never_stopped, tmp_path, how):
+    if how == "Ctrl-C":
+        pytest.importorskip("hydra_plugins.hydra_joblib_launcher")  # which finishes it
     both_run(started)
     group = started.process.pid
     if how == "Ctrl-C":
@@ -168,75 +166,7 @@ def test_no_worker_of_joblib_s_is_left_that_was_starting(tmp_path, how, status):
         assert sweep.left() == []
 
 
-# ---- what is refused, and what needs no process
-
-
-REFUSED = [
-    ("seed=range(0)", "seed=range(0) is not usable: it stands for no value"),
-    ("seed=interval(0,1)", "seed=interval(0,1) is not usable: a sweep takes values"),
-    ("seed=range(0,3,0)", "seed=range(0,3,0) is not usable: range() arg 3 must not be zero"),
-    ("seed=range(0,200000)", "this sweep has more than 100000 jobs"),
-    ("hydra.sweep.subdir=x", "hydra.sweep.subdir=x is not usable: jobs need folders of their own"),
-    ("hydra.sweep.subdir=../zz", "hydra.sweep.subdir=../zz is not usable: jobs need folders of their own"),
-    ("hydra.output_subdir=null", "hydra.output_subdir=null is not usable: it must be .hydra"),
-    ("--nope", "unrecognized arguments: --nope"),
-    ("--jobs=0", "--jobs=0 is not usable: it must be an integer from 1 to 1024"),
-    ("hydra/launcher=workers", "--jobs=2 is a launcher of its own: leave out --jobs, or hydra/launcher=..."),
-]
-
-
-@pytest.mark.parametrize(("argument", "message"), REFUSED)
-def test_what_makes_no_sweep_is_refused_in_a_line_and_leaves_nothing(argument, message, tmp_path, capsys):
-    jobs = [] if argument.startswith("--jobs") else ["--jobs=2"]
-    assert main(["-m", *FAST, argument, *jobs, f"hydra.sweep.dir={tmp_path / 'sweep'}"]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("maml-exp: ")
-    assert message in error
-    assert error.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_jobs_without_a_sweep(capsys):
-    assert main([*FAST, "--jobs", "2"]) == 1
-    assert capsys.readouterr().err == "maml-exp: --jobs=2 is for sweeps: add -m\n"
-
-
-ORDERS = [
-    (["a=1", "-m", "b=1,2"], ["a=1", "b=1,2", "-m"]),
-    (["a=1", "--cfg", "job", "b=2", "-p", "task"], ["a=1", "b=2", "--cfg", "job", "-p", "task"]),
-    (["-cd", "mine", "a=1", "--multirun", "~c"], ["a=1", "~c", "-cd", "mine", "--multirun"]),
-    (["--jobs", "3", "a=1,2", "-m"], ["a=1,2", "hydra/launcher=workers", "hydra.launcher.jobs=3", "-m"]),
-    (["a=1,2", "-m", "--jobs=1"], ["a=1,2", "-m"]),
-    ([], []),
-]
-
-
-@pytest.mark.parametrize(("typed", "given"), ORDERS)
-def test_options_may_stand_anywhere(typed, given):
-    assert for_hydra(typed) == given
-
-
-SUBDIRS = {
-    "${hydra.job.num}": True,
-    "job-${hydra:job.num}": True,
-    "${hydra.job.num}_${maml_exp.safe:${hydra.job.override_dirname}}": True,
-    "${hydra.job.num}_${maml_exp.safe:${seed}}_${now:%H}": True,
-    "${hydra.job.num}_${seed}": False,  # a value may hold a slash
-    "${hydra.job.num}/run": False,
-    "../${hydra.job.num}": False,
-    ".${hydra.job.num}": False,
-    "${maml_exp.safe:${seed}}": False,  # jobs may share it
-}
-
-
-@pytest.mark.parametrize("subdir", SUBDIRS)
-def test_folders_of_jobs(subdir):
-    hydra = OmegaConf.create({"sweep": {"subdir": subdir}, "output_subdir": ".hydra"})
-    if SUBDIRS[subdir]:
-        check_folders(hydra)
-    else:
-        with pytest.raises(SettingError, match=r"hydra\.sweep\.subdir=.* is not usable"):
-            check_folders(hydra)
+# ---- what resume is given, and what it finds
 
 
 NOT_LAUNCHERS = [

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_exp.core.inner.layer import make_layer
+from maml_exp.core.inner.choice import make_layer
 from maml_exp.core.losses import Loss
 from maml_exp.core.network import Network
 
@@ -20,7 +20,7 @@ Array = np.ndarray
 
 
 class InnerLoop:
-    """All passes of a meta-batch, with buffers that live across iterations.
+    """All passes of a meta-batch, with buffers that live across iterations (docs/derivation.md, sections 2 to 9).
 
     Passes 0 .. S-1 run on the support set at theta_0 .. theta_{S-1}, pass S on the query set at theta_S.
 
@@ -63,6 +63,7 @@ class InnerLoop:
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in self.layers[1:]]
+        self._hidden: dict[int, Array] = {}  # of predictions
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
     def bind(self, theta: Array) -> None:
@@ -101,27 +102,34 @@ class InnerLoop:
                 layer.learn(r)
 
     def predict(self, x: Array, r: int) -> Array:
-        """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""
+        """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing but buffers of its hidden layers."""
         h = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
-        for layer in self.layers[:-1]:
-            z = layer.predict(h, r)
+        for index, layer in enumerate(self.layers[:-1]):
+            z = layer.predict(h, r, out=self._buffer(index, (*x.shape[:2], layer.m)))
             h = self._activation.value(z, out=z)
         return self.layers[-1].predict(h, r)
 
+    def _buffer(self, index: int, shape: tuple[int, ...]) -> Array:
+        """An array that the next prediction of this shape uses again: one allocated anew costs page faults."""
+        kept = self._hidden.get(index)
+        if kept is None or kept.shape != shape:
+            kept = self._hidden[index] = np.empty(shape, self.dtype)
+        return kept
+
     def start_pull_back(self) -> None:
-        """v = gradient of the query loss at theta_S."""
+        """v = gradient of the query loss at theta_S (section 6)."""
         for layer in self.layers:
             layer.start_pull_back()
 
     def pull_back(self, s: int) -> None:
-        """v <- v - alpha H_s v, with H_s the Hessian of the support loss at theta_s."""
+        """v <- v - alpha H_s v, with H_s the Hessian of the support loss at theta_s (section 7)."""
         rzs = self._r_forward(s)
         self._r_backward(s, rzs)
         for layer in self.layers:
             layer.pulled_back(s)
 
     def _r_forward(self, s: int) -> list[Array]:
-        """R{z} of every layer: R{x} = 0, R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z}."""
+        """R{z} of every layer: R{x} = 0, R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
         rzs = [self.layers[0].r_forward(s)]
         for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
             np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
@@ -129,7 +137,7 @@ class InnerLoop:
         return rzs
 
     def _r_backward(self, s: int, rzs: list[Array]) -> None:
-        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output the loss's own."""
+        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output the loss's own (section 8)."""
         curvature = self._activation.curvature
         self.loss.r_error(rzs[-1], self._scales[s], out=self.layers[-1].r_errors[s])
         for index, (below, layer) in self._from_the_top:
@@ -139,7 +147,7 @@ class InnerLoop:
                 ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
 
     def gradient(self, out: Array, second_order: bool = True) -> Array:
-        """Write v, summed over tasks (P,), to out. Without `second_order` only the query pass's part."""
+        """Write v, summed over tasks (P,), to out (section 10); without `second_order` the query pass's part (12)."""
         for layer, matrix in zip(self.layers, self.network.matrices(out), strict=True):
             layer.gradient(matrix, second_order)
         return out

@@ -10,7 +10,7 @@ import numpy as np
 
 from maml_exp.comparison.groups import Estimate, estimate
 from maml_exp.core.learners.gradient import CURVATURE
-from maml_exp.run.figures import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
+from maml_exp.run.figures.drawing import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
 from maml_exp.store.metrics_file import extra_tag, read_rows
 from maml_exp.store.records import RunRecord
 from maml_exp.store.run_folder import RunFolder

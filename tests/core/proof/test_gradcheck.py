@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from maml_exp.core.activations import ACTIVATIONS
+from maml_exp.core.inner import choice, matrices, pairs
 from maml_exp.core.inner import layer as layers
 from maml_exp.core.inner import loop as inner_loop
-from maml_exp.core.inner.layer import Layer, MultipliedOutLayer, PairedLayer
+from maml_exp.core.inner.layer import Layer
+from maml_exp.core.inner.matrices import MultipliedOutLayer
+from maml_exp.core.inner.pairs import PairedLayer
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient as learner
 from maml_exp.core.learners.gradient import OUTER
@@ -132,8 +135,8 @@ def test_a_wrong_product_is_detected(kind, method, monkeypatch):
 )
 def test_a_forgotten_part_is_detected(kind, method, monkeypatch):
     def stale(self, *args):
-        for matrices in [*self._adapted, self._v]:
-            matrices.whole.fill(0)
+        for kept in [*self._adapted, self._v]:
+            kept.whole.fill(0)
 
     monkeypatch.setattr(kind, method, stale)
     assert is_detected(activations=["tanh"])
@@ -223,7 +226,11 @@ def without_line(module, line):
 
 STATEMENTS = [
     (module, used_by, name, line, text)
-    for module, used_by, name in [(layers, inner_loop, "make_layer"), (inner_loop, learner, "InnerLoop")]
+    for module, used_by, name in [
+        (pairs, choice, "PairedLayer"),
+        (matrices, choice, "MultipliedOutLayer"),
+        (inner_loop, learner, "InnerLoop"),
+    ]
     for line, text in mutable_statements(module)
 ]
 
@@ -238,6 +245,10 @@ def test_every_dropped_term_is_detected(module, used_by, name, line, monkeypatch
     assert is_detected(activations=["tanh"])
 
 
+def test_every_such_statement_of_a_layer_is_among_them():
+    assert not mutable_statements(layers)  # what both representations share would need a mutation of both
+
+
 @pytest.mark.parametrize("small_matrix", [0, 10**9])
 def test_gradients_are_right_with_and_without_copied_transposes(small_matrix, monkeypatch):
     # at the sizes checked all are copied; those of wide layers never are
@@ -247,6 +258,7 @@ def test_gradients_are_right_with_and_without_copied_transposes(small_matrix, mo
 
 def test_an_unchanged_copy_passes(monkeypatch):
     # the dropped terms above are found for what they are, not because a module was executed a second time
-    monkeypatch.setattr(inner_loop, "make_layer", without_line(layers, None)["make_layer"])
+    monkeypatch.setattr(choice, "PairedLayer", without_line(pairs, None)["PairedLayer"])
+    monkeypatch.setattr(choice, "MultipliedOutLayer", without_line(matrices, None)["MultipliedOutLayer"])
     monkeypatch.setattr(learner, "InnerLoop", without_line(inner_loop, None)["InnerLoop"])
     assert not is_detected(activations=["tanh"])

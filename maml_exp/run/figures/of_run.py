@@ -12,7 +12,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
-from maml_exp.run.drawing import (
+from maml_exp.run.figures.drawing import (
     BLACK,
     BLUE,
     GREY,

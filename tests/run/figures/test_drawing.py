@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from maml_exp.core.checks import SettingError
-from maml_exp.run import drawing
+from maml_exp.run.figures import drawing
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Figures of one run, and what all figures share. Imported only when one is drawn."""

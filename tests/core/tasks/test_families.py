@@ -1,0 +1,60 @@
+"""What every family of tasks promises (`TaskFamily`), a row a family; one that has no row fails here."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maml_exp.core.tasks import TASKS, sinusoid
+
+# family: its settings, with more than one input where it can have them
+TABLE = {
+    "sinusoid": sinusoid.Settings(oracle=True, frequency=[0.5, 2.0], shots=4, query=6),
+}
+each_family = pytest.mark.parametrize("name", sorted(TABLE))
+
+
+def family_of(name, **changes):
+    return TASKS.get(name).Family(replace(TABLE[name], **changes))
+
+
+def test_every_family_of_the_folder_has_a_row():
+    assert sorted(TABLE) == TASKS.own_names()
+
+
+@each_family
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_meta_batch_has_the_shapes_and_the_dtype_asked_for(name, dtype):
+    family = family_of(name)
+    batch = family.sample(np.random.default_rng(0), 3, dtype)
+    sizes = [(4, family.inputs), (4, family.outputs), (6, family.inputs), (6, family.outputs)]
+    assert [part.shape for part in batch] == [(3, *size) for size in sizes]
+    assert {part.dtype for part in batch} == {np.dtype(dtype)}
+    assert (len(family.input_names), len(family.output_names)) == (family.inputs, family.outputs)
+
+
+@each_family
+def test_the_same_generator_gives_the_same_tasks_and_the_next_ones_are_others(name):
+    family, rng = family_of(name), np.random.default_rng(5)
+    first, second = family.sample(rng, 3, "float64"), family.sample(rng, 3, "float64")
+    again = family.sample(np.random.default_rng(5), 3, "float64")
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first.y_support, second.y_support)
+
+
+@each_family
+def test_held_out_tasks_do_not_depend_on_how_many_are_asked_for(name):
+    family = family_of(name)
+    many, few = family.held_out("test", 7, 9, 20, 30), family.held_out("test", 7, 4, 5, 30)
+    np.testing.assert_array_equal(many.x_support[:4, :5], few.x_support)
+    np.testing.assert_array_equal(many.y_support[:4, :5], few.y_support)
+    np.testing.assert_array_equal(many.x_query[:4], few.x_query)
+    np.testing.assert_array_equal(many.y_query[:4], few.y_query)
+    other = family.held_out("test", 8, 4, 5, 30)
+    assert not np.array_equal(other.y_query, few.y_query)
+
+
+@each_family
+def test_what_is_trained_with_is_no_part_of_a_fingerprint(name):
+    assert family_of(name).fingerprint() == family_of(name, shots=9, query=2).fingerprint()
+    assert family_of(name).fingerprint()["name"] == name
