@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors, evaluate, statistics
-from maml_exp.core.inner.layer import PairedLayer, make_layer
+from maml_exp.core.inner.layers.layer import PairedLayer, make_layer
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.learners.gradient import Settings as GradientSettings

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maml_exp.core import arrays as rows
-from maml_exp.core.inner.layer import MultipliedOutLayer, PairedLayer, make_layer, pairs_pay
+from maml_exp.core.inner.layers.layer import MultipliedOutLayer, PairedLayer, make_layer, pairs_pay
 
 from ..helpers import relative_error
 

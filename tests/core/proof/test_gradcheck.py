@@ -11,7 +11,7 @@ import pytest
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.inner import layer as layers
 from maml_exp.core.inner import loop as inner_loop
-from maml_exp.core.inner.layer import Layer, MultipliedOutLayer, PairedLayer
+from maml_exp.core.inner.layers.layer import Layer, MultipliedOutLayer, PairedLayer
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient as learner
 from maml_exp.core.learners.gradient import OUTER
