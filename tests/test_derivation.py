@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 import maml_exp.core
-from maml_exp.core.inner.choice import pairs_pay
+from maml_exp.core.inner.layers.choice import pairs_pay
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient
 from maml_exp.core.learners.gradient import OUTER, Learner

@@ -17,8 +17,10 @@ from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
+MOST_SETTINGS = 1000  # ours have some fifty
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
 NO_KEY = object()
@@ -35,16 +37,17 @@ def load_plain_config(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise SettingError(f"{path} is larger than {LARGEST_CONFIG} bytes: not a configuration of ours")
-        text = path.read_text(encoding="utf-8")
-        plain = _load(text)
+        plain = _load(door.read_bytes(path, LARGEST_CONFIG, own_folder=True).decode())
     except SettingError:
         raise
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")
+    if (count := len(flatten(plain))) > MOST_SETTINGS:
+        raise SettingError(f"{path} holds {count} settings: not a configuration of ours")
     return plain
 
 

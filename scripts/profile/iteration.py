@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from maml_exp.config.composing import compose
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.pairs import PairedLayer
 from maml_exp.core.problem import Problem
 from maml_exp.core.training import Trainer
 

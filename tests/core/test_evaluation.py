@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors, evaluate
-from maml_exp.core.inner.choice import make_layer
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.choice import make_layer
+from maml_exp.core.inner.layers.pairs import PairedLayer
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.learners.gradient import Settings as GradientSettings

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maml_exp.core import arrays as rows
-from maml_exp.core.inner.choice import make_layer, pairs_pay
-from maml_exp.core.inner.matrices import MultipliedOutLayer
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.choice import make_layer, pairs_pay
+from maml_exp.core.inner.layers.matrices import MultipliedOutLayer
+from maml_exp.core.inner.layers.pairs import PairedLayer
 
 from ..helpers import relative_error
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core.inner import loop as module
-from maml_exp.core.inner.choice import make_layer
+from maml_exp.core.inner.layers.choice import make_layer
 from maml_exp.core.inner.loop import InnerLoop
 from maml_exp.core.losses import SquaredError
 from maml_exp.core.proof import reference
