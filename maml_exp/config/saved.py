@@ -20,7 +20,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
-MOST_SETTINGS = 1000  # ours have some fifty
+MOST_TEXTS = 2000  # names and values; ours have some hundred
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
 NO_KEY = object()
@@ -46,8 +46,6 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")
-    if (count := len(flatten(plain))) > MOST_SETTINGS:
-        raise SettingError(f"{path} holds {count} settings: not a configuration of ours")
     return plain
 
 
@@ -84,13 +82,16 @@ class _Document:
     def __init__(self) -> None:
         self.content: Any = None
         self.is_odd = False  # holds what the safe loader must see to
-        self._documents = 0
+        self._documents = self._texts = 0
         self._open: list[Any] = []  # dictionaries and lists that have not ended, the outer ones first
         self._keys: list[Any] = []  # for each, the key whose value comes next; a list has none
 
     def take(self, event: yaml.Event) -> None:
         """Build what an event says; raises ValueError."""
         if isinstance(event, yaml.ScalarEvent):
+            self._texts += 1
+            if self._texts > MOST_TEXTS:
+                raise ValueError(f"it holds more than {MOST_TEXTS} names and values: not a configuration of ours")
             self._add(self._value(event))
         elif isinstance(event, yaml.CollectionStartEvent):
             self.is_odd |= event.tag is not None

@@ -74,6 +74,16 @@ def _refusal(path: Path, found: str, kind: str) -> DoorError:
     return DoorError(f"{path} is {found}, where {kind} of its own should be; take it away, or put {kind} there")
 
 
+def _open_folder(folder: Path) -> int:
+    """A folder's descriptor; raises `DoorError` for a link, and OSError."""
+    try:
+        return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | HARMLESS)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            require_kind(folder, "a folder")
+        raise
+
+
 @contextmanager
 def _opened_folder(folder: Path) -> Iterator[int | None]:
     """A folder that is no link, opened; what is in it is reached from there. None where systems cannot do that."""
@@ -81,12 +91,7 @@ def _opened_folder(folder: Path) -> Iterator[int | None]:
         require_kind(folder, "a folder")
         yield None
         return
-    try:
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | HARMLESS)
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENOTDIR):
-            require_kind(folder, "a folder")
-        raise
+    opened = _open_folder(folder)
     try:
         yield opened
     finally:
@@ -103,36 +108,53 @@ def _place(path: Path, own_folder: bool) -> Iterator[tuple[str, int | None]]:
         yield (str(path) if folder is None else path.name), folder
 
 
-def _open(path: Path, flags: int, own_folder: bool) -> int:
-    """A regular file's descriptor; raises `DoorError` for anything else, OSError naming the path."""
-    with naming(path), _place(path, own_folder) as (name, folder):
-        try:
-            opened = os.open(name, flags | HARMLESS, 0o666, dir_fd=folder)
-        except OSError as error:
-            # a link, a folder to write to, a pipe that nobody reads
-            if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-                require_kind(path, "a file")
-            raise
-        found = os.fstat(opened)
-        if not stat.S_ISREG(found.st_mode):
-            os.close(opened)
-            raise _refusal(path, KINDS.get(stat.S_IFMT(found.st_mode), "something odd"), "a file")
-    return opened
+def _open(path: Path, flags: int, own_folder: bool) -> tuple[int, os.stat_result]:
+    """A regular file's descriptor, and what it is; raises `DoorError` for anything else, OSError naming the path."""
+    folder = None
+    name: str | Path = path
+    try:  # no context managers: thousands of runs are compared
+        if own_folder and CAN_OPEN_FOLDERS:
+            folder, name = _open_folder(path.parent), path.name
+        elif own_folder:
+            require_kind(path.parent, "a folder")
+        opened = os.open(name, flags | HARMLESS, 0o666, dir_fd=folder)
+    except OSError as error:
+        # a link, a folder to write to, a pipe that nobody reads
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            require_kind(path, "a file")
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        if folder is not None:
+            os.close(folder)
+    found = os.fstat(opened)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(opened)
+        raise _refusal(path, KINDS.get(stat.S_IFMT(found.st_mode), "something odd"), "a file")
+    return opened, found
+
+
+def _open_to_read(path: Path, largest: int, own_folder: bool) -> tuple[int, int]:
+    opened, found = _open(path, os.O_RDONLY, own_folder)
+    if found.st_size > largest:
+        os.close(opened)
+        raise DoorError(f"{path} has {found.st_size} bytes; one of ours has at most {largest} bytes: it is not opened")
+    return opened, found.st_size
 
 
 def open_to_read(path: Path, largest: int, own_folder: bool = False) -> BinaryIO:
     """A regular file of at most `largest` bytes, opened; raises `DoorError` for others, and OSError."""
-    file = os.fdopen(_open(path, os.O_RDONLY, own_folder), "rb")
-    if (size := os.fstat(file.fileno()).st_size) > largest:
-        file.close()
-        raise DoorError(f"{path} has {size} bytes; one of ours has at most {largest} bytes: it is not opened")
-    return file
+    return os.fdopen(_open_to_read(path, largest, own_folder)[0], "rb")
 
 
 def read_bytes(path: Path, largest: int, own_folder: bool = False) -> bytes:
     """A file's content; raises `DoorError` and OSError."""
-    with open_to_read(path, largest, own_folder) as file, naming(path):
-        return file.read(os.fstat(file.fileno()).st_size)
+    opened, size = _open_to_read(path, largest, own_folder)
+    with os.fdopen(opened, "rb", buffering=0) as file, naming(path):
+        parts = []
+        while size > 0 and (part := file.read(size)):  # the system may give less at a time
+            parts.append(part)
+            size -= len(part)
+        return b"".join(parts)
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON, own_folder: bool = False) -> Any:
@@ -157,22 +179,22 @@ def read_lines(path: Path, largest: int) -> Iterator[bytes]:
 
 def open_to_append(path: Path) -> TextIO:
     """A text file to add to, made if it is not there; raises `DoorError` and OSError."""
-    opened = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, False)
-    if os.fstat(opened).st_nlink > 1:  # its other name may be in a backup, or somebody else's
+    opened, found = _open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, False)
+    if found.st_nlink > 1:  # its other name may be in a backup, or somebody else's
         os.close(opened)
         write(path, read_bytes(path, 2**30))
-        opened = _open(path, os.O_WRONLY | os.O_APPEND, False)
+        opened, _ = _open(path, os.O_WRONLY | os.O_APPEND, False)
     return os.fdopen(opened, "a", encoding="utf-8")
 
 
 def open_to_lock(path: Path) -> BinaryIO:
     """A file that is held and never written, made if it is not there; raises `DoorError` and OSError."""
-    return os.fdopen(_open(path, os.O_RDWR | os.O_CREAT, False), "r+b")
+    return os.fdopen(_open(path, os.O_RDWR | os.O_CREAT, False)[0], "r+b")
 
 
 def open_new(path: Path) -> BinaryIO:
     """A file that is not there yet, to write as it grows; raises OSError."""
-    return os.fdopen(_open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, False), "wb")
+    return os.fdopen(_open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, False)[0], "wb")
 
 
 def write(path: Path, content: bytes, own_folder: bool = False) -> None:
