@@ -102,8 +102,8 @@ def _child(arguments: list[str], cwd: Path, said: Path) -> None:
         os._exit(status)
 
 
-def fault(outcome: Outcome) -> str | None:
-    """What is wrong with how a process ended."""
+def fault(outcome: Outcome, arguments: list[str]) -> str | None:
+    """What is wrong with how a process ended; what was typed itself may be said again as it is."""
     if outcome.hung:
         return "hung"
     if "out of memory" in outcome.said or "MemoryError" in outcome.said:
@@ -114,7 +114,7 @@ def fault(outcome: Outcome) -> str | None:
         return f"signal {-outcome.status}"
     if outcome.megabytes > MEGABYTES:
         return "memory"
-    if "\x1b" in outcome.said:
+    if "\x1b" in outcome.said and not any("\x1b" in argument for argument in arguments):
         return "control characters"
     return None
 
@@ -176,7 +176,7 @@ class Fuzzer:
     def _run(self, name: str, what: str, arguments: list[str], folder: Path, show: bool) -> None:
         before = digest(folder / "outside")
         outcome = in_process(arguments, folder / "cwd", self.base / "said", SECONDS)
-        found = fault(outcome)
+        found = fault(outcome, arguments)
         if found is None and digest(folder / "outside") != before:
             found = "changed something outside"
         verb = arguments[0] if arguments and arguments[0] in VERBS else "train"
@@ -228,8 +228,9 @@ class Fuzzer:
         return "a configuration", [[verb, str(run), *more, *(["--no-figures"] * (verb == "compare"))]]
 
     def _line(self, rng: random.Random, folder: Path) -> tuple[str, list[list[str]]]:
-        outside = self._room(folder)
-        return "a command line", [command_line(rng, VERBS, TINY, str(outside / "run"))]
+        self._room(folder)
+        run = shutil.copytree(self.base / "original" / "run", folder / "damaged")
+        return "a command line", [command_line(rng, VERBS, TINY, str(run))]
 
     def table(self) -> str:
         """What was tried, by damage and verb, and every failure."""
