@@ -50,14 +50,14 @@ def train_to_the_end(plain: Plain) -> None:
 
 
 def name_every_axis(plain: Plain) -> None:
-    """2 -> 3: learning by gradient descent has more axes; what was saved is where each of them begins."""
+    """3 -> 4: learning by gradient descent has more axes; what was saved is where each of them begins."""
     algorithm = plain.get("algorithm")
     if isinstance(algorithm, dict) and algorithm.get("learner") == "gradient":
-        for key, value in AXES_OF_2.items():
+        for key, value in AXES_OF_3.items():
             algorithm.setdefault(key, _copied(value))
 
 
-AXES_OF_2: Plain = {
+AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
     "rates": "one",
@@ -77,7 +77,8 @@ AXES_OF_2: Plain = {
 }
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
-    2: (keep_clip_norm, train_to_the_end, name_every_axis),
+    2: (keep_clip_norm, train_to_the_end),
+    3: (name_every_axis,),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -25,7 +25,7 @@ from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
 
-SCHEMA = 3  # what a saved configuration of today says; see migrations for the older ones
+SCHEMA = 4  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
 OBJECTIVES = ("mean", "median", "p95")
 OFTEN = checks.integer(0, 10**9)
