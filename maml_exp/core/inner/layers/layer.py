@@ -87,7 +87,7 @@ class Layer:
         first, last = tasks * sum(support), tasks * sum(points)
         self._ones = np.ones(last, dtype)
         left, right = self._left.whole, self._right.whole
-        self._summed = {True: (left, right), False: (left[first:last], right[first:last])}
+        self._summed = {True: (left, right[: len(left)]), False: (left[first:last], right[first:last])}
         self._bias_summed = {
             True: (self._ones, right[:last]),
             False: (self._ones[first:], right[first:last]),

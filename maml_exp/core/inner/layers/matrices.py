@@ -57,9 +57,7 @@ class MultipliedOutLayer(Layer):
         self._direction = self._v  # what a step's R pass goes along, but for kappa_s
         points = [p.points for p in passes]
         self._row = np.ones((1, max(points)), dtype)
-        if (
-            self.step_count > 1
-        ):  # for `pulled_back`: a change of v, and both pairs that make it, of which one has a bias
+        if self.step_count > 1:  # for `pulled_back`: a change of v, both pairs that make it, of which one has a bias
             self._change, both = TaskMatrices(*self._sizes), 2 * points[0]
             self._lefts, self._rights = (np.empty((tasks, both, width), dtype) for width in (self.n, m))
             self._row_of_both = np.repeat(np.array([[1, 0]], dtype), points[0], axis=1)

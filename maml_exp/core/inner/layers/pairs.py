@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_exp.core.arrays import rows_product
+from maml_exp.core.arrays import rows_product, transpose
 from maml_exp.core.inner.layers.layer import Layer
 
 Array = np.ndarray
@@ -35,7 +35,7 @@ class PairedLayer(Layer):
 
     def _kept(self, kind: str, r: int, s: int) -> Array:
         """The transposed product of an earlier call: (T, K_s, K_r)."""
-        return self._grams[kind, r, s].swapaxes(-1, -2)
+        return transpose(self._grams[kind, r, s])
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
