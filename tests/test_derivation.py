@@ -19,7 +19,7 @@ import maml_exp.core
 from maml_exp.core.inner.layers.choice import pairs_pay
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient
-from maml_exp.core.learners.gradient import OUTER, Learner
+from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.losses import SquaredError
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers import adam
@@ -61,6 +61,12 @@ def learner_of(hidden: list[int], activation: str, algorithm: str, alpha: float,
 def direction(learner: Learner, theta: np.ndarray, batch: Batch) -> np.ndarray:
     """The meta-gradient (P,)."""
     return learner.meta_gradient(theta, batch, np.random.default_rng(0), 0.0).vector
+
+
+def loop_of(learner: Learner):
+    """The inner loop of the one meta-batch that it has seen."""
+    (whole,) = learner._loops.values()
+    return whole.loop
 
 
 def section(text: str, name: str) -> str:
@@ -134,7 +140,9 @@ def gradients(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
 def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     """Every quantity of the worked example as the core computes it, in float64."""
     alpha, theta, batch = theta_and_batch(given)
-    loop = learner_of([2], "relu", "maml", alpha, 1, 1, pairs)._loop(1, (1, 1), alpha, np.dtype(np.float64))
+    learner = learner_of([2], "relu", "maml", alpha, 1, 1, pairs)
+    direction(learner, theta, batch)  # makes the buffers
+    loop = loop_of(learner)
     first, last = loop.layers
     loop.bind(theta)
     found = {}
@@ -144,7 +152,7 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
         found[f"u1_{suffix}"], found[f"u2_{suffix}"] = first.errors[r][0, 0], last.errors[r].item()
         found[f"d2_{suffix}"] = last.errors[r].item() / (1 if r else -alpha)
         found[f"z1_{suffix}"], found[f"z2_{suffix}"] = first.forward(r)[0, 0].copy(), last.forward(r).item()
-        found[f"f1_{suffix}"], found[f"h_{suffix}"] = loop._slopes[0][r][0, 0], last.inputs[r][0, 0]
+        found[f"f1_{suffix}"], found[f"h_{suffix}"] = loop._stack._slopes[0][r][0, 0], last.inputs[r][0, 0]
         found[f"e_{suffix}"] = last.backward(r)[0, 0]
     found["G1"] = (first.inputs[1] @ first.inputs[0][0].T).item()  # its inputs end in the constant one
     found["G2"] = (last.inputs[1] @ last.inputs[0][0].T).item() + 1
@@ -222,9 +230,9 @@ def products(algorithm: str, pairs: bool, steps: int) -> dict[tuple[str, str], f
     batch = Batch(*rng.standard_normal((4, TASKS, POINTS, 1)))
     with counted.counting(add):
         direction(learner, theta, batch)  # makes the buffers
-        (loop,) = learner._loops.values()
+        layer = loop_of(learner).layers[1]
         for method in METHODS:
-            setattr(loop.layers[1], method, counting(method, getattr(loop.layers[1], method)))
+            setattr(layer, method, counting(method, getattr(layer, method)))
         direction(learner, theta, batch)
     unit = {"large": 2 * TASKS * POINTS * WIDTH**2, "small": 2 * TASKS * POINTS**2 * WIDTH}
     return {key: made / unit[key[1]] for key, made in flops.items()}
@@ -288,11 +296,10 @@ def test_example_agrees_with_the_complex_step():
     alpha, theta, batch = theta_and_batch(given)
     ours = gradients(given, True)
     for algorithm in ("maml", "fomaml"):
+        learner = learner_of([2], "relu", algorithm, alpha, 1, 1, True)
         exact = [
             reference.complex_step(
-                lambda point, outer=OUTER_OF[algorithm]: reference.meta_loss(
-                    NETWORK, outer, point, batch, alpha, 1, base=theta
-                ),
+                lambda point, learner=learner: learner.reference_loss(point, batch, None, 0.0, theta),
                 theta,
                 unit,
             )
@@ -302,7 +309,6 @@ def test_example_agrees_with_the_complex_step():
 
 
 def test_the_documents_names_are_the_presets_of_the_same_names():
-    assert sorted(OUTER_OF.values()) == sorted(OUTER)
     for name, outer in OUTER_OF.items():
         assert yaml.safe_load((ROOT / "conf" / "algorithm" / f"{name}.yaml").read_text())["outer"] == outer
 

@@ -51,8 +51,7 @@ class Settings(LearnerSettings):
     learner: str = "gradient"
     outer: str = setting(
         "exact",
-        "meta-gradient: pulled back through the inner steps, not pulled back, minus where steps lead, or of all points "
-        "pooled",
+        "meta-gradient: pulled back through the steps, not pulled back, minus where they lead, or pooled",
         checks.one_of(lambda: OUTER),
     )
     first_order_until: float = setting(0.0, "share of training in which an exact outer gradient is first order", SHARE)

@@ -1,35 +1,26 @@
 import numpy as np
 import pytest
 
-from maml_exp.core.learners.gradient import Settings
 from maml_exp.core.proof import reference
 
-from ..helpers import complex_step_gradient, random_problem, relative_error
+from ..helpers import complex_step_gradient, random_problem, reference_meta_loss, relative_error
 
-STEPS = 2
-
-
-def meta_loss(network, outer, theta, batch, base):
-    """The reference of a method that differs from maml in its outer gradient alone."""
-    omega = (*[0.0] * STEPS, 1.0)
-    every = [True] * len(network.shapes)
-    settings = Settings()
-    settings.outer = outer  # also one that settings refuse
-    method = reference.Method(network, settings, every, 0.05, STEPS, omega, outer == "first_order")
-    return method.meta_loss({"theta": theta}, batch, None, {"theta": base})
+LR, STEPS = 0.05, 2
 
 
 @pytest.mark.parametrize("outer", ["maml", "fomaml", "", "Exact", None, 1])
 def test_an_unknown_outer_gradient_is_refused_and_not_taken_for_another(outer):
     network, theta, batch = random_problem((6, 4), "tanh")
     with pytest.raises(ValueError, match="there is no reference for outer="):
-        meta_loss(network, outer, theta, batch, theta)
+        reference_meta_loss(network, outer, theta, batch, LR, STEPS, theta)
 
 
 def test_the_references_of_all_outer_gradients_differ():
     network, theta, batch = random_problem((6, 4), "tanh")
     gradients = [
-        complex_step_gradient(lambda moved, outer=outer: meta_loss(network, outer, moved, batch, theta), theta)
+        complex_step_gradient(
+            lambda moved, outer=outer: reference_meta_loss(network, outer, moved, batch, LR, STEPS, theta), theta
+        )
         for outer in ("exact", "first_order", "reptile", "joint")
     ]
     for i, one in enumerate(gradients):
@@ -39,7 +30,9 @@ def test_the_references_of_all_outer_gradients_differ():
 
 def test_the_first_order_loss_at_its_base_is_the_exact_one():
     network, theta, batch = random_problem((6, 4), "tanh")
-    exact, first_order = (meta_loss(network, outer, theta, batch, theta) for outer in ("exact", "first_order"))
+    exact, first_order = (
+        reference_meta_loss(network, outer, theta, batch, LR, STEPS, theta) for outer in ("exact", "first_order")
+    )
     assert first_order == pytest.approx(exact, rel=1e-14)
 
 
