@@ -172,7 +172,7 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     found["loss_Q_before"] = mean_square(loop.predict(batch.x_query, 0) - batch.y_query)
 
     loop.start_pull_back()
-    rzs = loop._r_forward(0)
+    rzs = loop._stack.r_forward(0)
     loop._r_backward(0, rzs)
     found["Rz1"], found["Rz2"], found["Rh"] = rzs[0][0, 0], rzs[1].item(), last.r_inputs[0][0, 0]
     found["Ru1"], found["Ru2"], found["Re"] = first.r_errors[0][0, 0], last.r_errors[0].item(), last.r_backward(0)[0, 0]
@@ -356,3 +356,26 @@ def test_every_figure_exists_and_is_small():
     assert len(figures) == 3
     for figure in figures:
         assert 0 < (DOCS / figure).stat().st_size < 200_000
+
+
+def learned_rate_by_hand(alpha):
+    """dL/dkappa of y = w x + b from zero, support and query point (1, 1), one step with rate kappa alpha."""
+    kappa = 1 + 1e-30j
+    d = 2 * (0 - 1)
+    w = b = -kappa * alpha * d
+    return ((w + b - 1) ** 2).imag / 1e-30
+
+
+def test_the_worked_example_of_learned_rates():
+    assert learned_rate_by_hand(Fraction(1, 4).__float__()) == pytest.approx(0)
+    assert learned_rate_by_hand(Fraction(1, 8).__float__()) == pytest.approx(-0.5)
+    for words in (r"\tfrac14 \cdot (-2) = -\tfrac12", r"$v = 0$ and $dL/d\kappa = 0$"):
+        assert words in TEXT
+
+
+def test_the_worked_example_of_a_context():
+    kappa = 1 + 1e-30j
+    phi = -kappa * 0.25 * 2 * (0 - 1)  # phi_1
+    assert phi.real == pytest.approx(0.5)
+    assert ((phi - 1) ** 2).imag / 1e-30 == pytest.approx(-0.5)
+    assert r"$v_\phi = 2(\tfrac12 - 1) = -1$, and $dL/d\kappa = u W_\phi^\top v_\phi = -\tfrac12$" in TEXT
