@@ -173,7 +173,8 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
 
     loop.start_pull_back()
     rzs = loop._stack.r_forward(0)
-    loop._r_backward(0, rzs)
+    loop._tails[0].r_error(0, rzs[-1], out=last.r_errors[0])
+    loop._stack.r_backward(0, rzs)
     found["Rz1"], found["Rz2"], found["Rh"] = rzs[0][0, 0], rzs[1].item(), last.r_inputs[0][0, 0]
     found["Ru1"], found["Ru2"], found["Re"] = first.r_errors[0][0, 0], last.r_errors[0].item(), last.r_backward(0)[0, 0]
     found |= named(gradients(given, pairs)["fomaml"], ("V1", "c1", "V2", "c2"))

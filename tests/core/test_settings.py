@@ -55,7 +55,11 @@ TABLE = {
     "algorithm.rates": (names(RATES), NAMES_BAD, ["one"]),
     "algorithm.learn_rates": SWITCH,
     "algorithm.rates_store": (names(STORES), NAMES_BAD, list(STORES)),
-    "algorithm.rates_start": ("[low, high], two finite numbers with 0 < low <= high, or null", [[0, 1], [-1, 1], [2, 1], 1], [None]),
+    "algorithm.rates_start": (
+        "[low, high], two finite numbers with 0 < low <= high, or null",
+        [[0, 1], [-1, 1], [2, 1], 1],
+        [None],
+    ),
     "algorithm.rates_lr": ("a finite number > 0, or null", [v for v in NUMBERS_BAD if v is not None], [None]),
     "algorithm.proximal": ("a finite number >= 0", [v for v in NUMBERS_BAD if v not in (0, 0.0)], [0, 0.0, 1.5]),
     "algorithm.step_losses": (names(STEP_LOSSES), NAMES_BAD, list(STEP_LOSSES)),
