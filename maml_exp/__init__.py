@@ -6,17 +6,15 @@
     maml_exp.compare(["runs/multirun/..."])              # the tables as data
     maml_exp.register_task(...)                          # and register_learner, register_optimizer
 
-Importing this costs numpy and the standard library; what a name needs is imported when it is first used.
+Importing this costs nothing; what a name needs, and numpy, is imported when it is first used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-import numpy  # noqa: F401  the one package that everything here needs
-
+TYPE_CHECKING = False  # typing's, which takes as long to import as all that is imported here
 if TYPE_CHECKING:
+    from typing import Any
+
     from maml_exp.api import compare, load, register_learner, register_optimizer, register_task, train
     from maml_exp.cli import main
     from maml_exp.comparison.comparison import Comparison
@@ -59,6 +57,8 @@ def __getattr__(name: str) -> Any:
         return version("maml-exp")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 import maml_exp.core
-from maml_exp.core.inner.choice import pairs_pay
+from maml_exp.core.inner.layers.choice import pairs_pay
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient
-from maml_exp.core.learners.gradient import OUTER, Learner
+from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.losses import SquaredError
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers import adam
@@ -61,6 +61,12 @@ def learner_of(hidden: list[int], activation: str, algorithm: str, alpha: float,
 def direction(learner: Learner, theta: np.ndarray, batch: Batch) -> np.ndarray:
     """The meta-gradient (P,)."""
     return learner.meta_gradient(theta, batch, np.random.default_rng(0), 0.0).vector
+
+
+def loop_of(learner: Learner):
+    """The inner loop of the one meta-batch that it has seen."""
+    (whole,) = learner._loops.values()
+    return whole.loop
 
 
 def section(text: str, name: str) -> str:
@@ -134,7 +140,9 @@ def gradients(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
 def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     """Every quantity of the worked example as the core computes it, in float64."""
     alpha, theta, batch = theta_and_batch(given)
-    loop = learner_of([2], "relu", "maml", alpha, 1, 1, pairs)._loop(1, (1, 1), alpha, np.dtype(np.float64))
+    learner = learner_of([2], "relu", "maml", alpha, 1, 1, pairs)
+    direction(learner, theta, batch)  # makes the buffers
+    loop = loop_of(learner)
     first, last = loop.layers
     loop.bind(theta)
     found = {}
@@ -144,7 +152,7 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
         found[f"u1_{suffix}"], found[f"u2_{suffix}"] = first.errors[r][0, 0], last.errors[r].item()
         found[f"d2_{suffix}"] = last.errors[r].item() / (1 if r else -alpha)
         found[f"z1_{suffix}"], found[f"z2_{suffix}"] = first.forward(r)[0, 0].copy(), last.forward(r).item()
-        found[f"f1_{suffix}"], found[f"h_{suffix}"] = loop._slopes[0][r][0, 0], last.inputs[r][0, 0]
+        found[f"f1_{suffix}"], found[f"h_{suffix}"] = loop._stack._slopes[0][r][0, 0], last.inputs[r][0, 0]
         found[f"e_{suffix}"] = last.backward(r)[0, 0]
     found["G1"] = (first.inputs[1] @ first.inputs[0][0].T).item()  # its inputs end in the constant one
     found["G2"] = (last.inputs[1] @ last.inputs[0][0].T).item() + 1
@@ -164,8 +172,9 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
     found["loss_Q_before"] = mean_square(loop.predict(batch.x_query, 0) - batch.y_query)
 
     loop.start_pull_back()
-    rzs = loop._r_forward(0)
-    loop._r_backward(0, rzs)
+    rzs = loop._stack.r_forward(0)
+    loop._tails[0].r_error(0, rzs[-1], out=last.r_errors[0])
+    loop._stack.r_backward(0, rzs)
     found["Rz1"], found["Rz2"], found["Rh"] = rzs[0][0, 0], rzs[1].item(), last.r_inputs[0][0, 0]
     found["Ru1"], found["Ru2"], found["Re"] = first.r_errors[0][0, 0], last.r_errors[0].item(), last.r_backward(0)[0, 0]
     found |= named(gradients(given, pairs)["fomaml"], ("V1", "c1", "V2", "c2"))
@@ -222,9 +231,9 @@ def products(algorithm: str, pairs: bool, steps: int) -> dict[tuple[str, str], f
     batch = Batch(*rng.standard_normal((4, TASKS, POINTS, 1)))
     with counted.counting(add):
         direction(learner, theta, batch)  # makes the buffers
-        (loop,) = learner._loops.values()
+        layer = loop_of(learner).layers[1]
         for method in METHODS:
-            setattr(loop.layers[1], method, counting(method, getattr(loop.layers[1], method)))
+            setattr(layer, method, counting(method, getattr(layer, method)))
         direction(learner, theta, batch)
     unit = {"large": 2 * TASKS * POINTS * WIDTH**2, "small": 2 * TASKS * POINTS**2 * WIDTH}
     return {key: made / unit[key[1]] for key, made in flops.items()}
@@ -288,11 +297,10 @@ def test_example_agrees_with_the_complex_step():
     alpha, theta, batch = theta_and_batch(given)
     ours = gradients(given, True)
     for algorithm in ("maml", "fomaml"):
+        learner = learner_of([2], "relu", algorithm, alpha, 1, 1, True)
         exact = [
             reference.complex_step(
-                lambda point, outer=OUTER_OF[algorithm]: reference.meta_loss(
-                    NETWORK, outer, point, batch, alpha, 1, base=theta
-                ),
+                lambda point, learner=learner: learner.reference_loss(point, batch, None, 0.0, theta),
                 theta,
                 unit,
             )
@@ -302,7 +310,6 @@ def test_example_agrees_with_the_complex_step():
 
 
 def test_the_documents_names_are_the_presets_of_the_same_names():
-    assert sorted(OUTER_OF.values()) == sorted(OUTER)
     for name, outer in OUTER_OF.items():
         assert yaml.safe_load((ROOT / "conf" / "algorithm" / f"{name}.yaml").read_text())["outer"] == outer
 
@@ -350,3 +357,26 @@ def test_every_figure_exists_and_is_small():
     assert len(figures) == 3
     for figure in figures:
         assert 0 < (DOCS / figure).stat().st_size < 200_000
+
+
+def learned_rate_by_hand(alpha):
+    """dL/dkappa of y = w x + b from zero, support and query point (1, 1), one step with rate kappa alpha."""
+    kappa = 1 + 1e-30j
+    d = 2 * (0 - 1)
+    w = b = -kappa * alpha * d
+    return ((w + b - 1) ** 2).imag / 1e-30
+
+
+def test_the_worked_example_of_learned_rates():
+    assert learned_rate_by_hand(Fraction(1, 4).__float__()) == pytest.approx(0)
+    assert learned_rate_by_hand(Fraction(1, 8).__float__()) == pytest.approx(-0.5)
+    for words in (r"\tfrac14 \cdot (-2) = -\tfrac12", r"$v = 0$ and $dL/d\kappa = 0$"):
+        assert words in TEXT
+
+
+def test_the_worked_example_of_a_context():
+    kappa = 1 + 1e-30j
+    phi = -kappa * 0.25 * 2 * (0 - 1)  # phi_1
+    assert phi.real == pytest.approx(0.5)
+    assert ((phi - 1) ** 2).imag / 1e-30 == pytest.approx(-0.5)
+    assert r"$v_\phi = 2(\tfrac12 - 1) = -1$, and $dL/d\kappa = u W_\phi^\top v_\phi = -\tfrac12$" in TEXT

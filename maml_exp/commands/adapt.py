@@ -69,6 +69,7 @@ def _write(path: Path, table: list[list[str]]) -> None:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(table)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, buffer.getvalue().encode())
     except OSError as error:
         raise SettingError(f"cannot write {error.filename}: {error.strerror}") from error

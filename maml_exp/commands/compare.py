@@ -11,6 +11,8 @@ from pathlib import Path
 from maml_exp.commands import parser_of
 from maml_exp.commands.plot import FORMATS
 from maml_exp.comparison.comparison import Comparison
+from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 from maml_exp.store.files import write_atomically
 from maml_exp.store.run_folder import create_folder
 
@@ -27,6 +29,8 @@ def run_compare(arguments: Sequence[str]) -> int:
     parser.add_argument("--no-figures", action="store_true", help="tables only")
     options = parser.parse_args(arguments)
 
+    if options.out is not None and door.kind_of(options.out) not in (None, "a folder", "a link"):
+        raise SettingError(f"--out {options.out} is not usable: there is {door.kind_of(options.out)}; name a folder")
     comparison = Comparison.of(options.paths, options.where)
     out = options.out or create_folder(Path("runs") / "compare" / time.strftime("%Y-%m-%d-%H-%M-%S"))
     out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,9 @@ from maml_exp.config.labels import label_of
 from maml_exp.config.overrides import as_text
 from maml_exp.config.usual import changes, short_names
 from maml_exp.core.checks import SettingError
-from maml_exp.run.text_table import as_text as as_table
+from maml_exp.data import door
+from maml_exp.data.text_table import as_text as as_table
+from maml_exp.data.texts import one_line
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json
 from maml_exp.store.names import joined
@@ -75,7 +77,7 @@ def units(runs: Iterable[RunLine]) -> list[Unit]:
     found: dict[Path, Unit] = {}
     for run in runs:
         parent = run.folder.parent
-        sweep = parent if parent in found or (parent / PLAN_FILE).is_file() else None
+        sweep = parent if parent in found or door.kind_of(parent / PLAN_FILE) is not None else None
         found.setdefault(sweep or run.folder, Unit(sweep, [])).runs.append(run)
     return list(found.values())
 
@@ -84,7 +86,7 @@ def _title(unit: Unit) -> str:
     """A sweep's own line."""
     assert unit.sweep is not None
     finished = sum(run.state == states.FINISHED for run in unit.runs)
-    return f"{unit.sweep}: a sweep, {finished} of {_planned(unit)} jobs finished"
+    return f"{one_line(str(unit.sweep))}: a sweep, {finished} of {_planned(unit)} jobs finished"
 
 
 def _planned(unit: Unit) -> int:

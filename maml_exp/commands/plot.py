@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from maml_exp.commands import parser_of
 from maml_exp.config.saved import load_config
+from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import Trainer
 from maml_exp.store.choosing import judged_checkpoint
-from maml_exp.store.files import read_json
+from maml_exp.store.files import failure, read_json
 from maml_exp.store.metrics_file import read_rows
-from maml_exp.store.run_folder import open_run
+from maml_exp.store.run_folder import RunFolder, open_run
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -34,13 +38,45 @@ def run_plot(arguments: Sequence[str]) -> int:
     trainer = Trainer(config.problem)
     vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}
     try:
-        evaluation = read_json(folder.summary)["evaluation"]
+        evaluation = read_evaluation(folder, config)
         rows = read_rows(folder.metrics)
         paths = draw_all(config, trainer.learner, vectors, evaluation, rows, folder.plots, options.format)
     except OSError as error:
-        raise SettingError(f"{error.filename}: {error.strerror}; finish the run first?") from error
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        hint = "; finish the run first" if error.filename == str(folder.summary) else ""
+        raise SettingError(f"{failure(error)}{hint}") from error
+    except SettingError:
+        raise
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
         raise SettingError(f"{folder.summary} is not a summary of a finished run ({error!r})") from error
     for path in paths:
         print(path)
     return 0
+
+
+def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
+    """What is drawn of summary.json, its lists as long as the steps that they are about; raises what damage brings."""
+    evaluation = read_json(folder.summary)["evaluation"]
+    steps = config.evaluation.steps
+    if evaluation["steps"] != steps or not 1 <= len(evaluation["shots"]) <= len(config.evaluation.shots):
+        raise ValueError("its evaluation is not the one that the configuration asks for")
+    shots = {}
+    for count, results in evaluation["shots"].items():
+        shots[str(int(count))] = {
+            which: {name: _numbers(values, steps) for name, values in results[which].items()}
+            for which in ("trained", "random")
+        }
+    reference = evaluation.get("reference")  # the first version did not write it
+    return {
+        "steps": steps,
+        "lr": float(evaluation["lr"]),
+        "tasks": int(evaluation["tasks"]),
+        "reference": float("nan") if reference is None else float(reference),
+        "shots": shots,
+    }
+
+
+def _numbers(values: list[Any], steps: int) -> np.ndarray:
+    numbers = np.array(values, dtype=float)
+    if numbers.shape != (steps + 1,):
+        raise ValueError(f"{len(values)} numbers for {steps} steps")
+    return numbers

@@ -15,6 +15,7 @@ from maml_exp.config.saved import complete_config, load_plain_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import execute
+from maml_exp.store.memory import require_memory
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import RunFolder, new_folder, new_run_path, open_run
 
@@ -31,6 +32,7 @@ def run_rerun(arguments: Sequence[str]) -> int:
     config = saved_config_with(original, options.overrides)
     if not options.overrides:
         require_finished(original)
+    require_memory(config)
     path = new_folder(new_run_path(run_name(config)), options.overrides)
     outcome = execute(config, path)
     if outcome.evaluation is None:

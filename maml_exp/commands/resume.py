@@ -11,10 +11,12 @@ from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import load_config
 from maml_exp.core import checks
 from maml_exp.core.checks import SettingError
-from maml_exp.run.progress import is_quiet, say
+from maml_exp.data import door
+from maml_exp.data.texts import for_terminal, one_line
+from maml_exp.run.progress import is_quiet
 from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
-from maml_exp.store.run_folder import PLAN_FILE, open_run
+from maml_exp.store.run_folder import PLAN_FILE, open_run, require_folder
 from maml_exp.sweep.plan import Sweep, describe_outcome, stop_file
 from maml_exp.sweep.rest import unfinished
 from maml_exp.sweep.session import hold_sweep
@@ -35,7 +37,8 @@ def run_resume(arguments: Sequence[str]) -> int:
     if options.jobs is not None:
         checks.integer(1, 1024).require("--jobs", options.jobs)
     _check_launcher(options.launcher, options.jobs)
-    if (options.run / PLAN_FILE).is_file():
+    require_folder(options.run)
+    if door.kind_of(options.run / PLAN_FILE) is not None:
         return resume_sweep(options.run, options.jobs or 1, options.launcher)
     if options.launcher:
         raise SettingError(f"{options.launcher[0]} is for sweeps, and {options.run} is none: it has no {PLAN_FILE}")
@@ -62,16 +65,17 @@ def resume_run(path: Path) -> int:
     """Go on with a run; returns the exit status."""
     folder = open_run(path)
     status = folder.read_status()
-    if status.get("state") == states.FINISHED:
+    if status.get("state") == states.FINISHED and folder.has_results():
         print(f"{path} is finished; nothing to resume")
         return 0
     if status.get("state") == states.DIVERGED:
-        print(f"maml-exp: {path} diverged ({status.get('error')}); it would again", file=sys.stderr)
+        reason = for_terminal(str(status.get("error")))
+        print(f"maml-exp: {path} diverged ({reason}); it would again", file=sys.stderr)
         print(f"try other settings in a new run: maml-exp rerun {path} optimizer.lr=...", file=sys.stderr)
         return 1
     outcome = execute(load_config(folder.config), path, resume=True)
     if outcome.evaluation is not None:
-        say(outcome.report())
+        print(outcome.report(), flush=True)
     return outcome.exit_status
 
 
@@ -80,7 +84,7 @@ def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
     sweep, status = Sweep.load(path.resolve()), 0
     with hold_sweep(path):
         stop = stop_file(sweep.folder)
-        stop.unlink(missing_ok=True)  # left by whoever stopped it before
+        door.remove(stop)  # left by whoever stopped it before
         work = unfinished(sweep)
         if work and launcher:
             from maml_exp.sweep.hydra_run import launch_rest  # slow to import, and seldom needed
@@ -88,7 +92,7 @@ def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
             return launch_rest(sweep, work, launcher)
         for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
             if not is_quiet():
-                say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
+                print(one_line(f"{outcome.folder.name}: {describe_outcome(outcome)}"), flush=True)
             if outcome.state == states.INTERRUPTED:
                 status = status or outcome.exit_status
         failed = sweep.report()

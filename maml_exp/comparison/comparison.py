@@ -21,7 +21,8 @@ from maml_exp.core.checks import SettingError
 from maml_exp.core.optimizers.base import AUTO
 from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import Estimate
-from maml_exp.run.text_table import as_text
+from maml_exp.data.text_table import as_text
+from maml_exp.data.texts import as_code, for_markdown, for_terminal, one_line
 from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, no_run, read_run
 
 
@@ -52,14 +53,16 @@ class Comparison:
     @property
     def text(self) -> str:
         """The tables for the terminal."""
-        shown = "\n\n".join(f"{title}\n{as_text(table)}" for title, table in self._sections())
-        return f"{shown}\n\nbest: {self.best_command}\n"
+        shown = "\n\n".join(f"{one_line(title)}\n{as_text(table)}" for title, table in self._sections())
+        return f"{shown}\n\nbest: {one_line(self.best_command)}\n"
 
     @property
     def markdown(self) -> str:
         """The same as Markdown."""
-        shown = "\n\n".join(f"## {title}\n\n{tables.as_markdown(table)}" for title, table in self._sections())
-        return f"{shown}\n\nBest: `{self.best_command}`\n"
+        shown = "\n\n".join(
+            f"## {for_markdown(title)}\n\n{tables.as_markdown(table)}" for title, table in self._sections()
+        )
+        return f"{shown}\n\nBest: {as_code(self.best_command)}\n"
 
     @property
     def csv(self) -> str:
@@ -126,7 +129,7 @@ def collect(paths: Sequence[Path], where: Sequence[str] = ()) -> list[RunRecord]
         try:
             runs.append(read_run(folder))
         except SettingError as error:
-            print(f"maml-exp: passed over: {error}", file=sys.stderr)
+            print(f"maml-exp: passed over: {for_terminal(str(error))}", file=sys.stderr)
     if not runs:
         raise no_run(paths)
     chosen = choose(runs, where)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.run.text_table import digits
+from maml_exp.data import door
+from maml_exp.data.text_table import digits
+from maml_exp.data.texts import one_line
 from maml_exp.store import metrics_file as metrics
 from maml_exp.store import provenance
 from maml_exp.store.files import read_json
@@ -62,12 +65,16 @@ def _shown(value: Any, missing: object) -> str:
 
 
 def _result_differences(a: RunFolder, b: RunFolder, shared_steps_only: bool) -> Iterator[str]:
-    rows_a, rows_b = (_comparable_rows(run) for run in (a, b))
-    yield from _row_differences(rows_a, rows_b)
-    if shared_steps_only and len(rows_a) != len(rows_b):
+    try:
+        parting, (count_a, count_b) = _compare_rows(a, b)
+    except SettingError as error:
+        yield f"metrics.csv cannot be compared: {error}"
         return
-    if len(rows_a) != len(rows_b):
-        yield f"metrics.csv has {len(rows_a)} rows -> {len(rows_b)} rows"
+    yield from parting
+    if count_a != count_b:
+        if shared_steps_only:
+            return
+        yield f"metrics.csv has {count_a} rows -> {count_b} rows"
     yield from _summary_differences(_summary(a), _summary(b))
 
 
@@ -117,15 +124,42 @@ def _digits(value: Any) -> str:
     return digits(value) if isinstance(value, (int, float)) else str(value)[:40]
 
 
-def _row_differences(rows_a: list[metrics.Row], rows_b: list[metrics.Row]) -> Iterator[str]:
-    """The first row in which they part, and by how much."""
-    for row_a, row_b in zip(rows_a, rows_b, strict=False):
-        tag = next((tag for tag in _tags(row_a, row_b) if row_a.get(tag) != row_b.get(tag)), None)
-        if tag is None:
+def _compare_rows(a: RunFolder, b: RunFolder) -> tuple[list[str], tuple[int, int]]:
+    """The first row in which they part, and by how much; and the numbers of rows. They are read a line at a time."""
+    (names_a, rows_a), (names_b, rows_b) = (metrics.table(run.metrics) for run in (a, b))
+    parting: list[str] = []
+    counts = [0, 0]
+    kept_a, kept_b = (_compared_columns(names) for names in (names_a, names_b))
+    for cells_a, cells_b in itertools.zip_longest(rows_a, rows_b):
+        counts[0] += cells_a is not None
+        counts[1] += cells_b is not None
+        if parting or cells_a is None or cells_b is None:
             continue
-        x, y = row_a.get(tag), row_b.get(tag)
-        yield f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{_relative(x, y)}"
-        return
+        if names_a == names_b and [cells_a[i] for i in kept_a] == [cells_b[i] for i in kept_b]:
+            continue
+        parting += _row_differences(_numbers(a, names_a, cells_a), _numbers(b, names_b, cells_b))
+    return parting, (counts[0], counts[1])
+
+
+def _compared_columns(names: list[str]) -> list[int]:
+    """Places of the columns that a rerun repeats."""
+    return [place for place, name in enumerate(names) if name not in metrics.CLOCK_TAGS]
+
+
+def _numbers(run: RunFolder, names: list[str], cells: list[str]) -> metrics.Row:
+    """A row without the columns that no rerun repeats; not-a-number compares as infinity does."""
+    row = metrics.as_row(run.metrics, names, cells)
+    kept = {name: value for name, value in row.items() if name not in metrics.CLOCK_TAGS}
+    return {name: value if value == value else float("inf") for name, value in kept.items()}
+
+
+def _row_differences(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
+    """In what two rows part, and by how much."""
+    tag = next((tag for tag in _tags(row_a, row_b) if row_a.get(tag) != row_b.get(tag)), None)
+    if tag is None:
+        return []
+    x, y = row_a.get(tag), row_b.get(tag)
+    return [f"metrics.csv parts at step {row_a['step']:g}: {tag} {x} -> {y}{_relative(x, y)}"]
 
 
 def _tags(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
@@ -135,12 +169,6 @@ def _tags(row_a: metrics.Row, row_b: metrics.Row) -> list[str]:
     if metrics.OBJECTIVE_TAG in both:
         return both
     return [tag for tag in tags if tag in both or tag != metrics.EXPLOSIONS_TAG]  # older versions did not count them
-
-
-def _comparable_rows(run: RunFolder) -> list[metrics.Row]:
-    """Rows without the columns that no rerun repeats; not-a-number compares as a text does."""
-    rows = [{k: v for k, v in row.items() if k not in metrics.CLOCK_TAGS} for row in metrics.read_rows(run.metrics)]
-    return [{k: v if v == v else float("inf") for k, v in row.items()} for row in rows]
 
 
 def _summary(run: RunFolder) -> dict[str, Any]:
@@ -158,12 +186,12 @@ def print_section(title: str, lines: list[str], most: int = 100) -> None:
     """Print a heading and the lines below it, or that there is no difference."""
     print(f"{title}: {'identical' if not lines else ''}".rstrip())
     for line in lines[:most]:
-        print(f"  {line}")
+        print(f"  {one_line(line)}")
     if len(lines) > most:
         print(f"  and {len(lines) - most} more")
 
 
 def require_finished(run: RunFolder) -> None:
     """Raise `SettingError` for a run without results."""
-    if not run.metrics.is_file():
+    if door.kind_of(run.metrics) is None:
         raise SettingError(f"{run.path} has no metrics.csv: there is nothing to compare with")

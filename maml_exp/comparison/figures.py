@@ -10,8 +10,10 @@ import numpy as np
 
 from maml_exp.comparison.groups import Group, swept_settings
 from maml_exp.config.saved import load_config
+from maml_exp.core.checks import is_number
 from maml_exp.core.statistics import Estimate
 from maml_exp.core.training import Trainer
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
     BLUE,
     GREY,
@@ -53,14 +55,14 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
     """Error against gradient steps, a panel for every number of shots, a line with its band for every group."""
     shown = drawn(groups)
     width = 3.2 * len(shots) + 0.6
-    height = 3.4 + legend_height([*(group.label for group in shown), "random initialisation"], width)
+    height = 3.4 + legend_height([*(for_figure(group.label) for group in shown), "random initialisation"], width)
     with figure(path, 1, len(shots), (width, height), style, sharey=True) as (fig, axes):
         limits = set_log_limits(axes[0, 0], _representative(shown, shots), baseline(shown))
         beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             for number, group in enumerate(shown):
                 values = [group.estimate(k, step) for step in range(last + 1)]
-                beyond |= _line(axis, range(last + 1), values, number, group.label, limits)
+                beyond |= _line(axis, range(last + 1), values, number, for_figure(group.label), limits)
                 _mark_trained(axis, group, k, last, number, limits)
             random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
             axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
@@ -118,10 +120,8 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
     if not every:
         return False
     width = 6.4
-    with figure(path, 1, 1, (width, 3.6 + legend_height([*(group.label for group in shown)], width)), style) as (
-        fig,
-        axes,
-    ):
+    size = width, 3.6 + legend_height([for_figure(group.label) for group in shown], width)
+    with figure(path, 1, 1, size, style) as (fig, axes):
         axis = axes[0, 0]
         limits = set_log_limits(axis, [*map(np.median, every), *(errors[-1:] for errors in every)], baseline(shown))
         beyond = False
@@ -148,7 +148,7 @@ def _draw_curves(
     same = [errors for steps, errors in curves if np.array_equal(steps, curves[0][0])]
     if same:
         middle = np.median(same, axis=0)
-        axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=group.label)
+        axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=for_figure(group.label))
         beyond = mark_beyond(axis, curves[0][0], middle, limits, shade)
     return beyond
 
@@ -169,7 +169,7 @@ OBJECTIVE_LABEL = f"{ERROR} after adaptation\n(the runs' objective)"
 
 def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
     (key, values) = next(iter(swept.items()))
-    numeric = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    numeric = all(map(is_number, values))
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order), dtype=float)
     results = [groups[i].objective() for i in order]
@@ -187,11 +187,11 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, li
     beyond = mark_beyond(axis, x, mean, limits, BLUE)
     if numeric and x.min() > 0 and x.max() >= 10 * x.min():
         axis.set_xscale("log")
-    axis.set_xticks(x, [str(values[i]).replace(" ", "") for i in order], minor=False)
+    axis.set_xticks(x, [for_figure(str(values[i]).replace(" ", ""), 30) for i in order], minor=False)
     axis.xaxis.minorticks_off()
     if max(len(str(value)) for value in values) * len(values) > 60:
         axis.tick_params(axis="x", labelrotation=30)
-    axis.set(xlabel=key, ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
+    axis.set(xlabel=for_figure(key), ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
     if beyond:
         fig.suptitle(BEYOND, fontsize=9)
 
@@ -207,19 +207,20 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str,
     image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")
     for (row, column), value in np.ndenumerate(grid):
         text = f"{value:.3g}" if np.isfinite(value) else "no result" if np.isnan(value) else "not finite"
-        red, green, blue, _ = image.cmap(image.norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
+        # an array of one colour where all values are equal
+        red, green, blue, _ = np.ravel(image.cmap(image.norm(value))) if np.isfinite(value) else (1, 1, 1, 1)
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         axis.text(column, row, text, ha="center", va="center", color="white" if dark else "black")
-    axis.set_xticks(range(len(columns)), columns)
-    axis.set_yticks(range(len(rows)), rows)
-    axis.set(xlabel=across, ylabel=down)
+    axis.set_xticks(range(len(columns)), [for_figure(level, 30) for level in columns])
+    axis.set_yticks(range(len(rows)), [for_figure(level, 30) for level in rows])
+    axis.set(xlabel=for_figure(across), ylabel=for_figure(down))
     axis.grid(False)
     fig.colorbar(image, label=OBJECTIVE_LABEL)
 
 
 def _levels(values: Sequence[Any]) -> list[str]:
     """Distinct values as texts: numbers in their order, others as they come."""
-    distinct = list(dict.fromkeys(values if all(isinstance(v, (int, float)) for v in values) else map(str, values)))
+    distinct = list(dict.fromkeys(values if all(map(is_number, values)) else map(str, values)))
     return [str(value) for value in (sorted(distinct) if not isinstance(distinct[0], str) else distinct)]
 
 
@@ -235,7 +236,7 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
         config = load_config(folder.config)
         point = judged_checkpoint(folder, config)
         if point is not None:
-            panels.append((group.label, config, point.state.vector, record.lr))
+            panels.append((for_figure(group.label), config, point.state.vector, record.lr))
     panels = panels[:MOST_PANELS]
     if len(panels) < 2:
         return False

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from maml_exp.comparison.groups import Group
 from maml_exp.core.statistics import Estimate, Interval
-from maml_exp.run.text_table import Table, digits
+from maml_exp.data.text_table import Table, digits
+from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.store.metrics_file import final_steps
 
 MOST_INTERVALS = 24  # groups: an interval over seeds and tasks takes some 50 ms
@@ -85,7 +86,7 @@ def unfinished(group: Group) -> str:
 
 def as_markdown(table: Table) -> str:
     """A Markdown table."""
-    rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table]
+    rows = ["| " + " | ".join(for_markdown(cell) for cell in row) + " |" for row in table]
     return "\n".join([rows[0], "|" + "---|" * len(table[0]), *rows[1:]])
 
 
@@ -117,17 +118,19 @@ def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) 
     writer = csv.writer(buffer, lineterminator="\n")
     numbers = ["n", "mean", "ci95", "median", "median_ci95", "pairs", "difference", "difference_ci95"]
     by_task = ["iqm", "iqm_low", "iqm_high", "paired_iqm", "paired_iqm_low", "paired_iqm_high"]
-    writer.writerow(["group", *keys, "shots", "step", *numbers, *by_task, "diverged_tasks", "not_finished"])
+    writer.writerow(
+        ["group", *map(for_csv, keys), "shots", "step", *numbers, *by_task, "diverged_tasks", "not_finished"]
+    )
     for group in groups:
-        settings = [group.settings.get(key) for key in keys]
+        settings = [for_csv(group.settings.get(key)) for key in keys]
         for k, last_step in shots.items():
             with_intervals = {group.objective_step, last_step} if len(groups) <= MOST_INTERVALS else set()
             for step in range(last_step + 1):
                 median, difference = group.median(k, step), group.difference(groups[0], k, step)
                 row: list[object] = [*group.estimate(k, step), median.mean, median.ci95, *difference]
                 row += _by_task(group, groups[0], k, step) if step in with_intervals else [""] * len(by_task)
-                count = group.diverged_tasks(k, step)
-                writer.writerow([group.label, *settings, k, step, *row, count, unfinished(group)])
+                count, left = group.diverged_tasks(k, step), for_csv(unfinished(group))
+                writer.writerow([for_csv(group.label), *settings, k, step, *row, count, left])
     return buffer.getvalue()
 
 

@@ -49,9 +49,36 @@ def train_to_the_end(plain: Plain) -> None:
         training.setdefault("patience", 0)
 
 
+def name_every_axis(plain: Plain) -> None:
+    """3 -> 4: learning by gradient descent has more axes; what was saved is where each of them begins."""
+    algorithm = plain.get("algorithm")
+    if isinstance(algorithm, dict) and algorithm.get("learner") == "gradient":
+        for key, value in AXES_OF_3.items():
+            algorithm.setdefault(key, _copied(value))
+
+
+AXES_OF_3: Plain = {
+    "first_order_until": 0.0,
+    "moves": "all",
+    "rates": "one",
+    "learn_rates": False,
+    "rates_store": "log",
+    "rates_start": None,
+    "rates_lr": None,
+    "proximal": 0.0,
+    "step_losses": "last",
+    "step_losses_until": 0.1,
+    "minibatch": None,
+    "context": 0,
+    "context_start": "zero",
+    "support_loss": "task",
+    "loss_hidden": [40],
+    "loss_sees_targets": True,
+}
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
+    3: (name_every_axis,),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -17,8 +17,10 @@ from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.config.schema import Config, from_dict, setting_names, typed
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 
 LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
+MOST_TEXTS = 2000  # names and values; ours have some hundred
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
 NO_KEY = object()
@@ -35,13 +37,12 @@ def load_plain_config(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_CONFIG:
-            raise SettingError(f"{path} is larger than {LARGEST_CONFIG} bytes: not a configuration of ours")
-        text = path.read_text(encoding="utf-8")
-        plain = _load(text)
+        plain = _load(door.read_bytes(path, LARGEST_CONFIG, own_folder=True).decode())
     except SettingError:
         raise
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise SettingError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise SettingError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(plain, dict):
         raise SettingError(f"{path} is not a configuration: it holds no settings")
@@ -81,13 +82,16 @@ class _Document:
     def __init__(self) -> None:
         self.content: Any = None
         self.is_odd = False  # holds what the safe loader must see to
-        self._documents = 0
+        self._documents = self._texts = 0
         self._open: list[Any] = []  # dictionaries and lists that have not ended, the outer ones first
         self._keys: list[Any] = []  # for each, the key whose value comes next; a list has none
 
     def take(self, event: yaml.Event) -> None:
         """Build what an event says; raises ValueError."""
         if isinstance(event, yaml.ScalarEvent):
+            self._texts += 1
+            if self._texts > MOST_TEXTS:
+                raise ValueError(f"it holds more than {MOST_TEXTS} names and values: not a configuration of ours")
             self._add(self._value(event))
         elif isinstance(event, yaml.CollectionStartEvent):
             self.is_odd |= event.tag is not None

@@ -18,14 +18,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
-from maml_exp.config.plain import as_plain, flatten
+from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
 
-SCHEMA = 3  # what a saved configuration of today says; see migrations for the older ones
+SCHEMA = 4  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
 OBJECTIVES = ("mean", "median", "p95")
 OFTEN = checks.integer(0, 10**9)
@@ -215,6 +215,9 @@ def from_dict(plain: Any) -> Config:
         return cast(Config, OmegaConf.to_object(OmegaConf.merge(schema, plain)))
     except OmegaConfBaseException as error:
         raise SettingError(explain(error, schema)) from error
+    except OverflowError as error:
+        large = [key for key, value in leaves(plain) if isinstance(value, int) and value.bit_length() > 1023]
+        raise SettingError(f"{', '.join(large[:3])}: an integer beyond every float is not usable") from error
     except (ValueError, TypeError) as error:
         if isinstance(error, SettingError):
             raise

@@ -62,7 +62,7 @@ class SquaredError:
     def mean(self, residual: Array) -> float:
         """The mean square, over points and outputs, then over tasks."""
         flat = residual.reshape(-1)
-        return np.dot(flat, flat).item() / flat.size
+        return flat.dot(flat).item() / flat.size
 
     def by_task(self, prediction: Array, target: Array) -> Array:
         """The mean square of every task (N,), over points (N, G, m) and outputs."""

@@ -57,6 +57,9 @@ class Trainer:
         self.learner = make_learner(problem)
         self._family = problem.family
         self._optimizer = OPTIMIZERS.get(problem.optimizer.name)
+        # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter
+        slices = self.learner.layout.slices
+        self._outer_rates = [(slices[name], rate) for name, rate in self.learner.outer_rates.items()]
 
     def init(self, seed: int) -> TrainState:
         """The state before the first step."""
@@ -74,6 +77,8 @@ class Trainer:
         size = norm(found.vector)
         gradient = clipped(found.vector, size, problem.clip_norm)
         vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, settings)
+        for part, rate in self._outer_rates:
+            vector[part] = state.vector[part] + rate / settings.lr * (vector[part] - state.vector[part])
         after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
         return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
 

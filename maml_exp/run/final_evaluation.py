@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ from maml_exp.core.evaluation import adaptation_errors, evaluate
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks
-from maml_exp.run.text_table import as_text, digits
+from maml_exp.data.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
@@ -168,3 +171,20 @@ def mean_cell(result: Statistics, step: int) -> str:
 def iqm_cell(result: Statistics, step: int) -> str:
     """The interquartile mean [low, high]."""
     return f"{digits(result.iqm[step])} [{digits(result.iqm_low[step])}, {digits(result.iqm_high[step])}]"
+
+
+def next_steps(folder: Path, config: Config) -> str:
+    """The picture of a finished run, and commands to copy."""
+    shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
+    run = shlex.quote(str(shown))
+    pictures = [
+        path for path in (shown / "plots" / "finetune.png", *sorted(shown.glob("plots/*.png"))) if path.is_file()
+    ]
+    root = next((path for path in shown.parents if path.name == "runs"), shown)
+    lines = [("picture", str(pictures[0]))] if pictures else []
+    lines += [
+        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}"),
+        ("your points", f"maml-exp adapt {run} POINTS.csv"),
+        ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
+    ]
+    return "\n".join(f"{what:<12} {command}" for what, command in lines)

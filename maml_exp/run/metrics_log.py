@@ -13,10 +13,11 @@ from typing import Any
 
 from maml_exp.config.overrides import keys_of
 from maml_exp.config.plain import flatten
-from maml_exp.config.schema import Config
+from maml_exp.config.schema import Config, to_yaml
 from maml_exp.config.usual import CHOSEN_BY, changes
+from maml_exp.data import door
 from maml_exp.run.tensorboard import Board
-from maml_exp.store.files import naming, read_json, write_atomically
+from maml_exp.store.files import failure, naming, read_json, write_atomically
 from maml_exp.store.metrics_file import CLOCK_TAGS, Row, as_line, cells, columns, final_tags
 from maml_exp.store.records import BOOKKEEPING
 from maml_exp.store.run_folder import PLAN_FILE, RunFolder
@@ -31,14 +32,14 @@ class MetricsLog:
         """Start a log that already holds `rows`; `extras` are the numbers that the learner measures."""
         self._names, self._path = columns(config, extras), folder.metrics
         self.board = Board(folder.path)
-        self.board.text("config", "```yaml\n" + folder.config.read_text() + "```")
+        self.board.text("config", "```yaml\n" + to_yaml(config) + "```")
         settings = config.to_dict()
         self.board.session_start(
             hparams(settings), final_tags(settings["evaluation"]), _first_columns(folder, settings)
         )
         lines = [as_line(self._names), *(as_line(cells(row, self._names)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
-        self._file = open(folder.metrics, "a", encoding="utf-8")  # noqa: SIM115  closed in close()
+        self._file = door.open_to_append(folder.metrics)
         for row in rows:
             self._show(row)
 
@@ -65,7 +66,7 @@ class MetricsLog:
             try:
                 step()
             except OSError as error:
-                log.warning("cannot write %s: %s", error.filename or self._path, error.strerror)
+                log.warning("cannot write %s", failure(error, self._path))
 
 
 def hparams(settings: dict[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,9 @@ from pathlib import Path
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from maml_exp.data import door
+from maml_exp.data.texts import for_terminal
+
 log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -22,24 +25,11 @@ def is_quiet() -> bool:
     return bool(os.environ.get("MAML_EXP_QUIET"))
 
 
-def say(text: str) -> None:
-    """Print a line or more; if whoever read it has gone, as `head` does, or the terminal, the work goes on."""
-    try:
-        print(text, flush=True)
-    except UnicodeEncodeError:  # a terminal of few characters
-        print(text.encode("ascii", "backslashreplace").decode("ascii"), flush=True)
-    except (OSError, ValueError):
-        nowhere = open(os.devnull, "w")  # noqa: SIM115  for the life of the process
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())  # or what is buffered complains when Python ends
-        sys.stdout = nowhere
-
-
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Log to `path` in full and to the terminal in short."""
-    file, terminal = _File(path, encoding="utf-8"), logging.StreamHandler(sys.stderr)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    file, terminal = _File(path), logging.StreamHandler(sys.stderr)
+    file.setFormatter(_Clean("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
     terminal.setLevel(logging.WARNING if is_quiet() else logging.INFO)
     log.setLevel(logging.INFO)
@@ -54,11 +44,27 @@ def logging_to(path: Path) -> Iterator[None]:
             handler.close()
 
 
-class _File(logging.FileHandler):
+class _File(logging.StreamHandler):
     """A log file that a full disk cuts short, without a traceback for every line."""
+
+    def __init__(self, path: Path):
+        super().__init__(door.open_to_append(path))
+
+    def close(self) -> None:
+        """Close the file, too."""
+        with contextlib.suppress(OSError):
+            self.stream.close()
+        super().close()
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  logging's name
         """Let the line go: the error that filled the disk is on the terminal."""
+
+
+class _Clean(logging.Formatter):
+    """Lines in which nothing is left for a terminal to act on."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return for_terminal(super().format(record))
 
 
 class _Short(logging.Formatter):
@@ -66,7 +72,7 @@ class _Short(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        return prefix + record.getMessage()
+        return for_terminal(prefix + record.getMessage())
 
 
 class Progress:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shlex
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,10 @@ import numpy as np
 
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
+from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer
-from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, task_errors
+from maml_exp.data import door
+from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, next_steps, task_errors
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, is_quiet, log, logging_to
@@ -25,7 +26,9 @@ from maml_exp.store import checkpoints, files, provenance
 from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
-from maml_exp.store.choosing import newest_checkpoint
+from maml_exp.store.choosing import newest_checkpoint, sound_rows
+from maml_exp.store.files import failure
+from maml_exp.store.memory import require_memory
 from maml_exp.store.run_folder import RunFolder
 
 
@@ -50,23 +53,6 @@ class Outcome:
         return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
 
 
-def next_steps(folder: Path, config: Config) -> str:
-    """The picture of a finished run, and commands to copy."""
-    shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
-    run = shlex.quote(str(shown))
-    pictures = [
-        path for path in (shown / "plots" / "finetune.png", *sorted(shown.glob("plots/*.png"))) if path.is_file()
-    ]
-    root = next((path for path in shown.parents if path.name == "runs"), shown)
-    lines = [("picture", str(pictures[0]))] if pictures else []
-    lines += [
-        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}"),
-        ("your points", f"maml-exp adapt {run} POINTS.csv"),
-        ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
-    ]
-    return "\n".join(f"{what:<12} {command}" for what, command in lines)
-
-
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
     """Run a configuration in its folder; whatever happens is logged there and said in status.json.
 
@@ -76,6 +62,8 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
     from threadpoolctl import threadpool_limits
 
     folder = RunFolder(path)
+    folder.require_own()
+    require_memory(config)
     with (
         states.locked(path),
         logging_to(folder.log),
@@ -94,8 +82,11 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except OSError as error:
-            state, message = states.FAILED, f"cannot write {error.filename}: {error.strerror}"
+            state, message = states.FAILED, _disk_trouble(error, path)
             log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
+        except SettingError as error:
+            state, message = states.FAILED, str(error)
+            log.error(message)
         except (Exception, SystemExit) as error:  # logged with its traceback; a sweep goes on with its other jobs
             state, message = states.FAILED, f"{type(error).__name__}: {error}"
             log.exception("%s (the traceback is in %s)", message, folder.log)
@@ -103,8 +94,15 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             notes = run.notes if run else []
             folder.write_status(state, run.step if run else 0, config.training.iterations, message, notes)
         except OSError as error:
-            log.error("cannot write %s: %s", error.filename, error.strerror)
+            log.error("cannot write %s", failure(error))
         return Outcome(state, path, message, status)
+
+
+def _disk_trouble(error: OSError, path: Path) -> str:
+    """What went wrong with a run's files."""
+    if not os.path.isdir(path):
+        return f"{path} is not there any more; was it moved or deleted while it ran? Its name is needed to go on"
+    return f"cannot write {failure(error, path)}"
 
 
 class Run:
@@ -147,14 +145,13 @@ class Run:
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
-        point = newest_checkpoint(self.folder, self.config, to_resume=True) if resume else None
+        sound = sound_rows(self.folder, self.config, self._learner.extra_names) if resume else []
+        point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._watch = Watch(self.config.problem, point.watched.get("health"))
             self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
-            rows = [
-                row for row in metrics.read_rows(self.folder.metrics, self.step) if metrics.OBJECTIVE_TAG not in row
-            ]
+            rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
             self.folder.clear_half_written()
             provenance.record_resume(self.folder, self.config, self.step)
@@ -162,7 +159,7 @@ class Run:
                 log.warning("there is no usable checkpoint; the run starts over")
             log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
         else:
-            files.write_atomically(self.folder.config, to_yaml(self.config).encode())
+            door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
         self._write_status(states.RUNNING)
         self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)

@@ -6,6 +6,8 @@ survives a kill, and a full disk is an OSError here rather than a dead writer th
 
 from __future__ import annotations
 
+import os
+import socket
 import struct
 import sys
 import time
@@ -14,7 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from maml_exp.data import door
 from maml_exp.store.files import naming
+from maml_exp.store.names import safe_name
 
 
 @contextmanager
@@ -32,12 +36,13 @@ def without(module: str) -> Iterator[None]:
 
 with without("torch"):  # tensorboardX imports it where it is installed, for more than a second, and we need none of it
     from tensorboardX import summary
-    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.crc32c import crc32c
     from tensorboardX.proto.api_pb2 import Status
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
     from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 
+LARGEST_IMAGE = 2**26  # bytes
 DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
 
 
@@ -45,19 +50,27 @@ class Board:
     """One event file in a run's folder; older ones there are replaced."""
 
     def __init__(self, folder: Path):
-        for old in folder.glob("events.out.tfevents.*"):
-            old.unlink()
+        for name in os.listdir(folder):
+            if name.startswith("events.out.tfevents."):
+                door.remove(folder / name)
         self._folder = folder
         # a suffix of our own: names have one-second resolution
-        with naming(folder):
-            self._writer = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
+        name = f"events.out.tfevents.{int(time.time()):010d}.{safe_name(socket.gethostname())}.{time.time_ns()}"
+        self._file = door.open_new(folder / name)
+        self._write_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
 
     def _write(self, value: Summary, step: int = 0, walltime: float | None = None) -> None:
         """Append an event and hand it to the system."""
         event = Event(wall_time=time.time() if walltime is None else walltime, step=step, summary=value)
+        self._write_event(event)
+
+    def _write_event(self, event: Event) -> None:
+        """Append a record of TensorFlow's: length, its checksum, content, its checksum."""
+        content = event.SerializeToString()
+        length = struct.pack("<Q", len(content))
         with naming(self._folder):
-            self._writer.write_event(event)
-            self._writer.flush()
+            self._file.write(length + _checksum(length) + content + _checksum(content))
+            self._file.flush()
 
     def scalars(self, values: dict[str, float], step: int, walltime: float) -> None:
         """A point of each of several curves."""
@@ -70,7 +83,7 @@ class Board:
 
     def image(self, tag: str, png: Path, step: int) -> None:
         """A PNG file, shown under Images just as it is."""
-        content = png.read_bytes()
+        content = door.read_bytes(png, LARGEST_IMAGE, own_folder=True)
         width, height = struct.unpack(">II", content[16:24])  # PNG's first chunk
         image = Summary.Image(height=height, width=width, colorspace=4, encoded_image_string=content)
         self._write(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
@@ -99,4 +112,11 @@ class Board:
     def close(self) -> None:
         """Close the file."""
         with naming(self._folder):
-            self._writer.close()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+
+def _checksum(content: bytes) -> bytes:
+    """TFRecord's: CRC-32C, rotated and offset."""
+    crc = crc32c(content)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from maml_exp.core.checks import SettingError, integer, number
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.training import make_learner
 from maml_exp.store.choosing import judged_checkpoint
-from maml_exp.store.files import read_arrays, read_json
-from maml_exp.store.metrics_file import read_rows
+from maml_exp.store.files import read_json
+from maml_exp.store.metrics_file import number_in, table
+from maml_exp.store.records import read_evaluation
 from maml_exp.store.run_folder import open_run
 
 Array = np.ndarray
@@ -58,9 +60,13 @@ class Run:
     @cached_property
     def metrics(self) -> dict[str, Array]:
         """The columns of metrics.csv (N,), by name; NaN where a row has no number."""
-        rows = read_rows(self._files.metrics)
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        return {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names}
+        names, rows = table(self._files.metrics)
+        columns = [array("d") for _ in names]
+        for cells in rows:
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(number_in(self._files.metrics, cell) if cell else float("nan"))
+        filled = {name: np.array(column) for name, column in zip(names, columns, strict=True)}
+        return {name: column for name, column in filled.items() if not np.isnan(column).all()}
 
     @cached_property
     def evaluation(self) -> dict[str, Array]:
@@ -69,7 +75,8 @@ class Run:
         Raises `SettingError` for a run that is not finished.
         """
         try:
-            return read_arrays(self._files.evaluation)
+            judged = self.config.evaluation
+            return read_evaluation(self._files, len(judged.shots), judged.tasks, judged.steps)
         except (OSError, ValueError) as error:
             raise SettingError(f"{self.folder} has no readable evaluation.npz: it is {self.state}") from error
 

@@ -19,10 +19,15 @@ import numpy as np
 
 from maml_exp.core.optimizers.base import OptimizerState
 from maml_exp.core.training import TrainState, streams
-from maml_exp.store.files import read_arrays, write_arrays
+from maml_exp.data import door
+from maml_exp.data.npz import read_arrays
+from maml_exp.store.files import write_arrays
 
 FORMAT = 2
 BEST = "best.npz"  # beside the newest ones: the one with the best objective on validation tasks
+LARGEST = 8 * 2**30  # bytes, of a network whose size is not known
+LARGEST_RECORD = 10_000_000  # bytes; ours have some thousand
+NAMES = r"record|vector|theta|moment_\d{1,2}"
 
 
 class CheckpointError(ValueError):
@@ -64,14 +69,17 @@ def save(folder: Path, checkpoint: Checkpoint, name: str | None = None) -> Path:
     }
     record["sha256"] = digest(arrays, record)
     path = folder / (name or file_name(state.step))
-    write_arrays(path, {"record": np.array(json.dumps(record)), **arrays})
+    write_arrays(path, {"record": np.array(json.dumps(record)), **arrays}, own_folder=True)
     return path
 
 
-def load(path: Path) -> Checkpoint:
-    """Read and verify a checkpoint; raises `CheckpointError` for anything but a whole one of ours."""
+def load(path: Path, largest: int = LARGEST) -> Checkpoint:
+    """Read and verify a checkpoint of at most `largest` bytes.
+
+    Raises `CheckpointError` for anything but a whole one of ours, and OSError where the system does not let us look.
+    """
     try:
-        arrays = read_arrays(path)
+        arrays = read_arrays(path, NAMES, largest, own_folder=True)
         record = json.loads(str(arrays.pop("record")))
         expected = record.pop("sha256")
         if record["format"] not in (1, FORMAT):
@@ -81,8 +89,10 @@ def load(path: Path) -> Checkpoint:
         if record["format"] == 1:
             _bring_up_from_1(arrays, record)
         return _from_parts(arrays, record)
-    except CheckpointError:
+    except (CheckpointError, OSError, MemoryError):
         raise
+    except door.DoorError as error:
+        raise CheckpointError(str(error)) from error
     except Exception as error:  # numpy raises whatever damage makes it stumble over
         raise CheckpointError(f"{path} is not a readable checkpoint ({error})") from error
 
@@ -131,10 +141,9 @@ def parameters_sha256(vector: np.ndarray) -> str:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The checkpoint files in a folder, newest step first."""
-    if not folder.is_dir():
-        return []
-    return sorted((p for p in folder.iterdir() if re.fullmatch(r"step_\d{8,}\.npz", p.name)), key=step_of, reverse=True)
+    """The checkpoint files in a folder, newest step first; raises `SettingError` for a folder that is a link."""
+    names = [name for name in door.names_in(folder) if re.fullmatch(r"step_\d{8,10}\.npz", name)]
+    return sorted((folder / name for name in names), key=step_of, reverse=True)
 
 
 def step_of(path: Path) -> int:
@@ -145,4 +154,4 @@ def step_of(path: Path) -> int:
 def prune(folder: Path, keep: int) -> None:
     """Delete all but the `keep` newest checkpoints (0 keeps all)."""
     for path in listed(folder)[keep:] if keep else []:
-        path.unlink(missing_ok=True)
+        door.remove(path, own_folder=True)

@@ -1,40 +1,51 @@
-"""Choosing the checkpoint to go on from, or to judge, draw and adapt with: one that is whole and fits."""
+"""Choosing the checkpoint and rows to go on from, or the one to judge, draw and adapt with: what is whole and fits."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from maml_exp.config.migrations import migrated
 from maml_exp.config.schema import Config, is_logged
+from maml_exp.core.checks import SettingError
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.training import make_learner
+from maml_exp.data import door
 from maml_exp.store import checkpoints
+from maml_exp.store import metrics_file as metrics
 from maml_exp.store.checkpoints import Checkpoint, CheckpointError
-from maml_exp.store.metrics_file import read_rows
 from maml_exp.store.run_folder import RunFolder
 
 log = logging.getLogger("maml_exp")
 
 
-def newest_checkpoint(folder: RunFolder, config: Config, to_resume: bool = False) -> Checkpoint | None:
+def newest_checkpoint(folder: RunFolder, config: Config, logged: Collection[int] | None = None) -> Checkpoint | None:
     """The newest checkpoint that is whole and of this configuration; each one passed over is named in a warning.
 
-    One `to_resume` from also needs every row of metrics.csv up to its step, and the best checkpoint that it knows:
-    they are not made again.
+    To go on from one, give the steps whose rows are `logged`: it needs all of those up to its own, and the best
+    checkpoint that it knows, which are not made again. What is passed over then is set aside: it must not count as
+    the newest while good ones are pruned. Raises `SettingError` for a file that the system does not let us read,
+    which may be the newest.
     """
-    logged = {row["step"] for row in read_rows(folder.metrics)} if to_resume else set()
+    largest = _largest(config)
     for path in checkpoints.listed(folder.checkpoints):
         try:
-            point = checkpoints.load(path)
+            point = checkpoints.load(path, largest)
             _check_fit(point, path, config)
-            if to_resume and not logged.issuperset(_rows_before(point.state.step, config)):
+            if logged is not None and not all(step in logged for step in _logged_up_to(point.state.step, config)):
                 raise CheckpointError(f"{folder.metrics} lacks rows that were logged before {path.name}")
-            if to_resume and config.training.keep_best:
+            if logged is not None and config.training.keep_best:
                 _check_best(point, path, folder, config)
             return point
         except CheckpointError as error:
-            log.warning("%s; it is passed over", error)
+            if logged is None:
+                log.warning("%s; it is passed over", error)
+            else:
+                aside = door.set_aside(path, own_folder=True)
+                log.warning("%s; it is passed over, and set aside as %s", error, aside.name)
+        except OSError as error:
+            raise _unreadable(path, error) from error
     return None
 
 
@@ -45,17 +56,26 @@ def judged_checkpoint(folder: RunFolder, config: Config) -> Checkpoint | None:
 
 
 def best_checkpoint(folder: RunFolder, config: Config) -> Checkpoint | None:
-    """The best checkpoint of a run that keeps it; None where there is none. A damaged one is named in a warning."""
+    """The best checkpoint of a run that keeps it; None where there is none. A damaged one is named in a warning.
+
+    Raises `SettingError` for one that the system does not let us read.
+    """
     path = folder.checkpoints / checkpoints.BEST
-    if not config.training.keep_best or not path.is_file():
+    if not config.training.keep_best or door.kind_of(path) is None:
         return None
     try:
-        point = checkpoints.load(path)
+        point = checkpoints.load(path, _largest(config))
         _check_fit(point, path, config)
         return point
     except CheckpointError as error:
         log.warning("%s; it is passed over", error)
         return None
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> SettingError:
+    return SettingError(f"cannot read {path}: {error.strerror}; let it be read, or take it away")
 
 
 def _check_best(point: Checkpoint, path: Path, folder: RunFolder, config: Config) -> None:
@@ -68,11 +88,18 @@ def _check_best(point: Checkpoint, path: Path, folder: RunFolder, config: Config
         raise CheckpointError(f"{path} needs the best checkpoint, of iteration {known}, which is not there")
 
 
+def _largest(config: Config) -> int:
+    """More bytes than any checkpoint of this configuration has."""
+    vector = make_learner(config.problem).layout.size
+    return checkpoints.LARGEST_RECORD + 16 * (vector + 1000) * 8  # the vector and an optimizer's moments
+
+
 def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
     """Require a checkpoint of this configuration and of the step that its name says."""
     if migrated(point.config) != config.to_dict():
         raise CheckpointError(f"{path} belongs to another configuration")
-    if path.name != checkpoints.BEST and point.state.step != checkpoints.step_of(path):
+    named = point.state.step if path.name == checkpoints.BEST else checkpoints.step_of(path)
+    if point.state.step != named or not 0 < point.state.step <= config.training.iterations:
         raise CheckpointError(f"{path} holds step {point.state.step}")
     vector, moments = point.state.vector, point.state.optimizer.moments
     expected = make_learner(config.problem).layout.size
@@ -82,6 +109,20 @@ def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
         raise CheckpointError(f"{path} does not hold the moments of {config.optimizer.name}")
 
 
-def _rows_before(step: int, config: Config) -> set[int]:
+def _logged_up_to(step: int, config: Config) -> Iterator[int]:
     """The steps up to this one that were logged."""
-    return {logged for logged in range(1, step + 1) if is_logged(config.training, logged)}
+    training = config.training
+    intervals = [interval for interval in (training.log_every, training.evaluate_every) if interval]
+    for interval in intervals:
+        yield from range(interval, step + 1, interval)
+    if is_logged(training, step):
+        yield step
+
+
+def sound_rows(folder: RunFolder, config: Config, extras: Sequence[str]) -> list[metrics.Row]:
+    """The rows of metrics.csv before the first that is damaged; a damaged file is kept beside the new one."""
+    rows, damage = metrics.read_sound_rows(folder.metrics, metrics.columns(config, extras), config.training.iterations)
+    if damage is not None:
+        aside = door.set_aside(folder.metrics, keep=True)
+        log.warning("%s; the file is kept as %s, and rows from there on are made again", damage, aside.name)
+    return rows

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +17,12 @@ from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks import TASKS
+from maml_exp.data import door
+from maml_exp.data.npz import read_arrays
+from maml_exp.data.texts import for_terminal
 from maml_exp.store import run_folder as states
-from maml_exp.store.files import read_arrays, read_json
-from maml_exp.store.metrics_file import column_names, evaluation_tag
+from maml_exp.store.files import failure, read_json
+from maml_exp.store.metrics_file import evaluation_tag, number_in, table
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
@@ -62,7 +67,8 @@ class RunRecord:
     def task_errors(self, shots: int) -> Array | None:
         """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
         try:
-            errors = read_arrays(RunFolder(self.folder).evaluation)[f"trained_K{shots}"]
+            tasks, steps = int(self.judged_on["evaluation.tasks"]), len(self.results[shots]["mean"]) - 1
+            errors = read_evaluation(RunFolder(self.folder), len(self.results), tasks, steps)[f"trained_K{shots}"]
         except Exception:  # numpy raises whatever damage makes it stumble over
             return None
         known = self.results.get(shots)
@@ -72,15 +78,24 @@ class RunRecord:
     @property
     def seed(self) -> Any:
         """The run's seed."""
-        return self.settings.get("seed")
+        seed = self.settings.get("seed")
+        return seed if isinstance(seed, int) else str(seed)
+
+
+def read_evaluation(run: RunFolder, shots: int, tasks: int, steps: int) -> dict[str, Array]:
+    """The arrays of evaluation.npz, of so many numbers of shots, tasks and steps; raises OSError or ValueError.
+
+    Or what damage makes zipfile and numpy raise.
+    """
+    largest = 10_000_000 + 2 * shots * tasks * (steps + 1) * 8
+    return read_arrays(run.evaluation, r"(trained|random)_K\d{1,5}|reference", largest)
 
 
 def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
     """Every run at or below the paths, each once, in the order of their names; raises `SettingError`."""
     seen: set[Path] = set()
     for path in paths:
-        if not path.is_dir():
-            raise SettingError(f"{path} is not a folder")
+        states.require_folder(path)
         for run in _walk(path):
             if (resolved := run.resolve()) not in seen:
                 seen.add(resolved)
@@ -89,18 +104,22 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
 
 def no_run(paths: Sequence[Path]) -> SettingError:
     """What to say where no run was found."""
-    empty = next((path for path in paths if (path / states.PLAN_FILE).is_file()), None)
+    empty = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None)
     hint = f": {empty} is a sweep whose jobs have not begun; maml-exp resume {empty} starts them" if empty else ""
     return SettingError(f"no run found in {', '.join(map(str, paths))}{hint}")
 
 
 def _walk(path: Path) -> Iterator[Path]:
     """Depth first; a run's own folders are not searched."""
-    if (path / ".hydra" / "config.yaml").is_file():
-        yield path
+    try:
+        if door.kind_of(path / ".hydra" / "config.yaml") is not None:
+            yield path
+            return
+        with os.scandir(path) as entries:
+            folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
+    except OSError as error:
+        print(f"maml-exp: passed over: {for_terminal(failure(error, path))}", file=sys.stderr)
         return
-    with os.scandir(path) as entries:
-        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
     for name in sorted(folders, key=_natural):
         yield from _walk(path / name)
 
@@ -125,7 +144,7 @@ def read_run(run: RunFolder) -> RunRecord:
         objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
         return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
 
 
@@ -155,7 +174,7 @@ def read_line(run: RunFolder) -> RunLine:
             objective = _float(read_json(run.summary)["objective"])
     except SettingError as damage:
         return RunLine(run.path, "unreadable", {}, objective, when, str(damage))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunLine(run.path, "unreadable", settings, objective, when, f"{run.summary} is damaged")
     return RunLine(run.path, state, settings, objective, when, error)
 
@@ -174,7 +193,7 @@ def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     try:
         kind = TASKS.get(task.get("name"))
         return kind.Family(kind.Settings(**task)).fingerprint()
-    except (TypeError, ValueError, OSError):
+    except (TypeError, ValueError, OSError, ArithmeticError, MemoryError):
         return {key: value for key, value in task.items() if key not in ("shots", "query")}
 
 
@@ -188,7 +207,10 @@ def _results(part: dict[str, Any]) -> dict[str, Array]:
     }
     found = {name: np.array([_float(value) for value in values]) for name, values in numbers.items()}
     # the first version counted errors that are not finite
-    return {**found, "diverged": np.array(trained.get("diverged", trained.get("nonfinite")), dtype=int)}
+    found["diverged"] = np.array(trained.get("diverged", trained.get("nonfinite")), dtype=int)
+    if {array.shape for array in found.values()} != {(max(1, len(found["mean"])),)}:
+        raise ValueError("statistics of different numbers of steps")
+    return found
 
 
 def _float(value: Any) -> float:
@@ -199,26 +221,16 @@ def _float(value: Any) -> float:
 def learning_curve(run: RunFolder, shots: int, step: int) -> tuple[Array, Array]:
     """Iterations and mean held-out errors (N,) after `step` gradient steps on `shots` points, of a run's metrics.csv.
 
-    Both are empty where no small evaluation was made, or metrics.csv is not one of ours.
+    Both are empty where no small evaluation was made. Raises `SettingError` for a damaged file.
     """
     tag = evaluation_tag(shots, "mean", step)
-    if not run.metrics.is_file():
+    iterations, errors = array("q"), array("d")
+    names, rows = table(run.metrics)
+    if tag not in names:
         return np.empty(0), np.empty(0)
-    with open(run.metrics, encoding="utf-8", errors="replace") as file:
-        names = column_names(next(file, ""))
-        if names[0] != "step" or tag not in names:
-            return np.empty(0), np.empty(0)
-        place = names.index(tag)
-        points = [point for line in file if (point := _point(line, place)) is not None]
-    return np.array([iteration for iteration, _ in points]), np.array([error for _, error in points])
-
-
-def _point(line: str, place: int) -> tuple[int, float] | None:
-    """The step and one cell of a whole line; None where it is torn or the cell is empty."""
-    cells = line.split(",")
-    if not line.endswith("\n") or len(cells) <= place or not cells[0].isdecimal():
-        return None
-    try:
-        return int(cells[0]), float(cells[place])
-    except ValueError:
-        return None
+    place = names.index(tag)
+    for cells in rows:
+        if cells[place]:
+            iterations.append(int(cells[0]))
+            errors.append(number_in(run.metrics, cells[place]))
+    return np.array(iterations), np.array(errors)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from maml_exp.core.checks import SettingError
-from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
+from maml_exp.data import door
+from maml_exp.store.files import failure, read_json, timestamp, write_atomically, write_json
 from maml_exp.store.system import try_to_lock
 
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
@@ -40,15 +41,25 @@ class RunFolder:
 
     def clear_half_written(self) -> None:
         """Delete temporary files that a killed process left behind."""
-        for folder in (self.path, self.config.parent, self.checkpoints):
-            for path in folder.glob(".*.tmp"):
-                path.unlink()
+        for folder in (self.path, self.config.parent, self.checkpoints, self.plots):
+            for name in os.listdir(folder) if folder == self.path else door.names_in(folder):
+                if name.startswith(".") and name.endswith(".tmp"):
+                    door.remove(folder / name, own_folder=folder != self.path)
 
-    @property
-    def written(self) -> list[Path]:
-        """Everything below the folder that a run opens or makes."""
+    def require_own(self) -> None:
+        """Refuse a folder in which something that a run reads or writes is a link or of another kind.
+
+        A link in a stranger's folder must not decide where we write, nor a pipe hold us up. Raises `SettingError`.
+        """
         files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
-        return [*files, self.path / LOCK_FILE, self.path / ".hydra", self.config, self.checkpoints, self.plots]
+        files += [self.path / LOCK_FILE, self.path / "provenance.diff", self.config, self.overrides]
+        try:
+            for folder in (self.config.parent, self.checkpoints, self.plots):
+                door.require_kind(folder, "a folder")
+            for file in files:
+                door.require_kind(file, "a file")
+        except OSError as error:
+            raise SettingError(f"cannot look at {failure(error)}") from error
 
     def write_status(
         self, state: str, step: int, iterations: int, error: str | None = None, notes: Sequence[str] = ()
@@ -66,6 +77,23 @@ class RunFolder:
             return status if isinstance(status, dict) else {"state": "unknown"}
         except (OSError, ValueError):
             return {"state": "unknown"}
+
+    def has_ended(self) -> bool:
+        """Whether there is nothing left to do: it diverged, or finished and says with what result."""
+        state = self.read_status().get("state")
+        return state == DIVERGED or (state == FINISHED and self.has_results())
+
+    def has_results(self) -> bool:
+        """Whether there is a summary, and not a damaged one; one that we may not read is there."""
+        try:
+            summary = read_json(self.summary)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        except ValueError:
+            return False
+        return isinstance(summary, dict) and "evaluation" in summary
 
     def has_lost_its_process(self, status: dict[str, Any]) -> bool:
         """Whether the process that wrote a status ran on this machine and is no more."""
@@ -90,6 +118,8 @@ def create_folder(path: Path, exact: bool = False) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if exact and path.is_dir() and not any(path.iterdir()):
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise SettingError(f"cannot write in {path}: no permission, or a file system to read only")
             return path
         for number in range(1, 10_000):
             candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
@@ -100,7 +130,7 @@ def create_folder(path: Path, exact: bool = False) -> Path:
                 if exact:
                     break
     except OSError as error:
-        raise SettingError(f"cannot create {error.filename}: {error.strerror}") from error
+        raise SettingError(f"cannot create {failure(error, path)}") from error
     raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
 
 
@@ -113,7 +143,7 @@ def new_folder(path: Path, overrides: Sequence[str]) -> Path:
     """`create_folder` for a run that Hydra does not start, with what was typed for it, as Hydra writes it."""
     empty = path.is_dir() and not any(path.iterdir())  # made by a launcher
     path = create_folder(path, exact=empty)
-    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode())
+    write_atomically(path / ".hydra" / "overrides.yaml", "".join(f"- {o}\n" for o in overrides).encode(), True)
     return path
 
 
@@ -123,10 +153,11 @@ def locked(path: Path, otherwise: str = "is being written by another process (se
 
     The system drops the lock with the process that holds it, however that ends.
     """
-    lock = path / LOCK_FILE
-    if lock.is_symlink():
-        raise SettingError(f"{lock} is a link; a run's files and folders are its own")
-    with open(lock, "a") as file:
+    try:
+        file = door.open_to_lock(path / LOCK_FILE)
+    except OSError as error:
+        raise SettingError(f"cannot write in {path}: {failure(error)}") from error
+    with file:
         if not try_to_lock(file):
             raise SettingError(f"{path} {otherwise}")
         yield
@@ -135,9 +166,10 @@ def locked(path: Path, otherwise: str = "is being written by another process (se
 def _no_run(path: Path) -> str:
     """What to say of a folder that is no run: a sweep, perhaps, or a folder of runs."""
     inside = sorted(config.parent.parent for config in path.glob("*/.hydra/config.yaml"))
-    if (path / PLAN_FILE).is_file() and not inside:
+    is_sweep = door.kind_of(path / PLAN_FILE) is not None
+    if is_sweep and not inside:
         return f"{path} is a sweep without any run yet; maml-exp resume {path} starts its jobs"
-    if (path / PLAN_FILE).is_file():
+    if is_sweep:
         return f"{path} is a sweep; give one of its {len(inside)} jobs, as {inside[0]}"
     if inside:
         return f"{path} is a folder of runs; give one of the {len(inside)}, as {inside[0]}; maml-exp list {path}"
@@ -147,12 +179,16 @@ def _no_run(path: Path) -> str:
 def open_run(path: Path | str) -> RunFolder:
     """The run in a folder; raises `SettingError` where there is none."""
     folder = RunFolder(path)
-    if not folder.path.is_dir():
-        raise SettingError(f"{path} is not a folder")
-    if not folder.config.is_file():
+    require_folder(folder.path)
+    folder.require_own()
+    if door.kind_of(folder.config) is None:
         raise SettingError(_no_run(folder.path))
-    # a link in a stranger's folder must not decide where we write, nor a pipe hold us up
-    for written in folder.written:
-        if written.is_symlink() or (written.exists() and not (written.is_file() or written.is_dir())):
-            raise SettingError(f"{written} is a link or a device; a run's files and folders are its own")
     return folder
+
+
+def require_folder(path: Path) -> None:
+    """Raise `SettingError` for what is no folder, or one that may not be looked into."""
+    if not os.path.isdir(path):  # Path.is_dir raises for some names
+        raise SettingError(f"{path} is not a folder")
+    if not os.access(path, os.R_OK | os.X_OK):
+        raise SettingError(f"{path} cannot be read: Permission denied")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -65,6 +66,8 @@ def launch_rest(sweep: Sweep, work: Sequence[Work], launcher: Sequence[str]) -> 
 
 
 def _launch(arguments: Sequence[str], task: TaskFunction, rest: Rest | None = None) -> int:
+    if "${" in (here := os.getcwd()):
+        raise SettingError(f"{here}: Hydra takes '${{' in the working directory's name for a reference; work elsewhere")
     try:
         with arguments_of("maml-exp", arguments), friendly_errors(arguments), session() as ours:
             ours.rest = rest

@@ -19,8 +19,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
+from maml_exp.data.streams import sturdy_streams
 from maml_exp.run.metrics_log import hparams
-from maml_exp.run.progress import is_quiet, log, logging_to, say
+from maml_exp.run.progress import is_quiet, log, logging_to
 from maml_exp.run.run import Outcome, execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
@@ -45,7 +46,7 @@ def job(composed: DictConfig) -> float:
         if (session := current()) is not None:
             session.outcome = outcome
         if outcome.evaluation is not None:
-            say(outcome.report())
+            print(outcome.report(), flush=True)
         return 0.0
     return _in_sweep(context, lambda stop: _run_or_refuse(composed, path, stop))
 
@@ -67,7 +68,8 @@ def _in_sweep(context: Any, make: Callable[[Path], Outcome]) -> float:
         session.outcome = outcome
     ours_to_say = session is None or session.sweep is not None  # our own launcher says it itself
     if ours_to_say and not is_quiet():
-        say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
+        with sturdy_streams():  # a launcher's worker may outlive the terminal
+            print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
     if outcome.state == states.INTERRUPTED and session is not None and session.sweep is not None:
         session.received = session.received or outcome.exit_status - 128
         raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further

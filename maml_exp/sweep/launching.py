@@ -16,9 +16,10 @@ from omegaconf import DictConfig, open_dict
 
 import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
 from maml_exp.config.composing import HYDRA_DEFAULTS
-from maml_exp.run.progress import is_quiet, say
+from maml_exp.run.progress import is_quiet
 from maml_exp.run.run import Outcome
 from maml_exp.store import run_folder as states
+from maml_exp.store.files import failure
 from maml_exp.sweep.job import objective_of
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
@@ -67,7 +68,7 @@ class HydraJob(NamedTuple):
                     job_subdir_key="hydra.sweep.subdir",
                 )
             except OSError as error:  # Hydra's own files
-                return Outcome(states.FAILED, self.path, f"cannot write {error.filename}: {error.strerror}")
+                return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
         return ours.outcome or Outcome(states.FAILED, self.path, "it has no outcome")
 
 
@@ -81,7 +82,7 @@ def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], fir
         for number, outcome in made:
             outcomes[number] = outcome
             if outcome.message != NOT_STARTED and not is_quiet():
-                say(f"{outcome.folder.name}: {describe_outcome(outcome)}")
+                print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
     if any(outcome.state == states.INTERRUPTED for outcome in outcomes.values()):
         session = current()
         if session is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,9 +15,10 @@ from hydra.core.global_hydra import GlobalHydra
 from maml_exp.config.overrides import keys_of, parse_all, split_sweep
 from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
-from maml_exp.run.progress import say
+from maml_exp.data import door
+from maml_exp.data.text_table import as_text
+from maml_exp.data.texts import one_line
 from maml_exp.run.run import Outcome
-from maml_exp.run.text_table import as_text
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json, write_json
 from maml_exp.store.run_folder import LOCK_FILE, PLAN_FILE, RunFolder
@@ -71,6 +74,7 @@ class Sweep:
         texts = [text for part in lists if isinstance(part, list) for text in part if part is not sweep.jobs]
         if not all(isinstance(part, list) for part in lists) or not all(isinstance(text, str) for text in texts):
             raise SettingError(f"{folder / PLAN_FILE} is not a sweep's plan")
+        _refuse_links(folder)
         return sweep
 
     def swept(self, overrides: Sequence[str]) -> str:
@@ -79,13 +83,14 @@ class Sweep:
 
     def folders(self) -> list[RunFolder]:
         """The jobs' folders there are, in the order of their numbers."""
-        found = [RunFolder(path.parent.parent) for path in self.folder.glob("*/.hydra/overrides.yaml")]
+        paths = self.folder.glob("*/.hydra/overrides.yaml")
+        found = [RunFolder(path.parent.parent) for path in paths if not path.parent.parent.is_symlink()]
         return sorted(found, key=lambda run: (job_number(run.path), run.path.name))
 
     def take_back(self) -> None:
         """Delete what was written for a sweep that cannot start."""
         for name in (PLAN_FILE, LOCK_FILE, "multirun.yaml"):  # ours, and Hydra's
-            (self.folder / name).unlink(missing_ok=True)
+            door.remove(self.folder / name)
         if self.made_folder:
             with suppress(OSError):  # somebody else put something there
                 self.folder.rmdir()
@@ -94,13 +99,13 @@ class Sweep:
         """Print a table of the jobs; returns whether any of them did not finish."""
         rows = [self._row(run) for run in self.folders()]
         missing = max(0, len(self.jobs) - len(rows))
-        say("\n" + as_text([["job", "status", "objective", "error"], *rows]))
+        print("\n" + as_text([["job", "status", "objective", "error"], *rows]))
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
-        say(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}")
+        print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}", flush=True)
         ended = (states.FINISHED, states.DIVERGED)
         if missing or any(row[1] not in ended for row in rows):
-            say(f"to go on with those that did not: maml-exp resume {self.folder}")
+            print(f"to go on with those that did not: maml-exp resume {self.folder}", flush=True)
         return finished < len(rows) + missing
 
     def _row(self, run: RunFolder) -> list[str]:
@@ -108,6 +113,15 @@ class Sweep:
         status = run.read_status()
         error = str(status.get("error") or "").split("; try")[0].splitlines()
         return [run.path.name, str(status.get("state")), _number(run), error[0][:100] if error else ""]
+
+
+def _refuse_links(folder: Path) -> None:
+    """Raise `SettingError` for a link where a sweep keeps a job or a file: it would decide where we write."""
+    for name in os.listdir(folder):
+        if re.match(r"\d+(_|$)", name):
+            door.require_kind(folder / name, "a folder")
+        elif name in (PLAN_FILE, "multirun.yaml", stop_file(folder).name, LOCK_FILE):
+            door.require_kind(folder / name, "a file")
 
 
 def job_number(path: Path) -> int:
@@ -120,12 +134,12 @@ def _number(run: RunFolder) -> str:
     try:
         objective: Any = read_json(run.summary)["objective"]
         return "diverged" if objective is None else f"{objective:.4g}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return "-"
 
 
 def describe_outcome(outcome: Outcome) -> str:
     """A job's end in a line."""
     if outcome.evaluation is None:
-        return f"{outcome.state}: {outcome.message}"
+        return one_line(f"{outcome.state}: {outcome.message}")
     return f"{outcome.state}, objective {outcome.evaluation.objective():.4g}"

@@ -23,6 +23,7 @@ from maml_exp.config.overrides import parse_all
 from maml_exp.config.saved import LOADER, load_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 from maml_exp.run.run import Outcome
 from maml_exp.store import run_folder as states
 from maml_exp.store.names import safe_name
@@ -37,7 +38,7 @@ def unfinished(sweep: Sweep) -> list[Work]:
     """What is left to do of a sweep; planned jobs that cannot run are named."""
     folders = sweep.folders()
     if not sweep.jobs:  # another sweeper chose the jobs: what it had started can be finished
-        saved = {folder: _config_or_none(folder) for folder in folders if is_open(folder)}
+        saved = {folder: _config_or_none(folder) for folder in folders if not folder.has_ended()}
         return [Work(config, folder.path, True) for folder, config in saved.items() if config is not None]
     numbers, folders = _without_ended(sweep, folders)
     if not numbers:
@@ -61,7 +62,7 @@ def _without_ended(sweep: Sweep, folders: list[RunFolder]) -> tuple[list[int], l
     ended: dict[tuple[str, ...], list[RunFolder]] = defaultdict(list)
     others = []
     for folder in folders:
-        typed = None if is_open(folder) else _overrides_of(folder)
+        typed = _overrides_of(folder) if folder.has_ended() else None
         if typed is None:
             others.append(folder)
         else:
@@ -81,9 +82,10 @@ def _without_ended(sweep: Sweep, folders: list[RunFolder]) -> tuple[list[int], l
 def _overrides_of(folder: RunFolder) -> tuple[str, ...] | None:
     """What was typed for a run, sorted; None where that cannot be told."""
     try:
-        if folder.overrides.stat().st_size > LARGEST_OVERRIDES or not folder.config.is_file():
+        if door.kind_of(folder.config) is None:
             return None
-        typed = yaml.load(folder.overrides.read_text(encoding="utf-8"), Loader=LOADER)
+        text = door.read_bytes(folder.overrides, LARGEST_OVERRIDES, own_folder=True).decode()
+        typed = yaml.load(text, Loader=LOADER)
     except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError):
         return None
     is_list = isinstance(typed, list) and all(isinstance(text, str) for text in typed)
@@ -96,7 +98,7 @@ def _rest_of_job(sweep: Sweep, number: int, config: Config, saved: dict[RunFolde
     for folder in own_first:
         if saved[folder] == config:
             del saved[folder]
-            return Work(config, folder.path, True) if is_open(folder) else None
+            return None if folder.has_ended() else Work(config, folder.path, True)
     # killed before its configuration was saved, or never started
     for folder in own_first[:1]:
         if saved[folder] is None and job_number(folder.path) == number:
@@ -124,7 +126,7 @@ def make_rest(path: Path, stop: Path) -> Outcome:
         sweep = Sweep.load(path.parent)
         if number >= len(sweep.jobs):
             return Outcome(states.FAILED, path, f"{path.parent} has no job {number}")
-        overrides = None if folder.overrides.is_file() else sweep.jobs[number]
+        overrides = sweep.jobs[number] if door.kind_of(folder.overrides) is None else None
         with _between_jobs():
             planned = _planned_config(typed_then(sweep.jobs[number], sweep.schema))
         if isinstance(planned, SettingError):
@@ -164,9 +166,3 @@ def _config_or_none(folder: RunFolder) -> Config | None:
         return load_config(folder.config)
     except SettingError:
         return None
-
-
-def is_open(folder: RunFolder) -> bool:
-    """Whether there is something left to do: neither finished, with its results, nor diverged."""
-    state = folder.read_status().get("state")
-    return state != states.DIVERGED and not (state == states.FINISHED and folder.summary.is_file())

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome
 from maml_exp.run.stopping import ask_to_stop
+from maml_exp.store.files import failure
 from maml_exp.store.run_folder import locked
 from maml_exp.store.system import HANGUP, block, can_mask, handling, next_of, send_to_thread, signals_that_stop, unblock
 from maml_exp.sweep.plan import Sweep, stop_file
@@ -50,7 +51,7 @@ class Session:
         """Ask a sweep to stop: running jobs save and end, the others do not start. A second signal ends at once."""
         self.received = self.received or number
         if self.sweep is None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(number)
         ask_to_stop(stop_file(self.sweep.folder))
 
     def hold(self, folder: Path) -> None:
@@ -142,7 +143,7 @@ def session() -> Iterator[Session]:
         ours.take_back()
         # Hydra's own files; a run reports its own. Some of Hydra's errors are OSErrors by class alone.
         if isinstance(error, OSError) and error.errno is not None:
-            raise SettingError(f"cannot write {error.filename or ours.folder}: {error.strerror}") from error
+            raise SettingError(f"cannot write {failure(error, ours.folder)}") from error
         if ours.sweep is None:
             raise
         ours.ended_by = error  # its jobs are reported all the same

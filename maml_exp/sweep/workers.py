@@ -22,6 +22,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.run.run import Outcome, execute
 from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store import run_folder as states
+from maml_exp.store.files import failure
 from maml_exp.store.run_folder import new_folder
 from maml_exp.store.system import block, handling, signals_that_stop, unblock
 
@@ -60,7 +61,7 @@ class Work(NamedTuple):
             except SettingError as error:
                 return Outcome(states.FAILED, self.path, str(error))
             except OSError as error:
-                return Outcome(states.FAILED, self.path, f"cannot write {error.filename}: {error.strerror}")
+                return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
 
 
 Key = TypeVar("Key", bound=Hashable)

@@ -48,10 +48,14 @@ def kill_until_finished(folder: Path, kills: int, seconds: float, rng: random.Ra
     """Kill a run at most `kills` times, within its first `seconds` each time; returns the kills made."""
     made = 0
     while True:
-        arguments = ["resume", str(folder)] if (folder / "status.json").exists() else fresh(folder)
-        if run(arguments, rng.uniform(0.0, seconds) if made < kills else None):
+        if run(next_arguments(folder), rng.uniform(0.0, seconds) if made < kills else None):
             return made
         made += 1
+
+
+def next_arguments(folder: Path) -> list[str]:
+    """Arguments that go on with the run; those that start it, where every kill came before it said that it runs."""
+    return ["resume", str(folder)] if (folder / "status.json").exists() else fresh(folder)
 
 
 def fresh(folder: Path) -> list[str]:

@@ -31,8 +31,12 @@ class Counted(np.ndarray):
             Counted.hook(*plain, np.asarray(result))
         return np.asarray(result).view(Counted) if out is None else out[0]
 
+    def dot(self, other: Any, out: Any = None) -> Any:
+        """Of two matrices it is np.matmul."""
+        return np.matmul(self, other) if out is None else np.matmul(self, other, out=out)
+
     def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
-        """Of two matrices np.dot is np.matmul."""
+        """Of two matrices np.dot is np.matmul, too."""
         if function is not np.dot:
             return super().__array_function__(function, types, args, kwargs)
         out = {name: (array,) for name, array in kwargs.items()}

@@ -19,7 +19,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from maml_exp.config.composing import compose
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.pairs import PairedLayer
 from maml_exp.core.problem import Problem
 from maml_exp.core.training import Trainer
 
@@ -46,16 +46,17 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
         return wrapper
 
     trainer.train_step(trainer.init(0))
-    (loop,) = trainer.learner._loops.values()
+    (whole,) = trainer.learner._loops.values()
+    loop = whole.loop
     trainer._family.sample = timed(trainer._family.sample, "tasks", "drawn")
     for number, layer in enumerate(loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
-        name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
+        name = f"layer {number} ({layer.n - layer.bias_is_data} x {layer.m}, {kind})"
         for method in PASSES + PULL_BACK:
             setattr(layer, method, timed(getattr(layer, method), name, method))
-    f = loop._activation
-    value, slope = timed(f.value, "activation", "value"), timed(f.slope, "activation", "slope")
-    loop._activation = f._replace(value=value, slope=slope)
+    stack = loop._stack
+    stack._value = timed(stack._value, "activation", "value")
+    stack._slope = timed(stack._slope, "activation", "slope")
     optimizer = trainer._optimizer
     update = timed(optimizer.update, "optimizer", "update")
     trainer._optimizer = SimpleNamespace(init=optimizer.init, update=update)

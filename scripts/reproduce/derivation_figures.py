@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
-from maml_exp.core.inner.choice import pairs_pay
+from maml_exp.core.inner.layers.choice import pairs_pay
 from maml_exp.run.figures.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED, STYLE
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "figures"

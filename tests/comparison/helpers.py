@@ -26,8 +26,10 @@ def make_run(folder, means=None, *, state="finished", diverged=0, objective=None
     (folder / "status.json").write_text(json.dumps({"state": state, "step": 0, "iterations": 1, "error": None}))
     # the meta-loss and, as often, the held-out error after one step; None: a row without it
     numbers = ["" if loss is None else loss for loss in losses]
-    rows = "".join(f"{100 * (i + 1)},1.0,{number}\n" for i, number in enumerate(numbers))
-    (folder / "metrics.csv").write_text("step,meta/loss,evaluation_K10/mean_step_01\n" + rows)
+    rows = "".join(f"{100 * (i + 1)},1.0,1.0,1.0,{number}\n" for i, number in enumerate(numbers))
+    (folder / "metrics.csv").write_text(
+        "step,meta/loss,meta/support_loss,meta/grad_norm,evaluation_K10/mean_step_01\n" + rows
+    )
     if means is not None:
         (folder / "summary.json").write_text(json.dumps(summary(means, diverged, objective)))
     return folder

@@ -145,7 +145,7 @@ def test_a_summary_that_cannot_be_read_makes_a_run_unreadable(tmp_path):
 def test_a_learning_curve_leaves_out_a_torn_line_and_rows_without_an_evaluation(tmp_path):
     run = make_run(tmp_path / "a", losses=[3.0, None, 2.5])
     with open(run / "metrics.csv", "a") as file:
-        file.write("400,,\n50")
+        file.write("400,,,,\n50")
     steps, errors = learning_curve(RunFolder(run), 10, 1)
     assert (steps.tolist(), errors.tolist()) == ([100, 300], [3.0, 2.5])
     assert [len(part) for part in learning_curve(RunFolder(run), 5, 1)] == [0, 0]

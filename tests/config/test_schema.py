@@ -10,6 +10,7 @@ import yaml
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose, conf_dir, default_settings
+from maml_exp.config.plain import flatten
 from maml_exp.config.schema import default_config, from_dict, to_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -127,6 +128,11 @@ def test_the_default_is_the_experiment_of_the_issue():
     assert {key: ours[key] for key in expected} == expected
 
 
+def is_global(group, option):
+    """Whether a preset reaches into other groups, too."""
+    return (CONF / group / f"{option}.yaml").read_text().startswith("# @package _global_")
+
+
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=["=".join(pair) for pair in OPTIONS])
 def test_every_file_in_conf_composes_to_what_it_says(group, option):
     if option == "search" and find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
@@ -137,17 +143,22 @@ def test_every_file_in_conf_composes_to_what_it_says(group, option):
     for key, value in stated.items():
         if key in ("defaults", "hydra") or "/" in key:
             continue  # groups that an experiment chooses, and how it is swept
-        ours = whole[key] if plus else whole[group][key]
+        ours = whole[key] if plus or is_global(group, option) else whole[group][key]
         assert (ours if not isinstance(value, dict) else {name: ours[name] for name in value}) == value
 
 
 @pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] in GROUPS])
 def test_group_files_hold_settings_of_their_group_only(group, option):
     stated = yaml.safe_load((CONF / group / f"{option}.yaml").read_text())
-    for default in stated.pop("defaults", []):  # types and bounds alone
-        assert default.startswith("/schema/")
-        assert default.endswith("@_here_")
-    assert {f"{group}.{key}" for key in stated} <= set(flat(composed(f"{group}={option}")))
+    here = f"@{group}" if is_global(group, option) else "@_here_"
+    for default in stated.pop("defaults", []):
+        if isinstance(default, dict):  # another option of another group
+            assert all(key.startswith("override /") for key in default)
+        else:  # types and bounds alone
+            assert default.startswith("/schema/")
+            assert default.endswith(here)
+    stated = flatten(stated) if is_global(group, option) else {f"{group}.{key}" for key in stated}
+    assert set(stated) <= set(flat(composed(f"{group}={option}")))
 
 
 def test_conf_is_found_beside_the_package():

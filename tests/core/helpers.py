@@ -10,6 +10,7 @@ from maml_exp.core.learners import gradient
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers import adam
 from maml_exp.core.problem import Problem
+from maml_exp.core.proof import reference
 from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 INPUTS, OUTPUTS = 2, 3  # several of each, and different: a transposed or dropped axis cannot hide
@@ -90,6 +91,15 @@ def learner_for(network, outer, batch, inner_lr=0.05, steps=1, pairs=None):
 def meta_gradient(learner, vector, batch):
     """What a learner that draws nothing says about a meta-batch."""
     return learner.meta_gradient(vector, batch, np.random.default_rng(0), 0.0)
+
+
+def reference_meta_loss(network, outer, theta, batch, inner_lr, steps, base):
+    """The reference of a method that differs from maml in its outer gradient alone."""
+    settings = gradient.Settings()
+    settings.outer = outer  # also one that settings refuse
+    omega, every = (*[0.0] * steps, 1.0), [True] * len(network.shapes)
+    method = reference.Method(network, settings, every, inner_lr, steps, omega, outer == "first_order")
+    return method.meta_loss({"theta": theta}, batch, None, {"theta": base})
 
 
 def complex_step_gradient(function, theta, h=1e-30):

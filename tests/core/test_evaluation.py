@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors, evaluate
-from maml_exp.core.inner.choice import make_layer
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.choice import make_layer
+from maml_exp.core.inner.layers.pairs import PairedLayer
+from maml_exp.core.inner.passes import Pass, support_passes
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.learners.gradient import Settings as GradientSettings
@@ -54,7 +55,7 @@ def reference_predictions(learner, theta, tasks, shots, lr, step):
 
 @pytest.mark.parametrize(("hidden", "pairs"), [(NARROW, False), (WIDE, True)])
 def test_the_two_widths_stand_for_the_two_representations(hidden, pairs):
-    layer = make_layer(*hidden, 1, [5] * 3 + [0], np.float64)
+    layer = make_layer(*hidden, 1, [*support_passes(3, 5, 0.1), Pass(3, 0, 1.0)], np.float64)
     assert isinstance(layer, PairedLayer) is pairs
 
 

@@ -8,7 +8,7 @@ from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.checks import SettingError, declared
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import LEARNERS, gradient
-from maml_exp.core.learners.gradient import OUTER
+from maml_exp.core.learners._gradient_settings import OUTER, RATES, STARTS, STEP_LOSSES, STORES, SUPPORT_LOSSES
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
 from maml_exp.core.tasks import TASKS, sinusoid
@@ -37,6 +37,8 @@ def names(registry):
     return "one of " + ", ".join(sorted(registry))
 
 
+SWITCH = ("true or false", [0, 1, None, "true", []], [True, False])
+SHARE = ("a number with 0 <= value <= 1", [-0.1, 1.1, NAN, INF, None, "0.5", True, [0.5]], [0, 0.0, 0.5, 1, 1.0])
 RANGE = "[low, high], two finite numbers with low <= high"
 TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
@@ -44,6 +46,38 @@ TABLE = {
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
+    "algorithm.first_order_until": SHARE,
+    "algorithm.moves": (
+        "one of all, head, body, context, or a list of different layers from 0, as in [0,2]",
+        [*NAMES_BAD, [], [-1], [0, 0], [101], [0.0], ["0"], {0: 1}],
+        ["all", "head", "body", [0], (2, 0), [100]],
+    ),
+    "algorithm.rates": (names(RATES), NAMES_BAD, ["one"]),
+    "algorithm.learn_rates": SWITCH,
+    "algorithm.rates_store": (names(STORES), NAMES_BAD, list(STORES)),
+    "algorithm.rates_start": (
+        "[low, high], two finite numbers with 0 < low <= high, or null",
+        [[0, 1], [-1, 1], [2, 1], 1],
+        [None],
+    ),
+    "algorithm.rates_lr": ("a finite number > 0, or null", [v for v in NUMBERS_BAD if v is not None], [None]),
+    "algorithm.proximal": ("a finite number >= 0", [v for v in NUMBERS_BAD if v not in (0, 0.0)], [0, 0.0, 1.5]),
+    "algorithm.step_losses": (names(STEP_LOSSES), NAMES_BAD, list(STEP_LOSSES)),
+    "algorithm.step_losses_until": SHARE,
+    "algorithm.minibatch": (
+        "an integer from 1 to 1000000, or null",
+        [v for v in [*COUNTS_BAD, 0, 10**6 + 1] if v is not None],
+        [None, 1, np.int64(5)],
+    ),
+    "algorithm.context": ("an integer from 0 to 10000", [*COUNTS_BAD, 10_001], [0, 1, 10_000]),
+    "algorithm.context_start": (names(STARTS), NAMES_BAD, ["zero"]),
+    "algorithm.support_loss": (names(SUPPORT_LOSSES), NAMES_BAD, list(SUPPORT_LOSSES)),
+    "algorithm.loss_hidden": (
+        "a list of widths, each from 1 to 100000",
+        [v for v in WIDTHS_BAD if v not in ([], [1] * 101)],
+        [[], [1], (40, 3), [100_000]],
+    ),
+    "algorithm.loss_sees_targets": SWITCH,
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
     "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),
@@ -53,7 +87,7 @@ TABLE = {
     "task.phase": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.frequency": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.x_range": (RANGE.replace("<=", "<"), [*RANGES_BAD, [1, 1]], RANGES_GOOD),
-    "task.oracle": ("true or false", [0, 1, None, "true", []], [True, False]),
+    "task.oracle": SWITCH,
     "optimizer.name": (names(OPTIMIZERS.names()), NAMES_BAD, OPTIMIZERS.own_names()),
     "optimizer.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "optimizer.momentum": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),

@@ -8,17 +8,15 @@ from maml_exp.core.checks import SettingError
 from maml_exp.core.evaluation import adaptation_errors
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient as gradient_learner
-from maml_exp.core.learners.gradient import OUTER
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.problem import Problem
-from maml_exp.core.proof import reference
 from maml_exp.core.tasks import sinusoid
 from maml_exp.core.training import StepMetrics, Trainer, make_learner, streams
 
-from .helpers import complex_step_gradient, relative_error
+from .helpers import complex_step_gradient, reference_meta_loss, relative_error
 
-each_outer = pytest.mark.parametrize("outer", OUTER)
+each_outer = pytest.mark.parametrize("outer", ["exact", "first_order", "joint"])
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS.own_names())
 MOMENTUM = {"sgd": {"momentum": 0.9}}
 
@@ -71,7 +69,7 @@ def test_one_iteration_is_the_optimizers_update_along_the_exact_gradient(outer, 
     after, metrics = trainer.train_step(state)
 
     def meta_loss(theta):
-        return reference.meta_loss(setup.network, outer, theta, batch, 0.01, 2, base=state.vector)
+        return reference_meta_loss(setup.network, outer, theta, batch, 0.01, 2, base=state.vector)
 
     gradient = complex_step_gradient(meta_loss, state.vector)
     norm = np.linalg.norm(gradient)
@@ -205,7 +203,7 @@ def test_curvature_is_the_share_of_what_first_order_drops(outer):
 
     def along(name):
         def meta_loss(theta):
-            return reference.meta_loss(setup.network, name, theta, batch, 0.01, 2, base=state.vector)
+            return reference_meta_loss(setup.network, name, theta, batch, 0.01, 2, base=state.vector)
 
         return complex_step_gradient(meta_loss, state.vector)
 

@@ -5,7 +5,7 @@ import pytest
 from helpers import read_rows, read_summary, train
 
 from maml_exp.core.statistics import DIVERGED_FACTOR, statistics
-from maml_exp.run.text_table import digits
+from maml_exp.data.text_table import digits
 
 
 def arrays(folder):

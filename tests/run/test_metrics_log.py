@@ -12,7 +12,7 @@ from maml_exp.config.composing import compose
 from maml_exp.core.evaluation import evaluate
 from maml_exp.core.training import Trainer
 from maml_exp.run.tensorboard import Board
-from maml_exp.store.metrics_file import columns
+from maml_exp.store.metrics_file import MetricsError, columns
 from maml_exp.store.metrics_file import read_rows as product_rows
 
 TRAINING = ("meta/loss", "meta/support_loss", "meta/grad_norm")
@@ -162,30 +162,41 @@ def test_a_second_event_file_takes_the_place_of_the_first(tmp_path):
     assert points(tmp_path) == {("x", 3): [2.0]}
 
 
-TORN = [  # what follows a whole row of metrics.csv, and the steps that are read
+HEADER = "step,meta/loss,meta/support_loss,meta/grad_norm,time/unix\n7,0.1,1,1,2\n"
+TORN = [
     ("", [7]),
     ("14,0.25", [7]),
-    ("14,0.25,1\n", [7, 14]),
-    ("14,0.25,1\n21,", [7, 14]),
-    ("14,0.25\n21,0.5,1\n", [7, 21]),
-    ("14,abc,1\n21,0.5,1\n", [7, 21]),
-    (",0.5,1\n", [7]),
-    ("nan,0.5,1\n", [7]),
-    ("inf,0.5,1\n", [7]),
-    ("\n\n21,0.5,1\n", [7, 21]),
-    ("\x00\x00\x00\x00\n", [7]),
-    ("14,,\n", [7, 14]),
+    ("14,0.25,1,1,1\n", [7, 14]),
+    ("14,0.25,1,1,1\n21,", [7, 14]),
+    ("14,,,,\n", [7, 14]),
+]
+DAMAGED = [
+    "14,0.25\n21,0.5,1,1,1\n",
+    "14,abc,1,1,1\n",
+    ",0.5,1,1,1\n",
+    "nan,0.5,1,1,1\n",
+    "\n",
+    "\x00\x00\n",
+    "6,1,1,1,1\n",
 ]
 
 
 @pytest.mark.parametrize(("rest", "steps"), TORN, ids=[repr(rest) for rest, _ in TORN])
-def test_torn_lines_are_no_rows(rest, steps, tmp_path):
+def test_a_torn_line_is_no_row(rest, steps, tmp_path):
     path = tmp_path / "metrics.csv"
-    path.write_text("step,meta/loss,time/unix\n7,0.1,2\n" + rest)
+    path.write_text(HEADER + rest)
     rows = product_rows(path)
     assert [row["step"] for row in rows] == steps
-    assert rows[0] == {"step": 7, "meta/loss": 0.1, "time/unix": 2.0}
-    assert [row["step"] for row in product_rows(path, last_step=14)] == [step for step in steps if step <= 14]
+    assert (rows[0]["meta/loss"], rows[0]["time/unix"]) == (0.1, 2.0)
+    assert [row["step"] for row in product_rows(path, last_step=7)] == [7]
+
+
+@pytest.mark.parametrize("rest", DAMAGED, ids=repr)
+def test_a_damaged_line_is_named(rest, tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text(HEADER + rest)
+    with pytest.raises(MetricsError, match="line 3"):
+        product_rows(path)
 
 
 def test_pytorch_is_not_imported_and_stays_importable(tmp_path):

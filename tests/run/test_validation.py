@@ -42,7 +42,7 @@ def outcome(folder):
     """All of a finished run but clocks and names."""
     rows = [{name: value for name, value in row.items() if name not in CLOCK} for row in read_rows(folder)]
     summary = {key: value for key, value in read_summary(folder).items() if key != "time"}
-    kept = sorted(path.name for path in (folder / "checkpoints").iterdir())
+    kept = sorted(path.name for path in (folder / "checkpoints").glob("*.npz"))  # not what is set aside
     vectors = {name: vector_of(folder, name).tobytes() for name in kept}
     return read_status(folder)["state"], read_status(folder)["notes"], rows, summary, vectors
 

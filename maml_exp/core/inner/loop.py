@@ -1,153 +1,188 @@
 """Forward, backward and R passes of a network whose weights the inner loop moves.
 
-The inner loop is gradient descent on the support loss, theta_{r+1} = theta_r - alpha g_r (Finn et al.
-2017, equation 1), for all tasks of a meta-batch at once. Pulling a vector v back through step s needs
-the support loss's Hessian at theta_s times v, by Pearlmutter's R operator (Pearlmutter 1994): the
-derivative of the forward and the backward pass along v.
+The inner loop is gradient descent on the support loss, theta_{r+1} = theta_r - rho_r g_r (Finn et al. 2017,
+equation 1), for all tasks of a meta-batch at once. Pulling a vector v back through step s needs the support loss's
+Hessian at theta_s times v, by Pearlmutter's R operator (Pearlmutter 1994): the derivative of the forward and the
+backward pass along v.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from maml_exp.core.inner.choice import make_layer
-from maml_exp.core.losses import Loss
-from maml_exp.core.network import Network
+from maml_exp.core.inner.below import Context, Data, Features
+from maml_exp.core.inner.layers.choice import make_layer
+from maml_exp.core.inner.layers.heads import TwoHeads
+from maml_exp.core.inner.passes import Pass, step_count
+from maml_exp.core.inner.stack import Stack
+from maml_exp.core.inner.structure import Structure
+from maml_exp.core.inner.tails import GivenLoss, LearnedLoss
 
 Array = np.ndarray
 
 
 class InnerLoop:
-    """All passes of a meta-batch, with buffers that live across iterations (docs/derivation.md, sections 2 to 9).
-
-    Passes 0 .. S-1 run on the support set at theta_0 .. theta_{S-1}, pass S on the query set at theta_S.
+    """All passes of a meta-batch, with buffers that live across iterations.
 
     Args:
-        network: sizes and activation.
+        structure: what is above a trunk, if there is one.
         tasks: T.
-        points: points a task of every pass: K for S support passes, then Q.
-        inner_lr: alpha.
+        passes: S support passes, at theta_0 .. theta_{S-1}, then the query passes, the last of them at theta_S.
         dtype: float32, float64 or complex128; everything given must have it.
-        loss: of the support and the query set.
-        pairs: force one representation of the adapted weights; None chooses layer by layer.
+        keep: what a step leaves of the earlier ones: 1 - alpha lambda of proximal steps, else 1.
+
+    Attributes:
+        rates: of whatever moves, layer by layer, then the context.
+        below: what lies below the first layer; see below.py.
     """
 
     def __init__(
         self,
-        network: Network,
+        structure: Structure,
         tasks: int,
-        points: Sequence[int],
-        inner_lr: float,
+        passes: Sequence[Pass],
         dtype: np.dtype | type | str,
-        loss: Loss,
-        pairs: bool | None = None,
+        keep: float = 1.0,
     ):
-        self.network, self.tasks, self.points, self.loss = network, tasks, tuple(points), loss
-        self._activation = network.activation
-        self.dtype, self.steps = np.dtype(dtype), len(points) - 1
-        self.layers = [
-            make_layer(n, m, tasks, points, self.dtype, ones=(index == 0), pairs=pairs)
-            for index, (n, m) in enumerate(network.shapes)
-        ]
-        # where x goes: the first layer's inputs but for their constant one
-        self._data = [inputs[..., :-1] for inputs in self.layers[0].inputs]
-        for inputs in self.layers[0].inputs:
-            inputs[..., -1] = 1
-        # d loss / dz of the output, times -alpha in a support pass (errors are kept as u = -alpha d) and
-        # 1 / T in the query pass (the mean over tasks)
-        outputs = network.sizes[-1]
-        factors = [-inner_lr] * self.steps + [1 / tasks]
-        self._scales = [loss.scale(f, k, outputs) for f, k in zip(factors, points, strict=True)]
-        # layer i and the one above it, whose inputs are behind activation i
-        self._from_the_top = list(enumerate(zip(self.layers[:-1], self.layers[1:], strict=True)))[::-1]
-        self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in self.layers[1:]]
-        self._hidden: dict[int, Array] = {}  # of predictions
-        self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
+        self.structure, self.network, self.loss = structure, structure.network, structure.loss
+        self.tasks, self.pass_count = tasks, len(passes)
+        self.dtype, self.steps = np.dtype(dtype), step_count(passes)
+        self.layers = self._make_layers(tasks, passes, keep)
+        self._stack = Stack(self.layers, self.network.activation, self.steps)
+        self.below: Any = self._make_below(keep)
+        layers = [layer for layer, moves in zip(self.layers, structure.moves, strict=True) if moves]
+        self._moving = [*layers, self.below] if structure.context else layers
+        self.rates = [moving.rates for moving in self._moving]
+        outputs = self.network.sizes[-1]
+        given = GivenLoss(self.loss, passes, outputs)
+        support: Any = given
+        if structure.loss_network is not None:
+            support = LearnedLoss(
+                structure.loss_network,
+                tasks,
+                passes[: self.steps],
+                self.dtype,
+                outputs,
+                structure.loss_sees_targets,
+            )
+        self._support_loss = support
+        self._tails = [support] * self.steps + [given] * (len(passes) - self.steps)
 
-    def bind(self, theta: Array) -> None:
-        """Start from theta (P,), which must not change until the next `bind`."""
+    def _make_layers(self, tasks: int, passes: Sequence[Pass], keep: float) -> list[Any]:
+        structure = self.structure
+        layers: list[Any] = []
+        for index, ((n, m), moves) in enumerate(zip(self.network.shapes, structure.moves, strict=True)):
+            make = partial(
+                make_layer,
+                n,
+                m,
+                tasks,
+                dtype=self.dtype,
+                bias_is_data=index == 0 and not structure.features,
+                constant_inputs=index == 0 and not structure.context,
+                rates=structure.rates,
+                keep=keep,
+                pairs=structure.pairs,
+            )
+            is_last = index == len(self.network.shapes) - 1
+            if is_last and structure.two_heads:
+                layers.append(TwoHeads(partial(make, moves=moves), partial(make, moves=False), passes, self.steps))
+            else:
+                layers.append(make(passes, moves=moves))
+        return layers
+
+    def _make_below(self, keep: float) -> Data:
+        first = self.layers[0]
+        if self.structure.features:
+            return Features(first)
+        if self.structure.context:
+            return Context(first, self.structure.context, self.structure.rates, keep)
+        return Data(first)
+
+    def bind(
+        self, theta: Array, context: Array | float = 0.0, head: Array | None = None, loss: Array | None = None
+    ) -> None:
+        """Start from theta (P,), which must not change until the next `bind`.
+
+        Args:
+            theta: of `network`.
+            context: phi_0 (c,).
+            head: [W; b] (n + 1, m) of the support head, flat, where there is one.
+            loss: parameters of a learned support loss.
+        """
         for layer, matrix in zip(self.layers, self.network.matrices(theta), strict=True):
             layer.bind(matrix)
+        if self.structure.context:
+            self.below.bind(context)
+        if head is not None:
+            self.layers[-1].of_support.bind(self._head(head))
+        if loss is not None:
+            self._support_loss.bind(loss)
+
+    def _head(self, flat: Array) -> Array:
+        n, m = self.network.shapes[-1]
+        return flat.reshape(n + 1, m)
 
     def run_pass(self, r: int, x: Array, y: Array) -> Array:
-        """Forward and backward at theta_r; returns the loss's residuals (T, K, m).
+        """Forward and backward in pass r; returns the loss's residuals (T, K, m).
 
-        x is (T, K, n), y is (T, K, m). In a support pass it also makes the step to theta_{r+1}.
+        x is (T, K, n), y is (T, K, m). In a support pass it also makes the step to theta_{r+1}; with a learned loss
+        y is what the loss is shown there, [x, targets].
         """
-        residual = self.loss.error(self._forward(r, x), y, self._scales[r], out=self.layers[-1].errors[r])
-        self._backward(r)
+        self.below.fill(r, x)
+        z = self._stack.forward(r)
+        residual = self._tails[r].error(r, z, y, out=self._stack.top.errors[r])
+        self._stack.backward(r)
+        self.below.backward(r)
+        if r < self.steps:
+            for moving in self._moving:
+                moving.learn(r)
         return residual
 
-    def _forward(self, r: int, x: Array) -> Array:
-        """Predictions (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
-        self._data[r][...] = x
-        z = self.layers[0].forward(r)
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
-            h = self._activation.value(z, out=layer.inputs[r])
-            self._activation.slope(z, h, out=slopes[r])
-            z = layer.forward(r)
-        return z
-
-    def _backward(self, r: int) -> None:
-        support = r < self.steps
-        for index, (below, layer) in self._from_the_top:
-            u = layer.backward(r, out=below.errors[r])
-            if support and self._activation.curvature:
-                self._backs[index, r] = u.copy()
-            u *= self._slopes[index][r]
-        if support:
-            for layer in self.layers:
-                layer.learn(r)
-
     def predict(self, x: Array, r: int) -> Array:
-        """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing but buffers of its hidden layers."""
-        h = np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
-        for index, layer in enumerate(self.layers[:-1]):
-            z = layer.predict(h, r, out=self._buffer(index, (*x.shape[:2], layer.m)))
-            h = self._activation.value(z, out=z)
-        return self.layers[-1].predict(h, r)
-
-    def _buffer(self, index: int, shape: tuple[int, ...]) -> Array:
-        """An array that the next prediction of this shape uses again: one allocated anew costs page faults."""
-        kept = self._hidden.get(index)
-        if kept is None or kept.shape != shape:
-            kept = self._hidden[index] = np.empty(shape, self.dtype)
-        return kept
+        """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""
+        return self._stack.predict(self.below.inputs_for(x, r), r)
 
     def start_pull_back(self) -> None:
-        """v = gradient of the query loss at theta_S (section 6)."""
-        for layer in self.layers:
-            layer.start_pull_back()
+        """v = gradient of the last query loss, at theta_S."""
+        for moving in self._moving:
+            moving.start_pull_back()
 
     def pull_back(self, s: int) -> None:
-        """v <- v - alpha H_s v, with H_s the Hessian of the support loss at theta_s (section 7)."""
-        rzs = self._r_forward(s)
-        self._r_backward(s, rzs)
-        for layer in self.layers:
-            layer.pulled_back(s)
+        """v <- v - H_s (rho_s v) + the query losses at theta_s, H_s being the Hessian of the support loss there."""
+        self.below.r_fill(s)
+        rzs = self._stack.r_forward(s)
+        self._tails[s].r_error(s, rzs[-1], out=self._stack.top.r_errors[s])
+        self._stack.r_backward(s, rzs)
+        self.below.r_backward(s)
+        for moving in self._moving:
+            moving.pulled_back(s)
 
-    def _r_forward(self, s: int) -> list[Array]:
-        """R{z} of every layer: R{x} = 0, R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
-        rzs = [self.layers[0].r_forward(s)]
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
-            np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
-            rzs.append(layer.r_forward(s))
-        return rzs
-
-    def _r_backward(self, s: int, rzs: list[Array]) -> None:
-        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}; at the output the loss's own (section 8)."""
-        curvature = self._activation.curvature
-        self.loss.r_error(rzs[-1], self._scales[s], out=self.layers[-1].r_errors[s])
-        for index, (below, layer) in self._from_the_top:
-            slope = self._slopes[index][s]
-            ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])
-            if curvature:
-                ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
+    def follow(self, s: int) -> None:
+        """First order: v stays but for the query losses at theta_s; rates get their gradient (section 12)."""
+        for moving in self._moving:
+            moving.follow(s)
 
     def gradient(self, out: Array, second_order: bool = True) -> Array:
-        """Write v, summed over tasks (P,), to out (section 10); without `second_order` the query pass's part (12)."""
+        """Write v, summed over tasks (P,), to out. Without `second_order` only the query passes' part."""
         for layer, matrix in zip(self.layers, self.network.matrices(out), strict=True):
             layer.gradient(matrix, second_order)
         return out
+
+    def moved(self, out: Array) -> Array:
+        """Write theta_S - theta, summed over tasks (P,), to out, where all layers move at rate alpha."""
+        for layer, matrix in zip(self.layers, self.network.matrices(out), strict=True):
+            layer.moved(matrix)
+        return out
+
+    def head_gradient(self, out: Array) -> None:
+        """Write the part of v that is the support head's, summed over tasks, to out."""
+        self.layers[-1].of_support.gradient(self._head(out), second_order=True)
+
+    def loss_gradient(self, out: Array) -> None:
+        """Write the derivative with respect to a learned loss's parameters, summed over tasks, to out."""
+        self._support_loss.gradient(out)

@@ -99,6 +99,11 @@ class BaseLearner(ABC):
         """
 
     @property
+    def outer_rates(self) -> Mapping[str, float]:
+        """Rates of the outer loop of named parts of the vector, where they are not the optimizer's own."""
+        return {}
+
+    @property
     def extra_names(self) -> tuple[str, ...]:
         """The names of `Gradient.extras`, known before training."""
         return ()

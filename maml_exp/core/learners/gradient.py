@@ -1,137 +1,301 @@
-"""Learning by gradient descent on the support set: MAML and the methods that differ from it in settings.
+"""Learning by gradient descent on the support loss: MAML, and the methods that differ from it in settings.
 
 outer          the direction of the outer loop
 exact          v pulled back through all S inner steps: the gradient of the meta-loss (maml)
 first_order    v = gradient of the query loss at theta_S, not pulled back (fomaml; Finn et al. 2017, section 5.2)
+reptile        the mean over tasks of theta - theta_S (Nichol et al. 2018, algorithm 1)
 joint          no inner step, support and query pooled: ordinary regression on all tasks at once
+
+The other axes are what moves, at which rates, from which points and by which loss: see `Settings`. Every combination
+is one inner loop, adapted to in training and evaluation alike.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from maml_exp.core import checks
 from maml_exp.core.arrays import norm
-from maml_exp.core.checks import setting
-from maml_exp.core.inner.loop import InnerLoop
-from maml_exp.core.learners.base import BaseLearner, Gradient, LearnerSettings
-from maml_exp.core.network import initial_parameters
+from maml_exp.core.inner.layers.rates import UnitRates
+from maml_exp.core.inner.passes import query_passes, support_passes
+from maml_exp.core.inner.points import Points, minibatches
+from maml_exp.core.inner.structure import Structure
+from maml_exp.core.inner.tails import loss_network
+from maml_exp.core.inner.whole import WholeLoop
+from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
+from maml_exp.core.learners._rates import LearnedRates
+from maml_exp.core.learners.base import BaseLearner, Gradient
+from maml_exp.core.network import INITIALIZERS, Network, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
 from maml_exp.core.tasks.base import Batch
 
+__all__ = ["Learner", "Settings"]
+
 Array = np.ndarray
-OUTER = ("exact", "first_order", "joint")
 CURVATURE = ("curvature_share", "fomaml_cosine")
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept
 
 
-@dataclass
-class Settings(LearnerSettings):
-    """Which gradient the outer loop descends."""
-
-    learner: str = "gradient"
-    outer: str = setting(
-        "exact",
-        "meta-gradient: pulled back through the inner steps, not pulled back, or of all points pooled",
-        checks.one_of(lambda: OUTER),
-    )
-
-
 class Learner(BaseLearner):
-    """Adapts by S steps of gradient descent with rate alpha; theta is the network it starts from.
+    """Adapts by S steps of gradient descent.
+
+    The vector of meta-parameters has these parts, as the settings want them:
+
+        theta      the network that it starts from
+        rates      of the inner steps (`LearnedRates`)
+        context    phi_0, where the context starts
+        head       [W; b] of the support passes' own last layer
+        loss       the parameters of a learned support loss
 
     Args:
         problem: see `Problem`; its inner settings are alpha and S.
         pairs: force one representation of the adapted weights; None chooses layer by layer.
+
+    Raises:
+        SettingError: for settings that make no sense together.
     """
 
     variants = ({"pairs": True}, {"pairs": False})
 
     def __init__(self, problem: Problem, pairs: bool | None = None):
         super().__init__(problem)
-        self.outer = problem.algorithm.outer
-        self.network = problem.network
-        self.layout = Layout({"theta": self.network.parameter_count})
-        self._pairs = pairs
-        self._loops: dict[Any, InnerLoop] = {}
-        self._measures_curvature = problem.curvature and self.outer != "joint"
+        check(problem)
+        self.settings: Settings = problem.algorithm
+        self.outer = self.settings.outer
+        inputs, *others = problem.network.sizes
+        self.network = Network((inputs + self.settings.context, *others), problem.network.activation_name)
+        self.moving = moving_layers(self.settings.moves, len(self.network.shapes))
+        self.rates = self._learned_rates()
+        self._structure = self._make_structure(pairs)
+        self.layout = Layout(self._part_sizes())
+        self._loops: dict[Any, WholeLoop] = {}
+        self._measures_curvature = problem.curvature and self.outer in ("exact", "first_order")
+
+    def _learned_rates(self) -> LearnedRates | None:
+        settings, inner = self.settings, self.problem.inner
+        if not settings.learn_rates:
+            return None
+        layers = zip(self.network.shapes, self.moving, strict=True)
+        shapes: list[tuple[int, ...]] = [(n + 1, m) for (n, m), moves in layers if moves]
+        if settings.context:
+            shapes.append((settings.context,))
+        return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
+
+    def _make_structure(self, pairs: bool | None) -> Structure:
+        settings, family = self.settings, self.problem.family
+        loss = None
+        if settings.support_loss == "learned":
+            loss = loss_network(family.inputs, family.outputs, settings.loss_hidden, settings.loss_sees_targets)
+        return Structure(
+            network=self.network,
+            loss=family.loss,
+            moves=self.moving,
+            rates=UnitRates if self.rates is None else self.rates.kind,
+            context=settings.context,
+            two_heads=settings.support_loss == "head",
+            loss_network=loss,
+            loss_sees_targets=settings.loss_sees_targets,
+            pairs=pairs,
+        )
+
+    def _part_sizes(self) -> dict[str, int]:
+        settings, loss = self.settings, self._structure.loss_network
+        n, m = self.network.shapes[-1]
+        sizes = {
+            "theta": self.network.parameter_count,
+            "rates": 0 if self.rates is None else self.rates.size,
+            "context": settings.context if settings.context_start == "learned" else 0,
+            "head": (n + 1) * m if settings.support_loss == "head" else 0,
+            "loss": 0 if loss is None else loss.parameter_count,
+        }
+        return {name: size for name, size in sizes.items() if size}
 
     def init(self, rng: np.random.Generator) -> Array:
-        """Theta (P,)."""
-        return initial_parameters(self.network, self.problem.model.initializer, rng, self.problem.dtype)
+        """Theta and whatever else is learned (P,); a context starts at zero."""
+        initializer, dtype = self.problem.model.initializer, self.problem.dtype
+        parts = {
+            "theta": initial_parameters(self.network, initializer, rng, dtype),
+            "context": np.zeros(self.settings.context),
+        }
+        if "head" in self.layout.sizes:
+            parts["head"] = INITIALIZERS[initializer](rng, *self.network.shapes[-1]).ravel()
+        if "loss" in self.layout.sizes:
+            assert self._structure.loss_network is not None  # or it would have no part
+            parts["loss"] = initial_parameters(self._structure.loss_network, initializer, rng, np.float64)
+        if self.rates is not None:
+            parts["rates"] = self.rates.init(self.settings.rates_start, rng)
+        return np.concatenate([parts[name].astype(dtype) for name in self.layout.sizes])
 
-    def _loop(self, tasks: int, points: tuple[int, ...], lr: float, dtype: np.dtype) -> InnerLoop:
-        """An inner loop for these sizes, with the buffers of the last time they were asked for."""
-        key = (tasks, points, lr, dtype)
-        loop = self._loops.get(key)
-        if loop is None:
-            loop = InnerLoop(self.network, tasks, points, lr, dtype, self.problem.family.loss, self._pairs)
-            self._keep(key, loop)
-        return loop
+    @property
+    def outer_rates(self) -> Mapping[str, float]:
+        """Rates of the outer loop by part, where they are not the optimizer's own."""
+        rates_lr = self.settings.rates_lr
+        return {} if rates_lr is None else {"rates": rates_lr}
 
-    def _keep(self, key: Any, loop: InnerLoop) -> None:
+    def inner_rates(self, vector: Array) -> dict[str, Array]:
+        """The learned rates rho in `vector` (P,), by what moves: (S,) each, or of its shape if they are by weight."""
+        if self.rates is None:
+            return {}
+        names = [f"layer_{index}" for index, moves in enumerate(self.moving) if moves]
+        names += ["context"] if self.settings.context else []
+        kappas = self.rates.by_unit(self.layout.parts(vector)["rates"], self.problem.inner.steps)
+        if self.settings.rates != "weight":
+            kappas = [np.concatenate(steps) for steps in kappas]
+        alpha = self.problem.inner.lr
+        return {name: alpha * kappa for name, kappa in zip(names, kappas, strict=True)}
+
+    def _bound(
+        self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
+    ) -> WholeLoop:
+        """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
+
+        Inner steps are made from `size` of `shots` points.
+        """
+        key = (tasks, shots, size, query, omega, lr, vector.dtype)
+        whole = self._loops.get(key)
+        if whole is None:
+            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
+            keep = 1 - lr * self.settings.proximal
+            whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
+            self._keep(key, whole)
+        parts = self.layout.parts(vector)
+        whole.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], len(omega) - 1))
+        return whole
+
+    def _keep(self, key: Any, whole: WholeLoop) -> None:
         if len(self._loops) >= MOST_LOOPS:
             self._loops.pop(next(iter(self._loops)))
-        self._loops[key] = loop
+        self._loops[key] = whole
+
+    def _shown(self, x: Array, y: Array) -> Array:
+        """What a support loss is told of its points: targets, and x beside them where it is learned."""
+        return y if self._structure.loss_network is None else np.concatenate([x, y], axis=-1)
+
+    def _points(self, batch: Batch, rng: np.random.Generator) -> Points:
+        """The points of a meta-batch; reptile pools them all for its inner steps."""
+        x, y, x_query, y_query = batch
+        if self.outer == "reptile":
+            x, y = batch.pooled()
+            x_query, y_query = x[:, :0], y[:, :0]
+        size, chosen = self.settings.minibatch, None
+        if size is not None:
+            chosen = minibatches(rng, len(x), x.shape[1], size, self.problem.inner.steps)
+        return Points(x, self._shown(x, y), x_query, y_query, chosen)
+
+    def _is_first_order(self, progress: float) -> bool:
+        """Whether v is not pulled back at this share of training (derivative-order annealing: Antoniou et al. 2019)."""
+        return self.outer == "first_order" or progress < self.settings.first_order_until
 
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
         """The outer direction; extras: `curvature_share` and `fomaml_cosine` where curvature is measured."""
-        tasks, shots = batch.x_support.shape[:2]
-        query = batch.x_query.shape[1]
-        adapts = self.outer != "joint"
-        points = (shots,) * self.problem.inner.steps + (query,) if adapts else (shots + query,)
-        loop = self._loop(tasks, points, self.problem.inner.lr, vector.dtype)
-        loop.bind(vector)
-        second_order = self.outer == "exact"
-        if adapts:
-            loss, support_loss = _adapt(loop, batch)
-        else:
-            mean = loop.loss.mean
-            residual = loop.run_pass(0, *batch.pooled())
-            loss, support_loss = mean(residual), mean(residual[:, :shots])
-        if second_order or self._measures_curvature:
-            loop.start_pull_back()
-            for s in reversed(range(loop.steps)):
-                loop.pull_back(s)
-        gradient = loop.gradient(np.empty_like(vector), second_order)
+        if self.outer == "joint":
+            return self._pooled_gradient(vector, batch)
+        points, inner = self._points(batch, rng), self.problem.inner
+        tasks, shots = points.x.shape[:2]
+        size, query = self.settings.minibatch or shots, points.x_query.shape[1]
+        omega = query_weights(self.settings, inner.steps, progress)
+        whole = self._bound(vector, tasks, shots, size, query, omega, inner.lr)
+        points = whole.features(points)
+        residuals = whole.support(points)
+        if self.outer == "reptile":
+            return self._reptile_gradient(whole, vector, residuals)
+        mean = whole.loop.loss.mean
+        loss = mean(whole.query(points))
+        first = residuals[0] if residuals else whole.loop.predict(points.x, 0) - points.y
+        gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
+        return Gradient(gradient, loss, mean(first), extras)
+
+    def _gradient(
+        self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
+    ) -> tuple[Array, Mapping[str, float]]:
+        """The gradient of every part (P,) behind all passes, and what is measured of curvature."""
+        gradient = np.zeros(vector.shape, vector.dtype)  # what only second derivatives reach has none in first order
+        out = self.layout.parts(gradient)
+        if first_order and self.rates is not None:
+            whole.follow()
+            out["rates"][...] = self._rates_gradient(whole, vector)
+        if not first_order or self._measures_curvature:
+            whole.pull_back()
+        whole.theta_gradient(points, out["theta"], not first_order)
+        if "context" in out:
+            whole.loop.below.start_gradient(out["context"], not first_order)
+        if not first_order and len(out) > 1:
+            self._second_order_parts(whole, vector, out)
         if not self._measures_curvature:
-            return Gradient(gradient, loss, support_loss)
-        other = loop.gradient(np.empty_like(vector), not second_order)
-        exact, first_order = (gradient, other) if second_order else (other, gradient)
-        return Gradient(gradient, loss, support_loss, curvature(exact, first_order))
+            return gradient, {}
+        other = whole.theta_gradient(points, np.empty_like(out["theta"]), first_order)
+        exact, dropped = (other, out["theta"]) if first_order else (out["theta"], other)
+        return gradient, curvature(exact, dropped)
+
+    def _second_order_parts(self, whole: WholeLoop, vector: Array, out: dict[str, Array]) -> None:
+        """Write the gradients of parts that a pull-back reaches."""
+        if "rates" in out:
+            out["rates"][...] = self._rates_gradient(whole, vector)
+        if "head" in out:
+            whole.loop.head_gradient(out["head"])
+        if "loss" in out:
+            whole.loop.loss_gradient(out["loss"])
+
+    def _rates_gradient(self, whole: WholeLoop, vector: Array) -> Array:
+        assert self.rates is not None  # or they would have no part
+        part = self.layout.parts(vector)["rates"]
+        return self.rates.gradient(part, [rates.dots for rates in whole.loop.rates])
+
+    def _reptile_gradient(self, whole: WholeLoop, vector: Array, residuals: list[Array]) -> Gradient:
+        """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
+        loop = whole.loop
+        gradient = loop.moved(np.empty_like(vector))
+        gradient /= -loop.tasks
+        return Gradient(gradient, loop.loss.mean(residuals[-1]), loop.loss.mean(residuals[0]))
+
+    def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
+        """Joint training: the mean loss of all points of all tasks, without an inner step."""
+        tasks, shots = batch.x_support.shape[:2]
+        x, y = batch.pooled()
+        whole = self._bound(vector, tasks, 0, 0, x.shape[1], (1.0,), self.problem.inner.lr)
+        points = whole.features(Points(x[:, :0], y[:, :0], x, y))
+        residual = whole.query(points)
+        gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
+        mean = whole.loop.loss.mean
+        return Gradient(gradient, mean(residual), mean(residual[:, :shots]))
 
     def adapt(
         self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
     ) -> Iterator[Array]:
-        """Predictions after 0 .. `steps` gradient steps from theta on each support set."""
+        """Predictions after 0 .. `steps` inner steps on each whole support set, by the learner's own inner loop.
+
+        `lr` replaces alpha; a learned rate stays as many times alpha. Steps beyond S have the last one's rates.
+        """
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        key = (tasks, (shots,) * steps + (0,), lr, vector.dtype)
-        loop = self._loop(*key)
+        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr)
+        key = next(key for key, kept in self._loops.items() if kept is whole)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
-        loop.bind(vector)
-        x_support, y_support, x = (array.astype(loop.dtype) for array in (x_support, y_support, x))
+        x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
+        shown = self._shown(x_support, y_support)
+        if whole.trunk is not None:
+            x_support, x = whole.trunk.forward(x_support), whole.trunk.predict(x)
         try:
             for step in range(steps + 1):
-                yield loop.predict(x, step)
+                yield whole.loop.predict(x, step)
                 if step < steps:
-                    loop.run_pass(step, x_support, y_support)
+                    whole.loop.run_pass(step, x_support, shown)
         finally:
-            self._keep(key, loop)
+            self._keep(key, whole)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
     ) -> Array:
-        """See `reference.meta_loss`."""
+        """See `reference.Method`."""
         inner = self.problem.inner
-        return reference.meta_loss(self.network, self.outer, vector, batch, inner.lr, inner.steps, base)
+        chosen = None if self.outer == "joint" else self._points(batch, rng).chosen
+        omega, first_order = query_weights(self.settings, inner.steps, progress), self._is_first_order(progress)
+        method = reference.Method(self.network, self.settings, self.moving, inner.lr, inner.steps, omega, first_order)
+        return method.meta_loss(self.layout.parts(vector), batch, chosen, self.layout.parts(base))
 
     @property
     def extra_names(self) -> tuple[str, ...]:
@@ -152,22 +316,8 @@ class Learner(BaseLearner):
         return f"{steps} inner step{'s' * (steps != 1)} of rate {self.problem.inner.lr:g}"
 
 
-def _adapt(loop: InnerLoop, batch: Batch) -> tuple[float, float]:
-    """All support passes and the query pass; returns the query loss and the first support loss."""
-    mean = loop.loss.mean
-    support_loss = math.nan
-    for s in range(loop.steps):
-        residual = loop.run_pass(s, batch.x_support, batch.y_support)
-        if s == 0:
-            support_loss = mean(residual)
-    loss = mean(loop.run_pass(loop.steps, batch.x_query, batch.y_query))
-    if not loop.steps:
-        support_loss = mean(loop.predict(batch.x_support, 0) - batch.y_support)
-    return loss, support_loss
-
-
 def curvature(exact: Array, first_order: Array) -> dict[str, float]:
-    """What first order drops of the exact meta-gradient (P,): its norm's share of the whole, and the cosine of both."""
+    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
     size = norm(exact)
     share = norm(exact - first_order) / size
     cosine = (exact @ first_order).item() / (size * norm(first_order))

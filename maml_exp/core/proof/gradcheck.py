@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maml_exp.core.checks import SettingError
 from maml_exp.core.learners import LEARNERS, gradient
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.problem import Problem
@@ -39,16 +40,29 @@ class Check(NamedTuple):
 
 
 def relative_error(ours: Array, exact: Array) -> float:
-    """Norm of the difference over the norm of `exact`."""
-    return float(np.linalg.norm(np.subtract(ours, exact)) / np.linalg.norm(exact))
+    """Norm of the difference over the norm of `exact`; where both are zero, zero."""
+    difference = float(np.linalg.norm(np.subtract(ours, exact)))
+    return difference and difference / float(np.linalg.norm(exact))
 
 
-def gradient_errors(learner: BaseLearner, vector: Array, batch: Batch, seed: int) -> dict[str, float]:
+def elsewhere(learner: BaseLearner, vector: Array, rng: np.random.Generator) -> Array:
+    """`vector` (P,) with all parts but theta moved by about a third: where they start they are all alike, or zero."""
+    moved = vector.copy()
+    for name, part in learner.layout.parts(moved).items():
+        if name != "theta":
+            size = np.abs(part).max() or 1.0
+            part += 0.3 * size * rng.standard_normal(part.size)
+    return moved
+
+
+def gradient_errors(
+    learner: BaseLearner, vector: Array, batch: Batch, seed: int, progress: float = 0.0
+) -> dict[str, float]:
     """The relative error of every named part of a learner's meta-gradient, along random directions of that part."""
-    ours = learner.meta_gradient(vector, batch, np.random.default_rng(seed), 0.0).vector
+    ours = learner.meta_gradient(vector, batch, np.random.default_rng(seed), progress).vector
 
     def loss(moved: Array) -> Array:  # what the learner draws is the same each time
-        return learner.reference_loss(moved, batch, np.random.default_rng(seed), 0.0, vector)
+        return learner.reference_loss(moved, batch, np.random.default_rng(seed), progress, vector)
 
     errors, rng = {}, np.random.default_rng(seed)
     for name, part in learner.layout.slices.items():
@@ -157,12 +171,33 @@ def _learner_checks(
 ) -> Iterator[Check]:
     """The meta-gradient of one learner, part by part, for every number of inner steps that it makes."""
     kind = LEARNERS.get(problem.algorithm.learner).Learner
-    problems = [replace(problem, inner=replace(problem.inner, steps=s)) for s in steps]
-    by_steps = {kind(p).trained_steps: p for p in problems}  # one that makes no inner step is checked once
+    # by steps: one that makes no inner step is checked once
+    by_steps = {learner.trained_steps: learner.problem for learner in _made(kind, problem, steps)}
     for made, one in by_steps.items():
         learners = [kind(one, **variant) for variant in kind.variants]
-        vector = learners[0].init(np.random.default_rng(seed))
-        found = [gradient_errors(learner, vector, batch, seed) for learner in learners]
+        rng = np.random.default_rng(seed)
+        vector = elsewhere(learners[0], learners[0].init(rng), rng)
+        moments = _moments(learners[0], vector, batch, seed)
+        found = [gradient_errors(learner, vector, batch, seed, at) for learner in learners for at in moments]
         for part in found[0]:
             what = f"{label} meta-gradient" + (f" of {part}" if len(found[0]) > 1 else "")
             yield Check(what, name, made, _worst([errors[part] for errors in found]))
+
+
+def _made(kind: Any, problem: Problem, steps: Sequence[int]) -> list[BaseLearner]:
+    """A learner for every number of inner steps that its settings allow; raises `SettingError` if they allow none."""
+    learners, refusals = [], []
+    for count in steps:
+        try:
+            learners.append(kind(replace(problem, inner=replace(problem.inner, steps=count))))
+        except SettingError as error:  # as of a context that no step would move
+            refusals.append(error)
+    if not learners:
+        raise refusals[0]
+    return learners
+
+
+def _moments(learner: BaseLearner, vector: Array, batch: Batch, seed: int) -> Sequence[float]:
+    """Shares of training at which a learner's gradient is checked: its start, and its end where that differs."""
+    start, end = (learner.meta_gradient(vector, batch, np.random.default_rng(seed), at).vector for at in (0.0, 0.99))
+    return (0.0,) if np.array_equal(start, end) else (0.0, 0.99)

@@ -1,13 +1,18 @@
 """The same mathematics a second time, the slow and obvious way: what the fast core is checked against.
 
-One task at a time, explicit adapted weights, nothing shared with `inner`. Complex-step
-derivatives through these functions are exact to machine precision (Squire and Trapp 1998).
+One task at a time, explicit adapted weights, nothing shared with `inner`. Complex-step derivatives through these
+functions are exact to machine precision (Squire and Trapp 1998).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import Batch
 
@@ -16,24 +21,38 @@ Array = np.ndarray
 
 def loss(network: Network, theta: Array, x: Array, y: Array) -> Array:
     """Mean squared error of one task: x (K, n), y (K, m); a scalar of theta's dtype."""
-    residual = network.predict(theta, x) - y
+    return mean_square(network.predict(theta, x) - y)
+
+
+def mean_square(residual: Array) -> Array:
+    """The mean over points and outputs; analytic, so without an absolute value."""
     return np.sum(residual * residual) / residual.size
 
 
-def gradient(network: Network, theta: Array, x: Array, y: Array) -> Array:
-    """d loss / d theta (P,) of one task, by textbook backpropagation."""
-    matrices = network.matrices(theta)
+def backpropagated(matrices: Sequence[Array], activation: Any, x: Array, error: Any) -> tuple[list[Array], Array]:
+    """Derivatives with respect to every [W; b] and to the inputs x (K, n), by textbook backpropagation.
+
+    `error` gives dL/dz (K, m) of the outputs z.
+    """
     zs, hs = [], [x]
     for matrix in matrices:
         zs.append(hs[-1] @ matrix[:-1] + matrix[-1])
-        hs.append(network.activation.value(zs[-1]))
-    d = 2 * (zs[-1] - y) / y.size
-    parts = []
+        hs.append(activation.value(zs[-1]))
+    d = error(zs[-1])
+    gradients = []
     for index in reversed(range(len(matrices))):
-        parts.append(np.vstack([hs[index].T @ d, d.sum(axis=0)]).ravel())
+        gradients.append(np.vstack([hs[index].T @ d, d.sum(axis=0)]))
+        d = d @ matrices[index][:-1].T
         if index:
-            d = (d @ matrices[index][:-1].T) * network.activation.slope(zs[index - 1], hs[index])
-    return np.concatenate(parts[::-1])
+            d = d * activation.slope(zs[index - 1], hs[index])
+    return gradients[::-1], d
+
+
+def gradient(network: Network, theta: Array, x: Array, y: Array) -> Array:
+    """d loss / d theta (P,) of one task."""
+    matrices = network.matrices(theta)
+    gradients, _ = backpropagated(matrices, network.activation, x, lambda z: 2 * (z - y) / y.size)
+    return np.concatenate([matrix.ravel() for matrix in gradients])
 
 
 def adapted(network: Network, theta: Array, x: Array, y: Array, inner_lr: float, steps: int) -> Array:
@@ -43,27 +62,181 @@ def adapted(network: Network, theta: Array, x: Array, y: Array, inner_lr: float,
     return theta
 
 
-def meta_loss(
-    network: Network, outer: str, theta: Array, batch: Batch, inner_lr: float, steps: int, base: Array
-) -> Array:
-    """The function of theta (P,) whose gradient at theta = `base` the outer loop descends.
+@dataclass
+class Method:
+    """Learning by gradient descent, as its settings say it.
 
-    first_order: the query loss at theta + (theta_S - theta_0), with the bracket, the adaptation from `base`, held
-    constant. Raises ValueError for an outer gradient that it does not know.
+    What inner steps may move is a list: [W; b] of every layer, then, if there is one, the support passes' own last
+    layer, then, if there is one, the context.
+
+    Args:
+        network: sizes and activation; its inputs are x and the context.
+        settings: of the gradient learner.
+        moving: of every layer, whether it moves.
+        alpha: inner.lr.
+        steps: S.
+        omega: weights of the query losses at theta_0 .. theta_S.
+        first_order: whether inner gradients are held constant.
     """
-    if outer == "joint":
-        x, y = batch.pooled()
-        return np.mean([loss(network, theta, x[t], y[t]) for t in range(len(x))])
-    if outer not in ("exact", "first_order"):
-        raise ValueError(f"there is no reference for outer={outer!r}")
-    losses = []
-    for x, y, x_query, y_query in zip(*batch, strict=True):
-        if outer == "exact":
-            moved = adapted(network, theta, x, y, inner_lr, steps)
-        else:
-            moved = theta + (adapted(network, base, x, y, inner_lr, steps) - base)
-        losses.append(loss(network, moved, x_query, y_query))
-    return np.mean(losses)
+
+    network: Network
+    settings: Any
+    moving: Sequence[bool]
+    alpha: float
+    steps: int
+    omega: Sequence[float]
+    first_order: bool
+
+    def meta_loss(
+        self, parts: Mapping[str, Array], batch: Batch, chosen: Sequence[Array] | None, base: Mapping[str, Array]
+    ) -> Array:
+        """The function of the meta-parameters whose gradient at `base` the outer loop descends.
+
+        first_order: the adaptation with its gradients, from `base`, held constant. reptile: the mean of
+        theta . (base - theta_S(base)). Raises ValueError for an outer gradient that it does not know.
+
+        Args:
+            parts: the meta-parameters, by name.
+            batch: of real numbers.
+            chosen: of every inner step, which points it is made from (T, B); None: all.
+            base: parts, real.
+        """
+        outer = self.settings.outer
+        if outer not in ("exact", "first_order", "reptile", "joint"):
+            raise ValueError(f"there is no reference for outer={outer!r}")
+        x, y = batch.pooled() if outer in ("reptile", "joint") else (batch.x_support, batch.y_support)
+        losses = []
+        for t in range(len(x)):
+            if outer == "joint":
+                losses.append(loss(self.network, parts["theta"], x[t], y[t]))
+                continue
+            data = [(x[t], y[t])] * self.steps
+            if chosen is not None:
+                data = [(x[t][index[t]], y[t][index[t]]) for index in chosen]
+            if outer == "reptile":
+                adapted = self.path(base, data, None)[-1][: len(self.moving)]
+                way = base["theta"] - np.concatenate([matrix.ravel() for matrix in adapted])
+                losses.append(parts["theta"] @ way)
+                continue
+            frozen = None
+            if self.first_order:
+                there = self.path(base, data, None)[: self.steps]
+                frozen = [self.support_gradient(base, at, points) for at, points in zip(there, data, strict=True)]
+            weighted = zip(self.omega, self.path(parts, data, frozen), strict=True)
+            query = (batch.x_query[t], batch.y_query[t])
+            losses.append(np.sum([omega * self.query_loss(at, *query) for omega, at in weighted if omega]))
+        return np.mean(losses)
+
+    def start(self, parts: Mapping[str, Array]) -> list[Array]:
+        """Where what moves starts."""
+        found = self.network.matrices(parts["theta"])
+        if self.settings.support_loss == "head":
+            found = [*found, parts["head"].reshape(found[-1].shape)]
+        if self.settings.context:
+            found = [*found, parts.get("context", np.zeros(self.settings.context))]
+        return found
+
+    def path(
+        self, parts: Mapping[str, Array], data: Sequence[tuple[Array, Array]], gradients: Sequence[list[Array]] | None
+    ) -> list[list[Array]]:
+        """What moves after 0 .. S steps on a task's `data`, a pair (x, y) a step; with gradients given, with those."""
+        first = self.start(parts)
+        path = [first]
+        for s in range(self.steps):
+            here = path[-1]
+            slopes = self.support_gradient(parts, here, data[s]) if gradients is None else gradients[s]
+            rates = self.rates(parts, s)
+            pull = self.settings.proximal
+            together = zip(here, rates, slopes, first, strict=True)
+            path.append([w - rho * (g + pull * (w - w0)) for w, rho, g, w0 in together])
+        return path
+
+    def rates(self, parts: Mapping[str, Array], s: int) -> list[Array]:
+        """rho of everything that may move, in step s: a number, or of its shape; 0 where it does not move."""
+        settings, first = self.settings, self.start(parts)
+        moving = list(self.moving)
+        if settings.support_loss == "head":
+            moving = [*moving[:-1], False, moving[-1]]  # the query passes' head does not move
+        if settings.context:
+            moving.append(True)
+        if not settings.learn_rates:
+            return [np.array(self.alpha * moves) for moves in moving]
+        stored = parts["rates"]
+        rho = self.alpha * np.exp(stored) if settings.rates_store == "log" else stored
+        units = [index for index, moves in enumerate(moving) if moves]
+        found = [np.zeros(()) for _ in moving]
+        taken = 0
+        for number, index in enumerate(units):
+            size = first[index].size
+            if settings.rates == "one":
+                found[index] = rho[0]
+            elif settings.rates == "layer":
+                found[index] = rho[number]
+            elif settings.rates == "layer_and_step":
+                found[index] = rho[s * len(units) + number]
+            else:
+                found[index] = rho[taken : taken + size].reshape(first[index].shape)
+            taken += size
+        return found
+
+    def inputs(self, at: list[Array], x: Array) -> Array:
+        """The first layer's inputs: x (K, n), and the context in every row."""
+        if not self.settings.context:
+            return x
+        return np.concatenate([x, np.tile(at[-1], (len(x), 1))], axis=1)
+
+    def matrices(self, at: list[Array], support: bool) -> list[Array]:
+        """[W; b] of every layer that a support or query point goes through."""
+        layers = len(self.moving)
+        if support and self.settings.support_loss == "head":
+            return [*at[: layers - 1], at[layers]]
+        return at[:layers]
+
+    def query_loss(self, at: list[Array], x: Array, y: Array) -> Array:
+        """The mean squared error on query points x (Q, n), y (Q, m)."""
+        theta = np.concatenate([matrix.ravel() for matrix in self.matrices(at, support=False)])
+        return loss(self.network, theta, self.inputs(at, x), y)
+
+    def support_loss(self, parts: Mapping[str, Array], at: list[Array], x: Array, y: Array) -> Array:
+        """What an inner step descends, of points x (K, n), y (K, m)."""
+        theta = np.concatenate([matrix.ravel() for matrix in self.matrices(at, support=True)])
+        z = self.network.predict(theta, self.inputs(at, x))
+        if self.settings.support_loss != "learned":
+            return mean_square(z - y)
+        h = self.seen(z, x, y)
+        *hidden, last = self.loss_matrices(parts, h)
+        for matrix in hidden:
+            h = np.tanh(h @ matrix[:-1] + matrix[-1])
+        return mean_square(h @ last[:-1] + last[-1])
+
+    def seen(self, z: Array, x: Array, y: Array) -> Array:
+        """What a learned loss sees of predictions z (K, m) and their points."""
+        return np.concatenate([z, x, y] if self.settings.loss_sees_targets else [z, x], axis=1)
+
+    def loss_matrices(self, parts: Mapping[str, Array], seen: Array) -> list[Array]:
+        """[W; b] of every layer of a learned loss."""
+        outputs = self.network.sizes[-1]
+        return Network((seen.shape[1], *self.settings.loss_hidden, outputs), "tanh").matrices(parts["loss"])
+
+    def support_gradient(self, parts: Mapping[str, Array], at: list[Array], data: tuple[Array, Array]) -> list[Array]:
+        """The derivative of `support_loss` with respect to everything that may move, each of its shape."""
+        x, y = data
+
+        def error(z: Array) -> Array:
+            if self.settings.support_loss != "learned":
+                return 2 * (z - y) / y.size
+            seen = self.seen(z, x, y)
+            matrices = self.loss_matrices(parts, seen)
+            _, d = backpropagated(matrices, ACTIVATIONS["tanh"], seen, lambda out: 2 * out / out.size)
+            return d[:, : z.shape[1]]
+
+        matrices = self.matrices(at, support=True)
+        gradients, d = backpropagated(matrices, self.network.activation, self.inputs(at, x), error)
+        if self.settings.support_loss == "head":
+            gradients = [*gradients[:-1], np.zeros_like(at[len(self.moving) - 1]), gradients[-1]]
+        if self.settings.context:
+            gradients.append(d[:, x.shape[1] :].sum(axis=0))
+        return gradients
 
 
 def complex_step(function, theta: Array, direction: Array, h: float = 1e-30) -> Array:

@@ -5,6 +5,7 @@ The only module that imports matplotlib, and only when a figure is drawn.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 
 Array = np.ndarray
 # Okabe and Ito's colours first, told apart by readers with colour vision deficiency; then Tol's
@@ -55,6 +57,7 @@ def figure(
     size: tuple[float, float],
     style: str | None = None,
     margins: Margins | None = None,
+    own_folder: bool = False,
     **options: Any,
 ) -> Iterator[Any]:
     """Subplots (figure, axes) that are saved to `path`, whatever its format.
@@ -65,6 +68,7 @@ def figure(
         size: inches.
         style: one of matplotlib's, over ours; raises `SettingError` for a name that is none.
         margins: where the axes lie; None leaves that to matplotlib, which takes half of the time of a figure.
+        own_folder: of a run's plots/: made where it is not there, and never a link.
         options: of `Figure.subplots`.
     """
     import matplotlib
@@ -81,10 +85,13 @@ def figure(
         if margins is not None:
             _place(fig, margins, rows, columns)
         yield fig, axes
-        path.parent.mkdir(parents=True, exist_ok=True)
+        picture, suffix = io.BytesIO(), path.suffix.lstrip(".")
         # no date or version in the file: the same run gives the same picture
-        metadata = {"Software": None} if path.suffix == ".png" else None
-        fig.savefig(path, metadata=metadata)
+        metadata = {"Software": None} if suffix == "png" else None
+        fig.savefig(picture, format=suffix, metadata=metadata)
+        if not own_folder:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        door.write(path, picture.getvalue(), own_folder)
 
 
 def _style(name: str) -> Any:

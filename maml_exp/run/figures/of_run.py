@@ -85,7 +85,8 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     family = learner.problem.family
     size = (2.6 * FINETUNE_TASKS, 5.2)
     margins = Margins(left=0.75, bottom=0.75, top=0.62, across=0.34, down=0.2)
-    with figure(path, 2, FINETUNE_TASKS, size, margins=margins, sharex=True, sharey="col") as (fig, axes):
+    options: dict[str, Any] = {"margins": margins, "own_folder": True, "sharex": True, "sharey": "col"}
+    with figure(path, 2, FINETUNE_TASKS, size, **options) as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
@@ -138,7 +139,7 @@ def draw_adaptation(
     columns = len(shots) + bool(learned)
     size = (2.7 * columns + 0.8, 3.7)
     margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
-    with figure(path, 1, columns, size, margins=margins, sharey=True) as (fig, axes):
+    with figure(path, 1, columns, size, margins=margins, own_folder=True, sharey=True) as (fig, axes):
         panels = list(axes[0])
         limits = set_log_limits(panels[0], _representative(evaluation), _baseline(evaluation))
         beyond = []

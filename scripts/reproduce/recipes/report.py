@@ -13,7 +13,7 @@ import numpy as np
 
 from maml_exp.comparison.groups import Estimate, estimate
 from maml_exp.comparison.tables import as_markdown, show
-from maml_exp.run.text_table import Table, as_text
+from maml_exp.data.text_table import Table, as_text
 from maml_exp.store.files import write_atomically
 from maml_exp.store.records import RunRecord
 from recipes.runs import task_errors

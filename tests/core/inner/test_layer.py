@@ -6,29 +6,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maml_exp.core import arrays as rows
-from maml_exp.core.inner.choice import make_layer, pairs_pay
-from maml_exp.core.inner.matrices import MultipliedOutLayer
-from maml_exp.core.inner.pairs import PairedLayer
+from maml_exp.core.inner.layers.choice import make_layer, pairs_pay
+from maml_exp.core.inner.layers.matrices import MultipliedOutLayer
+from maml_exp.core.inner.layers.pairs import PairedLayer
+from maml_exp.core.inner.layers.rates import StepRates, UnitRates
+from maml_exp.core.inner.passes import Pass, support_passes
 
 from ..helpers import relative_error
 
 TASKS, SHOTS, QUERY = 3, 4, 5
 each_kind = pytest.mark.parametrize("pairs", [True, False], ids=["pairs", "multiplied_out"])
 each_step_count = pytest.mark.parametrize("steps", [0, 1, 2, 4])
+each_rates = pytest.mark.parametrize("kappa", [False, True], ids=["alpha", "rates"])
 with_steps = pytest.mark.parametrize("steps", [1, 2, 4])  # for what exists only behind an inner step
 each_block_size = pytest.mark.parametrize("small_product", [30, 10**6])  # sums over rows in several products, in one
 each_shape = pytest.mark.parametrize(("n", "m"), [(3, 2), (4, 1), (1, 3), (1, 1)])
 
 
 class Driven:
-    """A layer taken through all passes with random inputs and errors, and every product it returned."""
+    """A layer taken through all passes with random inputs and errors, and every product it returned.
 
-    def __init__(self, n, m, steps, pairs, ones=False, dtype=np.float64):
+    With `ones` it is a first layer: its bias is data and its inputs are constant. With `kappa` its steps have rates.
+    """
+
+    def __init__(self, n, m, steps, pairs, ones=False, dtype=np.float64, kappa=False):
         rng = np.random.default_rng([n, m, steps])
         draw = lambda *shape: rng.standard_normal(shape).astype(dtype)  # noqa: E731
         query = SHOTS if steps == 2 else QUERY  # where they are as many, both kinds of passes share buffers
         points = [SHOTS] * steps + [query]
-        self.layer = layer = make_layer(n, m, TASKS, points, dtype, ones, pairs)
+        kinds = {"bias_is_data": ones, "constant_inputs": ones, "rates": StepRates if kappa else UnitRates}
+        self.layer = layer = make_layer(n, m, TASKS, passes_of(points), dtype, **kinds, pairs=pairs)
+        self.kappa = 0.5 + rng.random(steps).astype(dtype) if kappa else np.ones(steps, dtype)
+        if kappa:
+            layer.rates.kappa = list(self.kappa[:, None])
         self.matrix = draw(n + 1, m)
         layer.bind(self.matrix)
         self.h, self.u = [draw(TASKS, k, n) for k in points], [draw(TASKS, k, m) for k in points]
@@ -56,7 +66,7 @@ class Driven:
 
     def weights(self, r, t):
         """[W_r; b_r] of task t, by its definition."""
-        return self.matrix + sum(with_one(self.h[s][t]).T @ self.u[s][t] for s in range(r))
+        return self.matrix + sum(self.kappa[s] * with_one(self.h[s][t]).T @ self.u[s][t] for s in range(r))
 
     def v(self, s, t):
         """[V; c] of task t once everything behind step s is pulled back."""
@@ -65,6 +75,13 @@ class Driven:
             pulled = pulled + with_one(self.h[r][t]).T @ self.ru[r][t]
             pulled = pulled + with_zero(self.rh[r][t]).T @ self.u[r][t]  # the last pair has no bias part
         return pulled
+
+
+def passes_of(points):
+    """Support passes, then one query pass, of so many points."""
+    *support, query = points
+    passes = [support_passes(len(support), k, 0.1)[s] for s, k in enumerate(support)]
+    return [*passes, Pass(len(support), query, 1.0)]
 
 
 def with_one(h):
@@ -79,64 +96,84 @@ def per_task(function):
     return np.stack([function(t) for t in range(TASKS)])
 
 
+@each_rates
 @each_kind
 @each_step_count
 @each_shape
 @pytest.mark.parametrize("ones", [True, False])
-def test_forward_is_h_times_the_adapted_weights(n, m, steps, pairs, ones):
-    driven = Driven(n, m, steps, pairs, ones)
+def test_forward_is_h_times_the_adapted_weights(n, m, steps, pairs, ones, kappa):
+    driven = Driven(n, m, steps, pairs, ones, kappa=kappa)
     for r in range(steps + 1):
         exact = per_task(lambda t, r=r: with_one(driven.h[r][t]) @ driven.weights(r, t))
         assert relative_error(driven.forward[r], exact) < 1e-13
 
 
+@each_rates
 @each_kind
 @each_step_count
 @each_shape
 @pytest.mark.parametrize("ones", [True, False])
-def test_predict_is_any_inputs_times_the_adapted_weights(n, m, steps, pairs, ones):
-    driven = Driven(n, m, steps, pairs, ones)
+def test_predict_is_any_inputs_times_the_adapted_weights(n, m, steps, pairs, ones, kappa):
+    driven = Driven(n, m, steps, pairs, ones, kappa=kappa)
     h = np.random.default_rng(1).standard_normal((TASKS, 7, n))
     for r in range(steps + 1):
         exact = per_task(lambda t, r=r: with_one(h[t]) @ driven.weights(r, t))
         assert relative_error(driven.layer.predict(with_one(h) if ones else h, r), exact) < 1e-13
 
 
+@each_rates
 @each_kind
 @each_step_count
 @each_shape
-def test_backward_is_u_times_the_transposed_weights_without_the_bias(n, m, steps, pairs):
-    driven = Driven(n, m, steps, pairs)
+def test_backward_is_u_times_the_transposed_weights_without_the_bias(n, m, steps, pairs, kappa):
+    driven = Driven(n, m, steps, pairs, kappa=kappa)
     for r in range(steps + 1):
         exact = per_task(lambda t, r=r: driven.u[r][t] @ driven.weights(r, t)[:-1].T)
         assert relative_error(driven.backward[r], exact) < 1e-13
+
+
+@each_rates
+@each_kind
+@with_steps
+@each_shape
+@pytest.mark.parametrize("ones", [True, False])
+def test_r_forward_is_rh_w_plus_h_v(n, m, steps, pairs, ones, kappa):
+    driven = Driven(n, m, steps, pairs, ones, kappa=kappa)
+    for s in range(steps):
+        exact = per_task(
+            lambda t, s=s: (
+                with_zero(driven.rh[s][t]) @ driven.weights(s, t)
+                + driven.kappa[s] * with_one(driven.h[s][t]) @ driven.v(s + 1, t)
+            )
+        )
+        assert relative_error(driven.r_forward[s], exact) < 1e-13
+
+
+@each_rates
+@each_kind
+@with_steps
+@each_shape
+def test_r_backward_is_ru_w_plus_u_v_transposed(n, m, steps, pairs, kappa):
+    driven = Driven(n, m, steps, pairs, kappa=kappa)
+    for s in range(steps):
+        exact = per_task(
+            lambda t, s=s: (
+                driven.ru[s][t] @ driven.weights(s, t)[:-1].T
+                + driven.kappa[s] * driven.u[s][t] @ driven.v(s + 1, t)[:-1].T
+            )
+        )
+        assert relative_error(driven.r_backward[s], exact) < 1e-13
 
 
 @each_kind
 @with_steps
 @each_shape
 @pytest.mark.parametrize("ones", [True, False])
-def test_r_forward_is_rh_w_plus_h_v(n, m, steps, pairs, ones):
-    driven = Driven(n, m, steps, pairs, ones)
+def test_a_rates_gradient_is_the_step_times_v(n, m, steps, pairs, ones):
+    driven = Driven(n, m, steps, pairs, ones, kappa=True)
     for s in range(steps):
-        exact = per_task(
-            lambda t, s=s: (
-                with_zero(driven.rh[s][t]) @ driven.weights(s, t) + with_one(driven.h[s][t]) @ driven.v(s + 1, t)
-            )
-        )
-        assert relative_error(driven.r_forward[s], exact) < 1e-13
-
-
-@each_kind
-@with_steps
-@each_shape
-def test_r_backward_is_ru_w_plus_u_v_transposed(n, m, steps, pairs):
-    driven = Driven(n, m, steps, pairs)
-    for s in range(steps):
-        exact = per_task(
-            lambda t, s=s: driven.ru[s][t] @ driven.weights(s, t)[:-1].T + driven.u[s][t] @ driven.v(s + 1, t)[:-1].T
-        )
-        assert relative_error(driven.r_backward[s], exact) < 1e-13
+        exact = per_task(lambda t, s=s: np.sum(with_one(driven.h[s][t]).T @ driven.u[s][t] * driven.v(s + 1, t)))
+        assert driven.layer.rates.dots[s] == pytest.approx(exact.sum(), rel=1e-12)
 
 
 @each_kind
@@ -209,7 +246,7 @@ def test_pairs_pay_is_symmetric_and_ends_with_growing_rank(n, m, rank):
     ],
 )
 def test_make_layer_obeys_the_rule_unless_forced(points, forced, kind):
-    assert type(make_layer(20, 20, 2, points, np.float64, pairs=forced)) is kind
+    assert type(make_layer(20, 20, 2, passes_of(points), np.float64, pairs=forced)) is kind
 
 
 def test_both_kinds_offer_the_same_methods():

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 
 from maml_exp.core.inner import loop as module
-from maml_exp.core.inner.choice import make_layer
+from maml_exp.core.inner.layers.choice import make_layer
 from maml_exp.core.inner.loop import InnerLoop
+from maml_exp.core.inner.passes import query_passes, support_passes
+from maml_exp.core.inner.structure import Structure
 from maml_exp.core.losses import SquaredError
 from maml_exp.core.proof import reference
 
@@ -15,10 +17,19 @@ each_depth = pytest.mark.parametrize("hidden", [(5,), (6, 4), (7, 5, 6)])
 LR = 0.07
 
 
+def loop_of(network, batch, steps, pairs):
+    """All layers move, by rate LR, for a meta-batch of these sizes."""
+    tasks, shots = batch.x_support.shape[:2]
+    omega = (*[0.0] * steps, 1.0)
+    passes = [*support_passes(steps, shots, LR), *query_passes(omega, batch.x_query.shape[1], tasks)]
+    every = (True,) * len(network.shapes)
+    structure = Structure(network=network, loss=SquaredError(), moves=every, pairs=pairs)
+    return InnerLoop(structure, tasks, passes, np.float64)
+
+
 def pulled_back_through_one_step(network, theta, batch, pairs):
     """v and (I - alpha H) v of a single task."""
-    shots, query = batch.x_support.shape[1], batch.x_query.shape[1]
-    loop = InnerLoop(network, 1, [shots, query], LR, np.float64, SquaredError(), pairs)
+    loop = loop_of(network, batch, 1, pairs)
     loop.bind(theta)
     loop.run_pass(0, batch.x_support, batch.y_support)
     loop.run_pass(1, batch.x_query, batch.y_query)
@@ -75,7 +86,7 @@ def test_hessian_products_are_symmetric(hidden, activation, pairs):
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_predictions_after_every_step_are_the_references(activation, pairs, steps):
     network, theta, batch = random_problem((6, 4), activation)
-    loop = InnerLoop(network, 3, [4] * steps + [6], LR, np.float64, SquaredError(), pairs)
+    loop = loop_of(network, batch, steps, pairs)
     loop.bind(theta)
     for r in range(steps + 1):
         exact = []
@@ -94,7 +105,7 @@ def test_predicting_between_passes_changes_nothing(pairs):
     network, theta, batch = random_problem((6, 4), "tanh", query=4)  # K = Q: predictions fit the same buffers
     gradients = []
     for look in (False, True):
-        loop = InnerLoop(network, 3, [4, 4, 4], LR, np.float64, SquaredError(), pairs)
+        loop = loop_of(network, batch, 2, pairs)
         loop.bind(theta)
         for r in range(3):
             loop.run_pass(r, *(batch[:2] if r < 2 else batch[2:]))

@@ -11,6 +11,7 @@ import pytest
 
 from maml_exp.core.evaluation import adaptation_errors
 from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners._gradient_settings import OUTER
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import FixedTasks
 from maml_exp.core.training import Trainer
@@ -28,12 +29,14 @@ PROGRESS = 0.25
 class Method(NamedTuple):
     settings: Any
     judged_as_trained: bool  # it adapts on the whole support set in training, by `trained_steps` steps
+    least_steps: int = 0  # inner steps that it needs
 
 
 METHODS = {
     "gradient": {
         "exact": Method(gradient.Settings(outer="exact"), True),
         "first_order": Method(gradient.Settings(outer="first_order"), True),
+        "reptile": Method(gradient.Settings(outer="reptile", minibatch=3), False, least_steps=1),
         "joint": Method(gradient.Settings(outer="joint"), False),
     }
 }
@@ -48,7 +51,7 @@ each_method = pytest.mark.parametrize(("method", "variant"), [case for case in C
 
 
 def make(method, variant, steps=STEPS, dtype="float64", curvature=False, lr=LR):
-    problem = problem_of(NETWORK, method.settings, BATCH, lr, steps, dtype)
+    problem = problem_of(NETWORK, method.settings, BATCH, lr, max(steps, method.least_steps), dtype)
     return LEARNERS.get(method.settings.learner).Learner(replace(problem, curvature=curvature), **variant)
 
 
@@ -68,7 +71,7 @@ def numbers(found):
 
 def test_every_learner_has_its_row_and_every_choice_of_outer():
     assert set(METHODS) == set(LEARNERS.own_names())
-    assert [method.settings.outer for method in METHODS["gradient"].values()] == list(gradient.OUTER)
+    assert [method.settings.outer for method in METHODS["gradient"].values()] == list(OUTER)
 
 
 @each_case
@@ -85,7 +88,8 @@ def test_every_part_of_the_gradient_is_the_complex_step_of_the_reference_loss(me
     assert learner.layout.size == vector.size == found.vector.size
     for name, part in learner.layout.slices.items():
         assert relative_error(found.vector[part], exact[part]) <= 1e-10, name
-    assert found.loss == pytest.approx(float(np.real(loss(vector))), rel=1e-12)
+    if method.settings.outer != "reptile":  # its function has the direction for a gradient, and is no loss
+        assert found.loss == pytest.approx(float(np.real(loss(vector))), rel=1e-12)
 
 
 @each_case
@@ -224,6 +228,7 @@ def test_evaluation_after_the_trained_steps_is_the_training_pass(method, variant
     """A learner that is not judged as it was trained is judged by the inner loop that its settings describe."""
     learner = make(method, variant, steps)
     vector = vector_of(learner)
+    steps = max(steps, method.least_steps)
     errors = adaptation_errors(learner, vector, FixedTasks(*BATCH), SHOTS, steps)
     if method.judged_as_trained:
         found = call(learner, vector, BATCH)
@@ -231,7 +236,7 @@ def test_evaluation_after_the_trained_steps_is_the_training_pass(method, variant
         assert errors[:, steps].mean() == pytest.approx(found.loss, rel=1e-12)
     else:
         trained = make(METHODS["gradient"]["exact"], variant, steps)
-        assert learner.trained_steps == 0
+        assert learner.trained_steps == steps * (method.least_steps > 0)
         np.testing.assert_array_equal(errors, adaptation_errors(trained, vector, FixedTasks(*BATCH), SHOTS, steps))
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from maml_exp.core.arrays import norm
-from maml_exp.core.learners.gradient import OUTER
 from maml_exp.core.proof import reference
 
 from ..helpers import (
@@ -14,11 +13,12 @@ from ..helpers import (
     meta_gradient,
     random_batch,
     random_problem,
+    reference_meta_loss,
     relative_error,
 )
 
 LR = 0.05
-each_outer = pytest.mark.parametrize("outer", OUTER)
+each_outer = pytest.mark.parametrize("outer", ["exact", "first_order", "joint"])
 each_activation = pytest.mark.parametrize("activation", ["relu", "tanh", "softplus", "sine"])
 each_depth = pytest.mark.parametrize("hidden", [(5,), (6, 4), (7, 5, 6)], ids=str)
 each_step_count = pytest.mark.parametrize("steps", [0, 1, 2, 3, 5])
@@ -29,7 +29,7 @@ each_kind = pytest.mark.parametrize("pairs", [True, False, None], ids=["pairs", 
 def exact_gradient(outer, hidden, activation, steps, **sizes):
     network, theta, batch = random_problem(hidden, activation, **sizes)
     return complex_step_gradient(
-        lambda moved: reference.meta_loss(network, outer, moved, batch, LR, steps, base=theta), theta
+        lambda moved: reference_meta_loss(network, outer, moved, batch, LR, steps, base=theta), theta
     )
 
 
@@ -74,7 +74,7 @@ def test_losses_are_the_references(outer, activation, steps, pairs):
     network, theta, batch = random_problem((6, 4), activation)
     found = meta_gradient(learner_for(network, outer, batch, LR, steps, pairs), theta, batch)
     support = [reference.loss(network, theta, x, y) for x, y in zip(*batch[:2], strict=True)]
-    loss = reference.meta_loss(network, outer, theta, batch, LR, steps, base=theta)
+    loss = reference_meta_loss(network, outer, theta, batch, LR, steps, base=theta)
     expected = [loss, np.mean(support), np.sqrt(np.sum(found.vector**2))]
     numbers = [found.loss, found.support_loss, norm(found.vector)]
     assert numbers == pytest.approx(expected, rel=1e-12)

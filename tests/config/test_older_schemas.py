@@ -1,4 +1,4 @@
-"""Saved runs of schema 2 live on: their settings mean what they meant, and their bits stay."""
+"""Saved runs of schemas 2 and 3 live on: their settings mean what they meant, and their bits stay."""
 
 import hashlib
 import json
@@ -13,28 +13,43 @@ from helpers import only_run, read_rows, read_status, read_summary, saved_steps
 from maml_exp.api import load
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
-from maml_exp.config.migrations import migrated, typed_then
+from maml_exp.config.migrations import AXES_OF_3, migrated, typed_then
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import SCHEMA
 
-DATA = Path(__file__).parents[1] / "data" / "schema2"
-KEPT = {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0}
+DATA = Path(__file__).parents[1] / "data"
+NEW = {  # what a configuration of a schema is given, and what it meant there
+    2: {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0},
+    3: flatten({"algorithm": AXES_OF_3}),
+}
+each_schema = pytest.mark.parametrize("schema", [2, 3])
+
+
+def saved_config(schema):
+    return yaml.safe_load((DATA / f"schema{schema}" / "finished" / ".hydra" / "config.yaml").read_text())
 
 
 @pytest.fixture
-def saved(tmp_path):
-    return shutil.copytree(DATA, tmp_path / "schema2")
+def saved(tmp_path, schema):
+    return shutil.copytree(DATA / f"schema{schema}", tmp_path / "saved")
 
 
 @pytest.mark.parametrize("limit", [None, 10.0, 0.5])
 def test_a_clip_norm_that_was_saved_stays_what_it_is(limit):
-    plain = yaml.safe_load((DATA / "finished" / ".hydra" / "config.yaml").read_text())
+    plain = saved_config(2)
     plain["optimizer"]["clip_norm"] = limit
     new = migrated(plain)
-    assert new["schema"] == SCHEMA == 3
-    assert flatten(new) == flatten(plain) | KEPT | {"optimizer.clip_norm": limit, "schema": 3}
+    assert flatten(new) == flatten(plain) | NEW[2] | NEW[3] | {"optimizer.clip_norm": limit, "schema": SCHEMA}
     assert plain["schema"] == 2  # what was given is not changed
+
+
+@each_schema
+def test_a_configuration_is_given_what_came_after_it_and_nothing_else_changes(schema):
+    plain = saved_config(schema)
+    came = {key: value for since, new in NEW.items() if since >= schema for key, value in new.items()}
+    assert not set(came) & set(flatten(plain)) - {"optimizer.clip_norm"}
+    assert flatten(migrated(plain)) == flatten(plain) | came | {"schema": SCHEMA}
 
 
 @pytest.mark.parametrize("strange", [{"optimizer": None}, {"training": [1]}, {"schema": "2"}, {"schema": 99}, {}])
@@ -43,6 +58,7 @@ def test_what_is_no_configuration_is_left_for_the_checks_to_refuse(strange):
     assert migrated(plain)["optimizer"] == plain["optimizer"]
 
 
+@pytest.mark.parametrize("schema", [2])
 def test_several_inner_steps_are_not_clipped_where_they_were_not(saved):
     config = load_config(saved / "finished" / ".hydra" / "config.yaml")
     assert config.inner.steps == 2
@@ -50,11 +66,14 @@ def test_several_inner_steps_are_not_clipped_where_they_were_not(saved):
     assert compose(["inner.steps=2"]).problem.clip_norm == 10.0
 
 
-def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, capsys):
+@each_schema
+def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, schema, capsys):
     interrupted, finished = saved / "interrupted", saved / "finished"
-    assert max(row["meta/grad_norm"] for row in read_rows(finished)[:-1]) > 10  # or clipping would not show
+    if schema == 2:  # or clipping would not show
+        assert max(row["meta/grad_norm"] for row in read_rows(finished)[:-1]) > 10
+    (at,) = saved_steps(interrupted)
     assert main(["resume", str(interrupted)]) == 0
-    assert "resumed at iteration 13 of 20" in capsys.readouterr().err
+    assert f"resumed at iteration {at} of 20" in capsys.readouterr().err
     with np.load(finished / "checkpoints" / "step_00000020.npz", allow_pickle=False) as file:
         expected = file["vector"].tobytes()
     assert load(interrupted).vector.tobytes() == load(finished).vector.tobytes() == expected
@@ -64,13 +83,16 @@ def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, c
     assert "health/explosions" in read_rows(interrupted)[-2]
 
 
-def test_a_rerun_of_the_finished_run_is_identical(saved, capsys):
+@each_schema
+def test_a_rerun_of_the_finished_run_is_identical(saved, schema, capsys):
     assert main(["rerun", str(saved / "finished")]) == 0
     assert "identical: parameters, every row of metrics.csv and the evaluation" in capsys.readouterr().out
     new = yaml.safe_load((only_run(Path.cwd()) / ".hydra" / "config.yaml").read_text())
-    assert {key: flatten(new)[key] for key in KEPT} == KEPT
+    old = flatten(saved_config(schema))
+    assert {key: value for key, value in flatten(new).items() if key in old} == old | {"schema": SCHEMA}
 
 
+@pytest.mark.parametrize("schema", [2])
 def test_jobs_that_an_older_sweep_has_not_started_have_the_defaults_of_then(saved, tmp_path):
     sweep = tmp_path / "sweep"
     overrides = (saved / "finished" / ".hydra" / "overrides.yaml").read_text()

@@ -1,0 +1,1 @@
+"""One layer in the inner loop: its representations, the rule that chooses one, its rates."""

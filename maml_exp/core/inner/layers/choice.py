@@ -1,0 +1,59 @@
+"""Which representation a layer's adapted weights get."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maml_exp.core.inner.layers.layer import Layer, SharedLayer
+from maml_exp.core.inner.layers.matrices import FadingMultipliedOutLayer, MultipliedOutLayer, WeightRatesLayer
+from maml_exp.core.inner.layers.pairs import FadingPairedLayer, PairedLayer
+from maml_exp.core.inner.layers.rates import UnitRates, WeightRates
+from maml_exp.core.inner.passes import Pass, step_count
+
+
+def pairs_pay(n: int, m: int, rank: int) -> bool:
+    """The one rule: R pairs are R (n + m) numbers a task, multiplied out they are n m (docs/derivation.md, section 11).
+
+    Pairs pay somewhat beyond equality, since products with the shared W stay one large product over all
+    tasks; the factor 1.5 is where both were measured to take the same time (docs/performance.md).
+    """
+    return rank * (n + m) < 1.5 * n * m
+
+
+def make_layer(
+    n: int,
+    m: int,
+    tasks: int,
+    passes: Sequence[Pass],
+    dtype: np.dtype | type | str,
+    *,
+    bias_is_data: bool = False,
+    constant_inputs: bool = False,
+    moves: bool = True,
+    rates: type = UnitRates,
+    keep: float = 1.0,
+    pairs: bool | None = None,
+) -> Layer:
+    """A layer in the representation that costs less.
+
+    Args:
+        n, m, tasks, passes, dtype, bias_is_data, constant_inputs: see `Layer`.
+        moves: whether inner steps change it.
+        rates: the class of its steps' rates; rates by weight are always multiplied out.
+        keep: what a step leaves of the earlier ones, below 1 where steps fade.
+        pairs: force one representation, for tests and benchmarks.
+    """
+    sizes = (n, m, tasks, passes, np.dtype(dtype), bias_is_data, constant_inputs)
+    if not moves:
+        return SharedLayer(*sizes)
+    if rates is WeightRates:
+        return WeightRatesLayer(*sizes, rates)
+    if pairs is None:
+        pairs = pairs_pay(n, m, sum(p.points for p in passes[: step_count(passes)]))
+    if keep != 1:
+        fading = FadingPairedLayer if pairs else FadingMultipliedOutLayer
+        return fading(*sizes, rates, keep=keep)
+    kind = PairedLayer if pairs else MultipliedOutLayer
+    return kind(*sizes, rates)

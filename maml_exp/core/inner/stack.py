@@ -1,0 +1,82 @@
+"""Layers on top of each other, with one activation between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from maml_exp.core.activations import Activation
+from maml_exp.core.inner.layers.layer import Layer
+
+Array = np.ndarray
+
+
+class Stack:
+    """The passes through layers; what lies below the first and above the last is the caller's.
+
+    Args:
+        layers: from the bottom.
+        activation: behind every layer but the last.
+        step_count: S.
+    """
+
+    def __init__(self, layers: Sequence[Layer], activation: Activation, step_count: int):
+        self.layers, self.top = list(layers), layers[-1]
+        self._step_count = step_count
+        self._value, self._slope, self._curvature = activation
+        # layer i and the one above it, whose inputs are behind activation i
+        self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
+        self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
+        self._hidden: dict[int, Array] = {}  # of predictions
+        self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
+
+    def forward(self, r: int) -> Array:
+        """The last layer's z (T, K, m), from the first layer's inputs, in a buffer that is used again (section 2)."""
+        z = self.layers[0].forward(r)
+        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+            h = self._value(z, out=layer.inputs[r])
+            self._slope(z, h, out=slopes[r])
+            z = layer.forward(r)
+        return z
+
+    def backward(self, r: int) -> None:
+        """Every layer's errors u, from those of the last one (section 3)."""
+        keeps = r < self._step_count and self._curvature
+        for index, (below, layer) in self._from_the_top:
+            u = layer.backward(r, out=below.errors[r])
+            if keeps:
+                self._backs[index, r] = u.copy()
+            u *= self._slopes[index][r]
+
+    def predict(self, h: Array, r: int) -> Array:
+        """The last layer's z (T, Q, m) at theta_r for inputs h (T, Q, n) of the first; keeps nothing."""
+        for index, layer in enumerate(self.layers[:-1]):
+            z = layer.predict(h, r, out=self._buffer(index, (*h.shape[:2], layer.m), h.dtype))
+            h = self._value(z, out=z)
+        return self.top.predict(h, r)
+
+    def _buffer(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """An array that the next prediction of this shape uses again: a large one allocated anew costs page faults."""
+        kept = self._hidden.get(index)
+        if kept is None or kept.shape != shape:
+            kept = self._hidden[index] = np.empty(shape, dtype)
+        return kept
+
+    def r_forward(self, s: int) -> list[Array]:
+        """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
+        rzs = [self.layers[0].r_forward(s)]
+        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+            np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
+            rzs.append(layer.r_forward(s))
+        return rzs
+
+    def r_backward(self, s: int, rzs: list[Array]) -> None:
+        """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}, from R{u} of the last layer (section 8)."""
+        curvature = self._curvature
+        for index, (below, layer) in self._from_the_top:
+            slope = self._slopes[index][s]
+            ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])
+            if curvature:
+                ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]

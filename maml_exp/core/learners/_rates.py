@@ -1,0 +1,74 @@
+"""Learned inner rates as a part of the vector of meta-parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maml_exp.core.inner.layers.rates import StepRates, UnitRates, WeightRates
+
+Array = np.ndarray
+
+
+class LearnedRates:
+    """What the part "rates" says of every step of everything that moves (Li et al. 2017; Antoniou et al. 2019).
+
+    A rate rho is kept as kappa = rho / alpha, alpha being inner.lr; the part holds log kappa, which starts at 0, or
+    rho itself, which may become negative.
+
+    Args:
+        by: what shares a rate: one, layer, layer_and_step or weight.
+        store: log or raw.
+        alpha: inner.lr.
+        steps: S.
+        shapes: of whatever moves, layer by layer, then the context: (n + 1, m) and (c,).
+    """
+
+    def __init__(self, by: str, store: str, alpha: float, steps: int, shapes: Sequence[tuple[int, ...]]):
+        self.by, self.store, self.alpha, self.steps = by, store, alpha, steps
+        self.shapes = list(shapes)
+        unit, step = np.arange(len(self.shapes))[:, None], np.arange(steps)
+        # which of the part's numbers is the rate of every unit and step
+        numbers = {"one": 0 * unit + 0 * step, "layer": unit + 0 * step, "layer_and_step": step * len(unit) + unit}
+        self._number = numbers.get(by)
+        counts = {"one": 1, "layer": len(unit), "layer_and_step": steps * len(unit)}
+        self.size = int(sum(map(np.prod, self.shapes))) if by == "weight" else counts[by]
+
+    @property
+    def kind(self) -> type[UnitRates]:
+        """The class that computes with them in an inner loop."""
+        return WeightRates if self.by == "weight" else StepRates
+
+    def init(self, start: Sequence[float] | None, rng: np.random.Generator) -> Array:
+        """The part (size,) before training: alpha, or uniform in [low, high] = start."""
+        rho = np.full(self.size, self.alpha) if start is None else rng.uniform(start[0], start[1], self.size)
+        return np.log(rho / self.alpha) if self.store == "log" else rho
+
+    def kappa(self, part: Array) -> Array:
+        """rho / alpha (size,)."""
+        return np.exp(part) if self.store == "log" else part / part.dtype.type(self.alpha)
+
+    def by_unit(self, part: Array, steps: int) -> list:
+        """kappa of everything that moves, for so many steps: S arrays (1,) each, or one of its shape.
+
+        Steps beyond the trained ones have the last one's rates.
+        """
+        kappa = self.kappa(part)
+        if self.by == "weight":
+            ends = np.cumsum([np.prod(shape) for shape in self.shapes], dtype=int)[:-1]
+            return [piece.reshape(shape) for piece, shape in zip(np.split(kappa, ends), self.shapes, strict=True)]
+        table = kappa[self._number]
+        last = self.steps - 1
+        return [[unit[s : s + 1] if s < last else unit[last:] for s in range(steps)] for unit in table]
+
+    def gradient(self, part: Array, dots: Sequence) -> Array:
+        """dL/dpart (size,) from dL/dkappa of everything that moves: S numbers each, or an array of its shape."""
+        if self.by == "weight":
+            by_kappa = np.concatenate([dot.ravel() for dot in dots])
+        else:
+            assert self._number is not None  # as by weight alone
+            by_kappa = np.bincount(self._number.ravel(), np.ravel(dots), self.size).astype(part.dtype)
+        if self.store == "log":  # kappa = exp(part)
+            return by_kappa * self.kappa(part)
+        return by_kappa / self.alpha
