@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from maml_exp.data.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
+TOLD = 12  # learned numbers below the table
 
 
 def held_out_tasks(config: Config, learner: BaseLearner, tasks: int, split: str = "test") -> FixedTasks:
@@ -171,6 +173,13 @@ def mean_cell(result: Statistics, step: int) -> str:
 def iqm_cell(result: Statistics, step: int) -> str:
     """The interquartile mean [low, high]."""
     return f"{digits(result.iqm[step])} [{digits(result.iqm_low[step])}, {digits(result.iqm_high[step])}]"
+
+
+def in_a_line(learned: Mapping[str, float]) -> list[str]:
+    """What was learned beside the network, as a line for below the table; none where that is nothing."""
+    told = [f"{name.replace('_', ' ')} {value:.3g}" for name, value in learned.items()]
+    shown = told[:TOLD] + ["... (all in summary.json)"] * (len(told) > TOLD)
+    return [f"learned: {', '.join(shown)}"] if told else []
 
 
 def next_steps(folder: Path, config: Config) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,14 @@ from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.data import door
-from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, next_steps, task_errors
+from maml_exp.run.final_evaluation import (
+    FinalEvaluation,
+    evaluate_finally,
+    held_out_tasks,
+    in_a_line,
+    next_steps,
+    task_errors,
+)
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, is_quiet, log, logging_to
@@ -27,7 +33,7 @@ from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint, sound_rows
-from maml_exp.store.files import failure
+from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory
 from maml_exp.store.run_folder import RunFolder
 
@@ -82,7 +88,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except OSError as error:
-            state, message = states.FAILED, _disk_trouble(error, path)
+            state, message = states.FAILED, disk_trouble(error, path)
             log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
         except SettingError as error:
             state, message = states.FAILED, str(error)
@@ -96,13 +102,6 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
         except OSError as error:
             log.error("cannot write %s", failure(error))
         return Outcome(state, path, message, status)
-
-
-def _disk_trouble(error: OSError, path: Path) -> str:
-    """What went wrong with a run's files."""
-    if not os.path.isdir(path):
-        return f"{path} is not there any more; was it moved or deleted while it ran? Its name is needed to go on"
-    return f"cannot write {failure(error, path)}"
 
 
 class Run:
@@ -145,7 +144,7 @@ class Run:
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
-        sound = sound_rows(self.folder, self.config, self._learner.extra_names) if resume else []
+        sound = sound_rows(self.folder, self.config, self._learner) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
@@ -162,16 +161,14 @@ class Run:
             door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
         self._write_status(states.RUNNING)
-        self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
+        self._log = MetricsLog(self.folder, self.config, self._learner, rows)
         self._show_notes()
         log.info("%s in %s", self._describe(), self.folder.path)
 
     def _train(self) -> None:
         training = self.config.training
-        last, progress = (
-            training.iterations,
-            Progress(self.step, training.iterations, method_label(self.config.algorithm)),
-        )
+        last = training.iterations
+        progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged = time.perf_counter(), self.step
         try:
             while self.step < last and not self._validation.is_over:
@@ -219,6 +216,7 @@ class Run:
         self._seconds += elapsed
         count = self._sums.pop("count")
         row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row |= {metrics.learned_tag(name): value for name, value in self._learner.learned(self._state.vector).items()}
         row[metrics.EXPLOSIONS_TAG] = self._watch.explosions
         row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
         self._sums = {}
@@ -273,7 +271,7 @@ class Run:
         self._end_training()
         judged = self._validation.judged_vector(self.folder, self._state)
         found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
-        evaluation = replace(found, notes=tuple(self.notes))
+        evaluation = replace(found, notes=(*in_a_line(self._learner.learned(judged)), *self.notes))
         summary = self._summary(evaluation, judged)
         if self.config.evaluation.plots:
             self._plot(summary, judged)
@@ -304,6 +302,7 @@ class Run:
             "notes": self.notes,
             "parameters_sha256": checkpoints.parameters_sha256(judged),
             "objective": evaluation.objective(),
+            "learned": dict(self._learner.learned(judged)),
             "evaluation": evaluation.summary(),
             "config": self.config.to_dict(),
             "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},

@@ -108,6 +108,13 @@ class BaseLearner(ABC):
         """The names of `Gradient.extras`, known before training."""
         return ()
 
+    def learned(self, vector: Array) -> Mapping[str, float]:
+        """What a reader wants to see of the meta-parameters (P,) while they are learned, by name, to be logged.
+
+        The names are the same for every vector.
+        """
+        return {}
+
     @property
     def trained_steps(self) -> int:
         """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""

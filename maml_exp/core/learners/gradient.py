@@ -79,10 +79,10 @@ class Learner(BaseLearner):
         settings, inner = self.settings, self.problem.inner
         if not settings.learn_rates:
             return None
-        layers = zip(self.network.shapes, self.moving, strict=True)
-        shapes: list[tuple[int, ...]] = [(n + 1, m) for (n, m), moves in layers if moves]
+        layers = enumerate(zip(self.network.shapes, self.moving, strict=True))
+        shapes: dict[str, tuple[int, ...]] = {f"layer_{i}": (n + 1, m) for i, ((n, m), moves) in layers if moves}
         if settings.context:
-            shapes.append((settings.context,))
+            shapes["context"] = (settings.context,)
         return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
 
     def _make_structure(self, pairs: bool | None) -> Structure:
@@ -138,15 +138,11 @@ class Learner(BaseLearner):
 
     def inner_rates(self, vector: Array) -> dict[str, Array]:
         """The learned rates rho in `vector` (P,), by what moves: (S,) each, or of its shape if they are by weight."""
-        if self.rates is None:
-            return {}
-        names = [f"layer_{index}" for index, moves in enumerate(self.moving) if moves]
-        names += ["context"] if self.settings.context else []
-        kappas = self.rates.by_unit(self.layout.parts(vector)["rates"], self.problem.inner.steps)
-        if self.settings.rates != "weight":
-            kappas = [np.concatenate(steps) for steps in kappas]
-        alpha = self.problem.inner.lr
-        return {name: alpha * kappa for name, kappa in zip(names, kappas, strict=True)}
+        return {} if self.rates is None else self.rates.by_name(self.layout.parts(vector)["rates"])
+
+    def learned(self, vector: Array) -> Mapping[str, float]:
+        """Learned inner rates, see `LearnedRates.told`."""
+        return {} if self.rates is None else self.rates.told(self.layout.parts(vector)["rates"])
 
     def _bound(
         self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
