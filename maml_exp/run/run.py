@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,12 @@ from maml_exp.run.final_evaluation import (
     evaluate_finally,
     held_out_tasks,
     in_a_line,
-    next_steps,
     task_errors,
 )
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
-from maml_exp.run.progress import Progress, is_quiet, log, logging_to
+from maml_exp.run.outcome import DivergedError, Outcome
+from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.run.validation import Validation
 from maml_exp.store import checkpoints, files, provenance
@@ -36,27 +36,6 @@ from maml_exp.store.choosing import newest_checkpoint, sound_rows
 from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory
 from maml_exp.store.run_folder import RunFolder
-
-
-class DivergedError(Exception):
-    """The meta-loss or a meta-parameter is no longer finite: what "diverged" means of a run."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    state: str
-    folder: Path
-    message: str = ""
-    exit_status: int = 1
-    evaluation: FinalEvaluation | None = None  # of a finished run
-
-    def report(self) -> str:
-        """What a finished run says at its end: its table, what to do next, and last its folder; the table if quiet."""
-        assert self.evaluation is not None
-        table = self.evaluation.table()
-        return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
 
 
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
@@ -148,8 +127,7 @@ class Run:
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
-            self._watch = Watch(self.config.problem, point.watched.get("health"))
-            self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
+            self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
             self.folder.clear_half_written()
@@ -164,6 +142,17 @@ class Run:
         self._log = MetricsLog(self.folder, self.config, self._learner, rows)
         self._show_notes()
         log.info("%s in %s", self._describe(), self.folder.path)
+
+    def _remember(self, watched: dict[str, Any]) -> None:
+        """Take up the health and the validation of the training so far."""
+        try:
+            self._watch = Watch(self.config.problem, watched.get("health"))
+            self._validation = Validation(self.config, self._learner, watched.get("validation"))
+        except (TypeError, ValueError) as error:
+            checkpoint = self.folder.checkpoints / checkpoints.file_name(self.step)
+            raise SettingError(
+                f"{checkpoint} remembers what no run does ({error}); delete it to go on before"
+            ) from error
 
     def _train(self) -> None:
         training = self.config.training

@@ -113,10 +113,21 @@ def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkp
         raise ValueError("its named parts do not fit its parameters")
     sums = {str(tag): float(total) for tag, total in record["sums"].items()}
     watched = {str(name): dict(value) for name, value in record.get("watched", {}).items()}
+    if not _is_of_numbers(watched):
+        raise ValueError("what it remembers of the training is not made of numbers")
     generators = _generator(record["generator"]), _generator(record["learner_generator"])
     optimizer = OptimizerState(int(record["count"]), moments)
     state = TrainState(vector, optimizer, int(record["step"]), *generators)
     return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts, watched)
+
+
+def _is_of_numbers(value: Any) -> bool:
+    """Whether a value is a number, nothing, or lists and dictionaries of these."""
+    if isinstance(value, dict):
+        return all(map(_is_of_numbers, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_of_numbers, value))
+    return value is None or isinstance(value, (int, float))
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:
