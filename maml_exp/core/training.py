@@ -13,7 +13,7 @@ from maml_exp.core.arrays import norm
 from maml_exp.core.learners import LEARNERS
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.optimizers import OPTIMIZERS
-from maml_exp.core.optimizers.base import OptimizerState, clipped
+from maml_exp.core.optimizers.base import OptimizerState, clipped, scheduled
 from maml_exp.core.problem import Problem
 
 Array = np.ndarray
@@ -57,7 +57,8 @@ class Trainer:
         self.learner = make_learner(problem)
         self._family = problem.family
         self._optimizer = OPTIMIZERS.get(problem.optimizer.name)
-        # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter
+        # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter, and a
+        # schedule is that of both
         slices = self.learner.layout.slices
         self._outer_rates = [(slices[name], rate) for name, rate in self.learner.outer_rates.items()]
 
@@ -76,7 +77,8 @@ class Trainer:
         found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
         size = norm(found.vector)
         gradient = clipped(found.vector, size, problem.clip_norm)
-        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, settings)
+        now = scheduled(settings, progress)
+        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, now)
         for part, rate in self._outer_rates:
             vector[part] = state.vector[part] + rate / settings.lr * (vector[part] - state.vector[part])
         after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)

@@ -11,6 +11,7 @@ from maml_exp.core.learners import LEARNERS, gradient
 from maml_exp.core.learners.gradient import OUTER
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
+from maml_exp.core.optimizers.base import SCHEDULES
 from maml_exp.core.tasks import TASKS, sinusoid
 
 NAN, INF = float("nan"), float("inf")
@@ -56,6 +57,8 @@ TABLE = {
     "task.oracle": ("true or false", [0, 1, None, "true", []], [True, False]),
     "optimizer.name": (names(OPTIMIZERS.names()), NAMES_BAD, OPTIMIZERS.own_names()),
     "optimizer.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "optimizer.schedule": (names(SCHEDULES), NAMES_BAD, list(SCHEDULES)),
+    "optimizer.lr_end": ("a finite number >= 0", [v for v in NUMBERS_BAD if v not in (0, 0.0) or v is None], [0, 0.0]),
     "optimizer.momentum": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta1": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta2": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
