@@ -110,9 +110,13 @@ class Comparison:
 
     @property
     def ranked_shots(self) -> int:
-        """The number of support points that groups are ranked at: task.shots, where all were evaluated with it."""
-        wanted = {group.settings.get("task.shots") for group in self.groups}
-        return next((k for k in self.shots if wanted == {k}), next(iter(self.shots)))
+        """The number of support points that groups are ranked at: one that all were trained and evaluated with."""
+        trained = [_as_list(group.settings.get("task.shots")) for group in self.groups]
+        return next((k for k in self.shots if all(k in shots for shots in trained)), next(iter(self.shots)))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _number(cell: str) -> Any:

@@ -72,18 +72,11 @@ def every(interval: int, step: int, last: int) -> bool:
     return bool(interval) and (step % interval == 0 or step == last)
 
 
-def _are_shots(value: Any) -> bool:
-    numbers = value if isinstance(value, list) else [value]
-    allowed = bool(numbers) and all(checks.is_integer(k, 1, 10**4) for k in numbers)
-    return allowed and len(set(numbers)) == len(numbers)
-
-
 def _are_rates(value: Any) -> bool:
     rates = value if isinstance(value, list) else [value]
     return value is None or (bool(rates) and all(checks.is_number(rate, above=0) for rate in rates))
 
 
-SHOTS = Check(_are_shots, lambda: "a list of different integers from 1 to 10000, as in [5,10,20], or one integer")
 RATES = Check(_are_rates, lambda: "a finite number > 0, a list of such, or null")
 SEED = checks.integer(0, 2**63 - 1)
 
@@ -96,7 +89,7 @@ class EvaluationSettings(checks.Settings):
     seed: int = setting(1000, "of the tasks that are reported", SEED)
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))
-    shots: Any = setting([5, 10, 20], "support points to adapt on", SHOTS)
+    shots: Any = setting([5, 10, 20], "support points to adapt on", checks.integers(1, 10**4))
     steps: int = setting(10, "gradient steps", checks.integer(0, 1000))
     lr: Any = setting(None, "rate of these steps; null: inner.lr; of a list, the best on validation tasks", RATES)
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
@@ -106,7 +99,7 @@ class EvaluationSettings(checks.Settings):
     objective: str = setting("mean", "over tasks: the number that sweeps minimise", checks.one_of(lambda: OBJECTIVES))
     objective_shots: int | None = setting(
         None,
-        "after adapting to so many points; null: task.shots, or the first of shots if it is none of them",
+        "after adapting to so many points; null: task.shots, or the first of shots that is one of several",
         checks.optional(checks.integer(1, 10**4)),
     )
     objective_steps: int | None = setting(
@@ -154,6 +147,14 @@ class Config(checks.Settings):
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
+        self._require_objective_shots()
+
+    def _require_objective_shots(self) -> None:
+        """Where several numbers of shots are trained with and none of them is judged, which one counts must be said."""
+        trained, judged = getattr(self.task, "shots", None), self.evaluation
+        if isinstance(trained, list) and judged.objective_shots is None and not set(trained) & set(judged.shots):
+            among = f"one of evaluation.shots, {judged.shots}, where none of task.shots, {trained}, is among them"
+            checks.require(False, "evaluation.objective_shots", None, among)
 
     @property
     def problem(self) -> Problem:
@@ -173,8 +174,10 @@ class Config(checks.Settings):
     @property
     def objective_shots(self) -> int:
         """The number of shots that the objective and the printed table are about."""
-        wanted, evaluated = self.evaluation.objective_shots or self.task.shots, self.evaluation.shots
-        return wanted if wanted in evaluated else evaluated[0]
+        trained, judged = self.task.all_shots, self.evaluation.shots
+        if self.evaluation.objective_shots is not None:
+            return self.evaluation.objective_shots
+        return next((k for k in judged if k in trained), judged[0])
 
     @property
     def objective_steps(self) -> int:

@@ -141,6 +141,8 @@ class FinalEvaluation:
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
         """What a reader of the table must know: of the run, and about tasks that diverged."""
         lines = list(self.notes)
+        if len(several := self.config.task.all_shots) > 1:
+            lines.append(f"trained with K drawn anew every iteration, from {', '.join(map(str, several))} (task.shots)")
         for name, result in (("this run", trained), ("the random initialisation", random)):
             if result.diverged.any():
                 step = int(np.argmax(result.diverged))

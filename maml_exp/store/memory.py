@@ -40,7 +40,10 @@ def _needed(config: Config) -> list[tuple[str, float]]:
         (f"evaluation.grid={judged.grid}", 8.0 * item * judged.grid * (numbers + width)),
         (
             f"training.meta_batch={training.meta_batch}",
-            float(item) * training.meta_batch * (config.task.shots + 1) * (numbers + 2 * sum(problem.network.sizes)),
+            float(item)
+            * training.meta_batch
+            * (max(config.task.all_shots) + 1)
+            * (numbers + 2 * sum(problem.network.sizes)),
         ),
     ]
 

@@ -16,7 +16,7 @@ import numpy as np
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks import TASKS, families
 from maml_exp.data import door
 from maml_exp.data.npz import read_arrays
 from maml_exp.data.texts import for_terminal
@@ -191,8 +191,7 @@ def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
 def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     """A family's fingerprint from its settings; the settings themselves where it is not there or they are damaged."""
     try:
-        kind = TASKS.get(task.get("name"))
-        return kind.Family(kind.Settings(**task)).fingerprint()
+        return families(TASKS.get(task.get("name")).Settings(**task))[0].fingerprint()
     except (TypeError, ValueError, OSError, ArithmeticError, MemoryError):
         return {key: value for key, value in task.items() if key not in ("shots", "query")}
 

@@ -48,7 +48,11 @@ TABLE = {
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
     "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),
-    "task.shots": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
+    "task.shots": (
+        "an integer from 1 to 1000000, or a list of different integers",
+        [*(v for v in COUNTS_BAD if v != [1]), 0, 10**6 + 1, [], [5, 5], [0, 1], [1.0, 2], [[1], 2], (1, 2), "5,10"],
+        [1, 10**6, np.int32(5), [5, 10], [20, 1]],
+    ),
     "task.query": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
     "task.amplitude": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.phase": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),

@@ -146,7 +146,8 @@ def draw_adaptation(
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
+            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
+            axis.set_title(_points_title(config, int(k)), fontsize=9)
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
         method, lr = method_label(config.algorithm), evaluation["lr"]
         title = f"{method}: {evaluation['tasks']} held-out tasks, gradient steps with rate {lr:g}"
@@ -191,7 +192,13 @@ def _draw_learning(
     return mark_beyond(axis, x, mean, limits, BLUE)
 
 
-def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
+def _points_title(config: Config, shots: int) -> str:
+    """The number of support points, and where a run was trained with several others than these, that it was."""
+    trained = config.task.all_shots
+    return f"K = {shots} support points" + ("\n(not trained with)" if len(trained) > 1 and shots not in trained else "")
+
+
+def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
     """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
     steps, beyond = np.arange(len(results["trained"]["mean"])), False
     for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
@@ -202,7 +209,6 @@ def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: 
         beyond |= mark_beyond(axis, steps, mean, limits, colour)
         _say_diverged(axis, results[key], tasks, label, colour)
     axis.set(xlabel="gradient steps")
-    axis.set_title(f"K = {k} support points", fontsize=9)
     axis.locator_params(axis="x", nbins=6, integer=True)
     return beyond
 

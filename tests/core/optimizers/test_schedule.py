@@ -1,4 +1,4 @@
-"""The rate of the outer loop while training: closed forms, what it does to every optimizer, and to parts of the vector."""
+"""The rate of the outer loop while training: closed forms, every optimizer, and parts with a rate of their own."""
 
 import math
 from dataclasses import replace

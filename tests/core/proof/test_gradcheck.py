@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from maml_exp.core.activations import ACTIVATIONS
+from maml_exp.core.inner import loop as inner_loop
 from maml_exp.core.inner.layers import choice, matrices, pairs
 from maml_exp.core.inner.layers import layer as layers
-from maml_exp.core.inner import loop as inner_loop
 from maml_exp.core.inner.layers.layer import Layer
 from maml_exp.core.inner.layers.matrices import MultipliedOutLayer
 from maml_exp.core.inner.layers.pairs import PairedLayer
