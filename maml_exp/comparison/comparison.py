@@ -105,8 +105,7 @@ class Comparison:
 
         The mean error after adapting to `ranked_shots` points, at the step that each was trained for.
         """
-        last = self.shots[self.ranked_shots]
-        return group.estimate(self.ranked_shots, min(group.objective_step, last))
+        return group.estimate(self.ranked_shots, group.objective_step)
 
     @property
     def ranked_shots(self) -> int:

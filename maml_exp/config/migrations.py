@@ -91,6 +91,7 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {
     2: ("optimizer.clip_norm=null",),
+    3: ("evaluation.steps=10",),
 }
 
 

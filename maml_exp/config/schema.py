@@ -90,7 +90,11 @@ class EvaluationSettings(checks.Settings):
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))
     shots: Any = setting([5, 10, 20], "support points to adapt on", checks.integers(1, 10**4))
-    steps: int = setting(10, "gradient steps", checks.integer(0, 1000))
+    steps: int | None = setting(
+        None,
+        "adaptation steps; null: 10 or inner.steps, with learned rates inner.steps, 1 for what adapts at once",
+        checks.optional(checks.integer(0, 1000)),
+    )
     lr: Any = setting(None, "rate of these steps; null: inner.lr; of a list, the best on validation tasks", RATES)
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
@@ -115,8 +119,6 @@ class EvaluationSettings(checks.Settings):
         key, shots = "evaluation.objective_shots", self.objective_shots
         among = f"one of evaluation.shots, {self.shots}, or null"
         checks.require(shots is None or shots in self.shots, key, shots, among)
-        if self.objective_steps is not None:
-            checks.integer(0, self.steps).require("evaluation.objective_steps", self.objective_steps)
 
 
 def _is_name(value: Any) -> bool:
@@ -148,6 +150,12 @@ class Config(checks.Settings):
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
         self._require_objective_shots()
+        if self.evaluation.objective_steps is not None:
+            steps = checks.integer(0, self.evaluation_steps)
+            steps.require("evaluation.objective_steps", self.evaluation.objective_steps)
+        if self.adapts_at_once and self.evaluation.lr is not None:
+            shown = f"evaluation.lr={self.evaluation.lr} with algorithm.learner={self.algorithm.learner}"
+            raise SettingError(f"{shown} is not usable: it adapts at once, without a rate; leave it null")
 
     def _require_objective_shots(self) -> None:
         """Where several numbers of shots are trained with and none of them is judged, which one counts must be said."""
@@ -162,6 +170,17 @@ class Config(checks.Settings):
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
         training = self.training
         return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
+
+    @property
+    def adapts_at_once(self) -> bool:
+        """Whether the learner adapts in one go, without gradient steps and their rate."""
+        return getattr(self.algorithm, "at_once", False)
+
+    @property
+    def evaluation_steps(self) -> int:
+        """The steps that every evaluation makes."""
+        steps = self.evaluation.steps
+        return self.algorithm.steps_to_judge(self.inner.steps) if steps is None else steps
 
     @property
     def evaluation_rates(self) -> list[float]:
@@ -181,9 +200,10 @@ class Config(checks.Settings):
 
     @property
     def objective_steps(self) -> int:
-        """The number of gradient steps after which the objective is measured."""
+        """The number of steps after which the objective is measured."""
         wanted = self.evaluation.objective_steps
-        return min(max(self.inner.steps, 1), self.evaluation.steps) if wanted is None else wanted
+        trained = 1 if self.adapts_at_once else max(self.inner.steps, 1)
+        return min(trained, self.evaluation_steps) if wanted is None else wanted
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries and lists."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors
-from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners import LEARNERS, gradient, ridge
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import FixedTasks
 from maml_exp.core.training import Trainer
@@ -35,7 +35,11 @@ METHODS = {
         "exact": Method(gradient.Settings(outer="exact"), True),
         "first_order": Method(gradient.Settings(outer="first_order"), True),
         "joint": Method(gradient.Settings(outer="joint"), False),
-    }
+    },
+    "ridge": {
+        "learned": Method(ridge.Settings(), True),
+        "fixed": Method(ridge.Settings(penalty=0.3, learn_penalty=False), True),
+    },
 }
 CASES = [
     pytest.param(method, variant, id=f"{learner}-{label}-{'-'.join(map(str, variant.values()))}")
@@ -125,7 +129,7 @@ def test_adapting_leaves_nothing_behind(method, variant):
     after = predictions()
     assert len(before) == 4
     np.testing.assert_array_equal(before, after)
-    assert all(relative_error(z, before[0]) > 1e-4 for z in before[1:])  # the steps did something
+    assert all(relative_error(before[0], z) > 1e-4 for z in before[1:])  # the steps did something
 
 
 @each_case
@@ -224,11 +228,16 @@ def test_evaluation_after_the_trained_steps_is_the_training_pass(method, variant
     """A learner that is not judged as it was trained is judged by the inner loop that its settings describe."""
     learner = make(method, variant, steps)
     vector = vector_of(learner)
+    at_once = method.settings.at_once
+    if at_once:
+        steps = 1
     errors = adaptation_errors(learner, vector, FixedTasks(*BATCH), SHOTS, steps)
     if method.judged_as_trained:
         found = call(learner, vector, BATCH)
         assert learner.trained_steps == steps
         assert errors[:, steps].mean() == pytest.approx(found.loss, rel=1e-12)
+        further = adaptation_errors(learner, vector, FixedTasks(*BATCH), SHOTS, steps + 2)
+        assert not at_once or (further[:, 1:] == errors[:, 1:]).all()
     else:
         trained = make(METHODS["gradient"]["exact"], variant, steps)
         assert learner.trained_steps == 0
