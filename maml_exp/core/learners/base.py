@@ -120,6 +120,12 @@ class BaseLearner(ABC):
         return 0
 
     @property
+    def network_label(self) -> str:
+        """The network it learns, for a run's first line of log."""
+        network = self.problem.network
+        return f"{'-'.join(map(str, network.sizes))} {network.activation_name}"
+
+    @property
     def describes(self) -> str:
         """What it does inside, in a few words, for a run's first line of log."""
         return ""

@@ -11,9 +11,9 @@ gives it and its gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +21,8 @@ from maml_exp.core import checks
 from maml_exp.core.arrays import flat, transpose
 from maml_exp.core.checks import setting
 from maml_exp.core.inner.trunk import Trunk
-from maml_exp.core.learners.base import BaseLearner, Gradient, LearnerSettings
+from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
+from maml_exp.core.learners.base import Gradient
 from maml_exp.core.network import Network, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
@@ -32,25 +33,23 @@ MOST_SIZES = 8  # of meta-batches whose buffers are kept, beside those trained w
 
 
 @dataclass
-class Settings(LearnerSettings):
-    """Ridge regression on learned features; inner.lr and inner.steps have no say."""
+class Settings(AtOnceSettings):
+    """Ridge regression on learned features."""
 
-    at_once: ClassVar[bool] = True
     learner: str = "ridge"
     penalty: float = setting(1.0, "lambda, the weight of the head's squared norm; where it starts", checks.number())
     learn_penalty: bool = setting(True, "the outer loop learns log(lambda)", checks.boolean())
 
 
-class Learner(BaseLearner):
-    """Fits a linear head to the support set at once; steps 0 and 1 are before and after.
+class Learner(AtOnceLearner):
+    """Fits a linear head to the support set at once.
 
     The vector of meta-parameters has these parts:
 
         theta      the layers below the head
         penalty    log(lambda), if it is learned
 
-    Before it has seen a point it predicts 0, what an infinite penalty leaves of a head. Systems are solved in float64
-    whatever the dtype: where lambda is small against h h^T, float32 has no digit left.
+    Systems are solved in float64 whatever the dtype: where lambda is small against h h^T, float32 has no digit left.
     """
 
     def __init__(self, problem: Problem, **options: Any):
@@ -83,19 +82,15 @@ class Learner(BaseLearner):
         h, h_query = np.split(features.astype(np.float64), [shots], axis=1)
         head = Head(h, h_query, batch.y_support, penalty)
 
-        loss, points = self.problem.family.loss, batch.y_query.shape
-        d = np.empty(points)
-        residual = loss.error(head.prediction, batch.y_query, loss.scale(1 / points[0], *points[1:]), d)
-        before = loss.error(np.zeros(batch.y_support.shape), batch.y_support, 1.0, np.empty(batch.y_support.shape))
-
+        losses = self.losses(head.prediction, batch)
         gradient = np.empty_like(vector)
         out, errors = self.layout.parts(gradient), np.empty_like(features)
-        errors[:, :shots], errors[:, shots:], of_penalty = head.gradient(d)
+        errors[:, :shots], errors[:, shots:], of_penalty = head.gradient(losses.d)
         trunk.gradient(errors, out["theta"])
         if "penalty" not in out:
-            return Gradient(gradient, loss.mean(residual), loss.mean(before))
+            return Gradient(gradient, losses.query, losses.before)
         out["penalty"][0] = penalty * of_penalty  # d/d log(lambda)
-        return Gradient(gradient, loss.mean(residual), loss.mean(before), {"penalty": penalty})
+        return Gradient(gradient, losses.query, losses.before, {"penalty": penalty})
 
     def _trunk(self, tasks: int, points: int, dtype: np.dtype) -> Trunk:
         """The layers below the head, with the buffers of the last time for so many points."""
@@ -106,35 +101,22 @@ class Learner(BaseLearner):
             self._trunks[key] = Trunk(self.body, tasks, points, dtype)
         return self._trunks[key]
 
-    def adapt(
-        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
-    ) -> Iterator[Array]:
-        """Predictions before, and after the head is fitted, which every further step repeats; `lr` has no say."""
-        yield np.zeros((*x.shape[:2], y_support.shape[-1]), vector.dtype)
-        if steps == 0:
-            return
+    def predict(self, vector: Array, x_support: Array, y_support: Array, x: Array) -> Array:
+        """Predictions of the head that is fitted to the support set."""
         theta = self.layout.parts(vector)["theta"]
-        h, h_query = (self._features(theta, points.astype(vector.dtype)) for points in (x_support, x))
-        prediction = fitted(h, h_query, y_support, self.penalty(vector)).astype(vector.dtype)
-        for _ in range(steps):
-            yield prediction
+        h, h_query = self._features(theta, x_support), self._features(theta, x)
+        return fitted(h, h_query, y_support, self.penalty(vector)).astype(vector.dtype)
 
     def _features(self, theta: Array, x: Array) -> Array:
         """Features (T, K, n), float64, of x."""
         z = self.body.predict(theta, flat(x))
         return self.body.activation.value(z).reshape(*x.shape[:2], -1).astype(np.float64)
 
-    def reference_loss(
-        self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
-    ) -> Array:
-        """The query loss, a task at a time, by weights W = (H^T H + lambda I)^-1 H^T y with H = [h 1]."""
-        parts, losses = self.layout.parts(vector), []
+    def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
+        """By weights W = (H^T H + lambda I)^-1 H^T y with H = [h 1]."""
         penalty = np.exp(parts["penalty"][0]) if "penalty" in parts else self.settings.penalty
-        for x, y, x_query, y_query in zip(*batch, strict=True):
-            rows, query = (self._with_one(parts["theta"], points) for points in (x, x_query))
-            weights = np.linalg.solve(rows.T @ rows + penalty * np.eye(rows.shape[1]), rows.T @ y)
-            losses.append(np.sum((query @ weights - y_query) ** 2) / y_query.size)
-        return np.sum(losses) / len(losses)
+        rows, query = (self._with_one(parts["theta"], points) for points in (x_support, x))
+        return query @ np.linalg.solve(rows.T @ rows + penalty * np.eye(rows.shape[1]), rows.T @ y_support)
 
     def _with_one(self, theta: Array, x: Array) -> Array:
         """H = [h 1] (K, n + 1) of one task's x."""
@@ -145,11 +127,6 @@ class Learner(BaseLearner):
     def extra_names(self) -> tuple[str, ...]:
         """Lambda, where it is learned."""
         return ("penalty",) if self.settings.learn_penalty else ()
-
-    @property
-    def trained_steps(self) -> int:
-        """The one that fits the head."""
-        return 1
 
     @property
     def describes(self) -> str:

@@ -60,7 +60,7 @@ def draw_all(
 
 def how(config: Config, lr: float) -> str:
     """How a run adapts, in a title."""
-    return "at once" if config.adapts_at_once else f"gradient steps with rate {lr:g}"
+    return "adapting at once" if config.adapts_at_once else f"gradient steps with rate {lr:g}"
 
 
 def in_steps(count: int) -> str:

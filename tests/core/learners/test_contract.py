@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors
-from maml_exp.core.learners import LEARNERS, gradient, ridge
+from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import FixedTasks
 from maml_exp.core.training import Trainer
@@ -39,6 +39,11 @@ METHODS = {
     "ridge": {
         "learned": Method(ridge.Settings(), True),
         "fixed": Method(ridge.Settings(penalty=0.3, learn_penalty=False), True),
+    },
+    "recurrent": {"lstm": Method(recurrent.Settings(units=5), True)},
+    "neural_process": {
+        "mean": Method(neural_process.Settings(encoder=[5, 4], decoder=[6]), True),
+        "attention": Method(neural_process.Settings("neural_process", None, "attention", [5, 6], [6, 4], 3), True),
     },
 }
 CASES = [
