@@ -7,7 +7,7 @@ import pytest
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.checks import SettingError, declared
 from maml_exp.core.inner.settings import InnerSettings
-from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
 from maml_exp.core.learners.gradient import OUTER
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
@@ -16,6 +16,7 @@ from maml_exp.core.tasks import TASKS, sinusoid
 
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
+KINDS += [ridge.Settings, recurrent.Settings, neural_process.Settings]
 CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
 LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
 
@@ -45,6 +46,13 @@ TABLE = {
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
+    "algorithm.penalty": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "algorithm.learn_penalty": ("true or false", [0, 1, None, "true", []], [True, False]),
+    "algorithm.units": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 64, np.int64(5)]),
+    "algorithm.aggregate": ("one of attention, mean", NAMES_BAD, ["mean", "attention"]),
+    "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
+    "algorithm.decoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
+    "algorithm.heads": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 4, np.int64(5)]),
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
     "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),

@@ -18,10 +18,9 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core import checks
-from maml_exp.core.arrays import flat
 from maml_exp.core.checks import SettingError, setting
-from maml_exp.core.learners._aggregators import Attention, Mean
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
+from maml_exp.core.learners._attention import Attention
 from maml_exp.core.learners._dense import Dense
 from maml_exp.core.learners.base import Gradient
 from maml_exp.core.network import WIDTHS, Network, initial_parameters
@@ -144,31 +143,25 @@ class Passes:
 
     def __init__(self, learner: Learner, vector: Array, x_support: Array, y_support: Array, x: Array):
         parts, networks = learner.layout.parts(vector), learner.networks
-        (tasks, self._shots, _), queries = x_support.shape, x.shape[1]
         points = np.concatenate([x_support, y_support], axis=2)
-        self._values = Dense(networks["theta"], parts["theta"], flat(points))
-        values = self._values.output.reshape(tasks, self._shots, -1)
-        self._aggregator: Mean | Attention
-        if learner.settings.aggregate == "mean":
-            self._aggregator = Mean(values, queries)
+        self._attends, self._shots = learner.settings.aggregate == "attention", x_support.shape[1]
+        self._values = Dense(networks["theta"], parts["theta"], points, pooled=not self._attends)
+        known = self._values.output  # (T, R), or with attention (T, K, R)
+        if not self._attends:
+            self._decoder = Dense(networks["decoder"], parts["decoder"], x, shared=known)
         else:
-            everywhere = np.concatenate([x_support, x], axis=1)
-            self._keys = Dense(networks["keys"], parts["keys"], flat(everywhere))
-            k, q = np.split(self._keys.output.reshape(tasks, self._shots + queries, -1), [self._shots], axis=1)
-            self._aggregator = Attention(q, k, values, learner.settings.heads)
-        known = self._aggregator.output
-        rows = np.concatenate([known, x], axis=2)
-        self._decoder = Dense(networks["decoder"], parts["decoder"], flat(rows))
-        self._width = known.shape[2]
-        self.output = self._decoder.output.reshape(tasks, queries, -1)
+            self._keys = Dense(networks["keys"], parts["keys"], np.concatenate([x_support, x], axis=1))
+            keys, queries = np.split(self._keys.output, [self._shots], axis=1)
+            self._attention = Attention(queries, keys, known, learner.settings.heads)
+            rows = np.concatenate([self._attention.output, x], axis=2)
+            self._decoder = Dense(networks["decoder"], parts["decoder"], rows)
+        self.output = self._decoder.output
 
     def backward(self, d: Array, out: Mapping[str, Array]) -> None:
         """Write the derivative with respect to every part to out, from that of predictions (T, Q, m)."""
-        of_rows = self._decoder.backward(flat(d), out["decoder"])
-        of_known = of_rows.reshape(*d.shape[:2], -1)[..., : self._width]
-        if isinstance(self._aggregator, Mean):
-            of_values = self._aggregator.backward(of_known)
-        else:
-            of_queries, of_keys, of_values = self._aggregator.backward(of_known)
-            self._keys.backward(flat(np.concatenate([of_keys, of_queries], axis=1)), out["keys"], to_input=False)
-        self._values.backward(flat(of_values), out["theta"], to_input=False)
+        of_known = self._decoder.backward(d, out["decoder"], to_input=self._attends)
+        if self._attends:
+            width = self._attention.output.shape[2]
+            of_queries, of_keys, of_known = self._attention.backward(of_known[..., :width])
+            self._keys.backward(np.concatenate([of_keys, of_queries], axis=1), out["keys"])
+        self._values.backward(of_known, out["theta"])

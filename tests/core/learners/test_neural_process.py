@@ -5,7 +5,7 @@ import pytest
 
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners import neural_process
-from maml_exp.core.learners._aggregators import Attention, Mean
+from maml_exp.core.learners._attention import Attention
 from maml_exp.core.learners._dense import Dense
 from maml_exp.core.network import Network
 
@@ -56,7 +56,9 @@ def test_its_derivatives_are_the_complex_step_of_the_textbook_s():
 
 def test_attention_to_points_whose_keys_are_all_alike_is_their_mean():
     alike = np.broadcast_to(K[:, :1], K.shape)
-    np.testing.assert_allclose(Attention(Q, alike, V, HEADS).output, Mean(V, QUERY).output, rtol=1e-12, atol=1e-15)
+    found = Attention(Q, alike, V, HEADS).output
+    for point in range(QUERY):
+        np.testing.assert_allclose(found[:, point], V.mean(axis=1), rtol=1e-12, atol=1e-15)
 
 
 def test_attention_does_not_overflow():
@@ -65,32 +67,41 @@ def test_attention_does_not_overflow():
     assert all(np.isfinite(part).all() for part in found.backward(WANTED.astype(np.float32)))
 
 
-def test_the_mean_and_its_derivative():
-    mean = Mean(V, QUERY)
-    assert mean.output.shape == (TASKS, QUERY, WIDTH)
-    np.testing.assert_allclose(mean.output[:, 2], V.sum(axis=1) / SHOTS, rtol=1e-14)
-    expected = np.repeat(WANTED.sum(axis=1, keepdims=True) / SHOTS, SHOTS, axis=1)
-    np.testing.assert_allclose(mean.backward(WANTED), expected, rtol=1e-14)
-
-
 @pytest.mark.parametrize("activation", ["relu", "tanh", "softplus", "sine"])
-@pytest.mark.parametrize("sizes", [(2, 3), (2, 5, 4, 3)], ids=str)
-def test_dense_layers_are_the_network_s_with_its_derivatives(sizes, activation):
-    network, rng = Network(sizes, activation), np.random.default_rng(2)
-    theta, x, wanted = (
-        rng.standard_normal(network.parameter_count),
-        rng.standard_normal((9, 2)),
-        rng.standard_normal((9, 3)),
-    )
-    passed, found = Dense(network, theta, x), np.empty_like(theta)
-    np.testing.assert_allclose(passed.output, network.predict(theta, x), rtol=1e-13)
-    of_x = passed.backward(wanted, found)
-    exact = complex_step_gradient(lambda moved: np.sum(wanted * network.predict(moved, x)), theta)
+@pytest.mark.parametrize("hidden", [(), (5,), (5, 4)], ids=str)
+@pytest.mark.parametrize(("shared", "pooled"), [(0, False), (3, False), (0, True), (3, True)])
+def test_dense_layers_are_the_network_s_with_its_derivatives(hidden, activation, shared, pooled):
+    """Of every point, its task's shared inputs and its own through the network; the mean over a task's, if pooled."""
+    if pooled and shared and not hidden:
+        pytest.skip("a single layer is either the first or the last")
+    network, rng = Network((shared + 2, *hidden, 3), activation), np.random.default_rng(2)
+    theta, x = rng.standard_normal(network.parameter_count), rng.standard_normal((TASKS, SHOTS, 2))
+    common = rng.standard_normal((TASKS, shared)) if shared else None
+    wanted = rng.standard_normal((TASKS, 3) if pooled else (TASKS, SHOTS, 3))
+
+    def plain(theta, common, x):
+        found = []
+        for task in range(TASKS):
+            rows = [x[task, k] if common is None else np.concatenate([common[task], x[task, k]]) for k in range(SHOTS)]
+            outputs = [network.predict(theta, row) for row in rows]
+            found.append(sum(outputs) / SHOTS if pooled else np.array(outputs))
+        return np.array(found)
+
+    passed, found = Dense(network, theta, x, common, pooled), np.empty_like(theta)
+    np.testing.assert_allclose(passed.output, plain(theta, common, x), rtol=1e-12, atol=1e-14)
+    of_input = passed.backward(wanted, found, to_input=not pooled)
+    exact = complex_step_gradient(lambda moved: np.sum(wanted * plain(moved, common, x)), theta)
     assert relative_error(found, exact) < 1e-13
-    exact = complex_step_gradient(
-        lambda moved: np.sum(wanted * network.predict(theta, moved.reshape(x.shape))), x.ravel()
-    )
-    assert relative_error(of_x.ravel(), exact) < 1e-13
+    if shared:
+        exact = complex_step_gradient(
+            lambda moved: np.sum(wanted * plain(theta, moved.reshape(common.shape), x)), common.ravel()
+        )
+        assert relative_error(of_input.ravel(), exact) < 1e-13
+    elif not pooled:
+        exact = complex_step_gradient(
+            lambda moved: np.sum(wanted * plain(theta, None, moved.reshape(x.shape))), x.ravel()
+        )
+        assert relative_error(of_input.ravel(), exact) < 1e-13
 
 
 @each_aggregate

@@ -1,7 +1,4 @@
-"""How what is known of each support point becomes what is known at each query point (docs/learners.md, "Sets").
-
-An aggregator has `output` (T, Q, R) and `backward(d)`, which returns derivatives with respect to what it was made from.
-"""
+"""Attention, forward and backward."""
 
 from __future__ import annotations
 
@@ -12,24 +9,9 @@ from maml_exp.core.arrays import transpose
 Array = np.ndarray
 
 
-class Mean:
-    """The same at every query point: the mean of the values v (T, K, R).
-
-    o = 1^T v / K        dv = 1 (sum over query points of do) / K
-    """
-
-    def __init__(self, v: Array, queries: int):
-        self._shape = v.shape
-        mean = v.mean(axis=1, keepdims=True)
-        self.output = np.broadcast_to(mean, (len(v), queries, v.shape[2]))
-
-    def backward(self, d: Array) -> Array:
-        """That of v (T, K, R), from that of the output (T, Q, R)."""
-        return np.broadcast_to(d.sum(axis=1, keepdims=True) / self._shape[1], self._shape)
-
-
 class Attention:
-    """Every query point looks at the support points whose keys are like its own (Vaswani et al. 2017, section 3.2).
+    """Every query point looks at the support points whose keys are like its own (docs/learners.md, "Attention"; Vaswani
+    et al. 2017, section 3.2).
 
     With q (Q, e), k (K, e) and v (K, e) of one head, e = R / heads:
 
@@ -40,6 +22,9 @@ class Attention:
     Args:
         q, k, v: (T, Q, R), (T, K, R), (T, K, R).
         heads: each has its own part of the R numbers.
+
+    Attributes:
+        output: (T, Q, R).
     """
 
     def __init__(self, q: Array, k: Array, v: Array, heads: int):
