@@ -56,7 +56,7 @@ def run_plot(arguments: Sequence[str]) -> int:
 def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
     """What is drawn of summary.json, its lists as long as the steps that they are about; raises what damage brings."""
     evaluation = read_json(folder.summary)["evaluation"]
-    steps = config.evaluation.steps
+    steps = config.evaluation_steps
     if evaluation["steps"] != steps or not 1 <= len(evaluation["shots"]) <= len(config.evaluation.shots):
         raise ValueError("its evaluation is not the one that the configuration asks for")
     shots = {}

@@ -105,14 +105,17 @@ class Comparison:
 
         The mean error after adapting to `ranked_shots` points, at the step that each was trained for.
         """
-        last = self.shots[self.ranked_shots]
-        return group.estimate(self.ranked_shots, min(group.objective_step, last))
+        return group.estimate(self.ranked_shots, group.objective_step)
 
     @property
     def ranked_shots(self) -> int:
-        """The number of support points that groups are ranked at: task.shots, where all were evaluated with it."""
-        wanted = {group.settings.get("task.shots") for group in self.groups}
-        return next((k for k in self.shots if wanted == {k}), next(iter(self.shots)))
+        """The number of support points that groups are ranked at: one that all were trained and evaluated with."""
+        trained = [_as_list(group.settings.get("task.shots")) for group in self.groups]
+        return next((k for k in self.shots if all(k in shots for shots in trained)), next(iter(self.shots)))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _number(cell: str) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.comparison.conditions import as_condition, choose
-from maml_exp.config.choices import CHOICES
+from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.labels import label_of
 from maml_exp.core.checks import SettingError
 from maml_exp.core.problem import clip_limit
@@ -27,7 +27,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
-CLIP = "optimizer.clip_norm"
+CLIP, STEPS = "optimizer.clip_norm", "evaluation.steps"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 PRESET = "algorithm.preset"  # the label of a method's settings
 
@@ -89,18 +89,25 @@ class Group:
         errors = self.task_errors(shots)
         return UNKNOWN if errors is None else trimmed_mean_interval(errors[..., step])
 
-    def paired(self, other: Group, shots: int, step: int) -> PairedDifference | None:
-        """This group's errors minus the other's, by seed and task; None where they share none or errors are missing."""
+    def paired(self, other: Group, shots: int, step: int, other_step: int | None = None) -> PairedDifference | None:
+        """This group's errors minus the other's (after `other_step`; None: the same), by seed and task.
+
+        None where they share none or errors are missing.
+        """
         seeds = [seed for seed in self.runs if seed in other.runs]
         ours, theirs = self.task_errors(shots, seeds), other.task_errors(shots, seeds)
         if ours is None or theirs is None or ours.shape[:2] != theirs.shape[:2]:
             return None
-        return paired_difference(ours[..., step], theirs[..., step])
+        return paired_difference(ours[..., step], theirs[..., step if other_step is None else other_step])
 
     @property
     def objective_step(self) -> int:
         """The gradient step that its runs were trained for, or judged at."""
         return max((run.objective_step for run in self.runs.values()), default=0)
+
+    def last_step(self, shots: int) -> int:
+        """The last step that all its runs were evaluated after."""
+        return min(len(run.results[shots]["mean"]) for run in self.runs.values()) - 1
 
     def objective(self) -> Estimate:
         """The number that sweeps minimise, over seeds."""
@@ -118,6 +125,8 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     for run in runs:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         told_apart_by = dict(settings)
+        if settings.get(STEPS, 0) is None:
+            told_apart_by[STEPS] = _steps_to_judge(settings)
         if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
             told_apart_by[CLIP] = _clip_limit(settings)
         key = tuple((name, str(told_apart_by[name])) for name in sorted(told_apart_by))
@@ -137,6 +146,15 @@ def _clip_limit(settings: dict[str, Any]) -> Any:
         return clip_limit(limit, steps) if isinstance(steps, int) else limit
     except (TypeError, ValueError):
         return limit
+
+
+def _steps_to_judge(settings: dict[str, Any]) -> Any:
+    """What null as evaluation.steps means in a run; null where its settings are damaged, or its learner is not here."""
+    own = {key.removeprefix("algorithm."): value for key, value in settings.items() if key.startswith("algorithm.")}
+    try:
+        return settings_class("algorithm", own.get("learner"))(**own).steps_to_judge(settings["inner.steps"])
+    except (TypeError, ValueError, LookupError):
+        return None
 
 
 def _is_of_a_choice(key: str) -> bool:
@@ -223,7 +241,7 @@ def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
 
 
 def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:
-    """Numbers of shots that every finished run was evaluated with, and the gradient steps all of them made."""
+    """Numbers of shots that every finished run was evaluated with, and the steps that all of them made."""
     runs = [run for group in groups for run in group.runs.values()]
     if not runs:
         raise SettingError("none of these runs is finished; there is nothing to compare")

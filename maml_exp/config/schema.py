@@ -72,18 +72,11 @@ def every(interval: int, step: int, last: int) -> bool:
     return bool(interval) and (step % interval == 0 or step == last)
 
 
-def _are_shots(value: Any) -> bool:
-    numbers = value if isinstance(value, list) else [value]
-    allowed = bool(numbers) and all(checks.is_integer(k, 1, 10**4) for k in numbers)
-    return allowed and len(set(numbers)) == len(numbers)
-
-
 def _are_rates(value: Any) -> bool:
     rates = value if isinstance(value, list) else [value]
     return value is None or (bool(rates) and all(checks.is_number(rate, above=0) for rate in rates))
 
 
-SHOTS = Check(_are_shots, lambda: "a list of different integers from 1 to 10000, as in [5,10,20], or one integer")
 RATES = Check(_are_rates, lambda: "a finite number > 0, a list of such, or null")
 SEED = checks.integer(0, 2**63 - 1)
 
@@ -96,8 +89,12 @@ class EvaluationSettings(checks.Settings):
     seed: int = setting(1000, "of the tasks that are reported", SEED)
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))
-    shots: Any = setting([5, 10, 20], "support points to adapt on", SHOTS)
-    steps: int = setting(10, "gradient steps", checks.integer(0, 1000))
+    shots: Any = setting([5, 10, 20], "support points to adapt on", checks.integers(1, 10**4))
+    steps: int | None = setting(
+        None,
+        "adaptation steps; null: 10 or inner.steps, with learned rates inner.steps, 1 for what adapts at once",
+        checks.optional(checks.integer(0, 1000)),
+    )
     lr: Any = setting(None, "rate of these steps; null: inner.lr; of a list, the best on validation tasks", RATES)
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
@@ -106,7 +103,7 @@ class EvaluationSettings(checks.Settings):
     objective: str = setting("mean", "over tasks: the number that sweeps minimise", checks.one_of(lambda: OBJECTIVES))
     objective_shots: int | None = setting(
         None,
-        "after adapting to so many points; null: task.shots, or the first of shots if it is none of them",
+        "after adapting to so many points; null: task.shots, or the first of shots that is one of several",
         checks.optional(checks.integer(1, 10**4)),
     )
     objective_steps: int | None = setting(
@@ -122,8 +119,6 @@ class EvaluationSettings(checks.Settings):
         key, shots = "evaluation.objective_shots", self.objective_shots
         among = f"one of evaluation.shots, {self.shots}, or null"
         checks.require(shots is None or shots in self.shots, key, shots, among)
-        if self.objective_steps is not None:
-            checks.integer(0, self.steps).require("evaluation.objective_steps", self.objective_steps)
 
 
 def _is_name(value: Any) -> bool:
@@ -154,6 +149,20 @@ class Config(checks.Settings):
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
+        self._require_objective_shots()
+        if self.evaluation.objective_steps is not None:
+            steps = checks.integer(0, self.evaluation_steps)
+            steps.require("evaluation.objective_steps", self.evaluation.objective_steps)
+        if self.adapts_at_once and self.evaluation.lr is not None:
+            shown = f"evaluation.lr={self.evaluation.lr} with algorithm.learner={self.algorithm.learner}"
+            raise SettingError(f"{shown} is not usable: it adapts at once, without a rate; leave it null")
+
+    def _require_objective_shots(self) -> None:
+        """Where several numbers of shots are trained with and none of them is judged, which one counts must be said."""
+        trained, judged = getattr(self.task, "shots", None), self.evaluation
+        if isinstance(trained, list) and judged.objective_shots is None and not set(trained) & set(judged.shots):
+            among = f"one of evaluation.shots, {judged.shots}, where none of task.shots, {trained}, is among them"
+            checks.require(False, "evaluation.objective_shots", None, among)
 
     @property
     def problem(self) -> Problem:
@@ -161,6 +170,17 @@ class Config(checks.Settings):
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
         training = self.training
         return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
+
+    @property
+    def adapts_at_once(self) -> bool:
+        """Whether the learner adapts in one go, without gradient steps and their rate."""
+        return getattr(self.algorithm, "at_once", False)
+
+    @property
+    def evaluation_steps(self) -> int:
+        """The steps that every evaluation makes."""
+        steps = self.evaluation.steps
+        return self.algorithm.steps_to_judge(self.inner.steps) if steps is None else steps
 
     @property
     def evaluation_rates(self) -> list[float]:
@@ -173,14 +193,17 @@ class Config(checks.Settings):
     @property
     def objective_shots(self) -> int:
         """The number of shots that the objective and the printed table are about."""
-        wanted, evaluated = self.evaluation.objective_shots or self.task.shots, self.evaluation.shots
-        return wanted if wanted in evaluated else evaluated[0]
+        trained, judged = self.task.all_shots, self.evaluation.shots
+        if self.evaluation.objective_shots is not None:
+            return self.evaluation.objective_shots
+        return next((k for k in judged if k in trained), judged[0])
 
     @property
     def objective_steps(self) -> int:
-        """The number of gradient steps after which the objective is measured."""
+        """The number of steps after which the objective is measured."""
         wanted = self.evaluation.objective_steps
-        return min(max(self.inner.steps, 1), self.evaluation.steps) if wanted is None else wanted
+        trained = 1 if self.adapts_at_once else max(self.inner.steps, 1)
+        return min(trained, self.evaluation_steps) if wanted is None else wanted
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries and lists."""

@@ -56,6 +56,18 @@ def integer(low: int, high: int) -> Check:
     return Check(lambda value: is_integer(value, low, high), lambda: f"an integer from {low} to {high}")
 
 
+def integers(low: int, high: int) -> Check:
+    """One integer from `low` to `high`, or a list of different ones."""
+
+    def accepts(value: Any) -> bool:
+        several = value if isinstance(value, list) else [value]
+        allowed = bool(several) and all(is_integer(one, low, high) for one in several)
+        return allowed and len(set(several)) == len(several)
+
+    words = f"an integer from {low} to {high}, or a list of different integers from {low} to {high}, as in [5,10,20]"
+    return Check(accepts, lambda: words)
+
+
 def number(above: float = 0.0) -> Check:
     """A finite number greater than `above`."""
     return Check(lambda value: is_number(value, above), lambda: f"a finite number > {above:g}")

@@ -9,7 +9,7 @@ from typing import Any
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers.base import AUTO, OptimizerSettings
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks import families
 from maml_exp.core.tasks.base import TaskFamily, TaskSettings
 
 # Several inner steps can explode on single tasks, at any time: one such meta-gradient, of norm 1e6 and more, stays in
@@ -45,8 +45,13 @@ class Problem:
 
     @cached_property
     def family(self) -> TaskFamily:
-        """The tasks."""
-        return TASKS.get(self.task.name).Family(self.task)
+        """The tasks; what it draws has the first of several numbers of shots, and nothing else depends on them."""
+        return families(self.task)[0]
+
+    @cached_property
+    def drawn_from(self) -> list[TaskFamily]:
+        """What meta-batches are drawn from: the family, or of several numbers of shots one for each."""
+        return families(self.task) if len(self.task.all_shots) > 1 else [self.family]
 
     @cached_property
     def network(self) -> Network:

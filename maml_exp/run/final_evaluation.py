@@ -37,11 +37,11 @@ def task_errors(
     config: Config, learner: BaseLearner, vector: Array, tasks: FixedTasks, lr: float | None
 ) -> dict[int, Array]:
     """Errors (N, steps + 1) for every number of shots."""
-    return evaluate(learner, vector, tasks, config.evaluation.shots, config.evaluation.steps, lr)
+    return evaluate(learner, vector, tasks, config.evaluation.shots, config.evaluation_steps, lr)
 
 
 def validation_errors(config: Config, learner: BaseLearner, vector: Array) -> dict[float, float]:
-    """Mean error on validation tasks after the last gradient step, at the objective's shots, for every rate.
+    """Mean error on validation tasks after the last step, at the objective's shots, for every rate.
 
     These tasks have a seed of their own: what is reported is measured on others.
     """
@@ -49,7 +49,7 @@ def validation_errors(config: Config, learner: BaseLearner, vector: Array) -> di
     tasks = held_out_tasks(config, learner, evaluation.validation_tasks, "validation")
 
     def error(lr: float) -> float:
-        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, evaluation.steps, lr)
+        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, config.evaluation_steps, lr)
         last = errors[:, -1]
         return float(last.mean()) if np.isfinite(last).all() else math.inf
 
@@ -96,7 +96,7 @@ class FinalEvaluation:
             **choice,
             "objective": objective,
             "reference": float(np.mean(self.reference)),
-            "steps": evaluation.steps,
+            "steps": config.evaluation_steps,
             "shots": rows,
         }
 
@@ -129,10 +129,12 @@ class FinalEvaluation:
         trained, random = self.results[k]["trained"], self.results[k]["random"]
         chosen = " (the best on validation tasks)" if self.validation else ""
         title = f"{self.error_name.capitalize()} on {evaluation.tasks} fixed tasks after adapting to {k} support points"
-        title += f" with rate {self.lr:g}{chosen}"
+        if not self.config.adapts_at_once:
+            title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
         rows = [["steps", name, "median", "middle half", "random initialisation", "median", "gain"]]
-        for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
+        last = self.config.evaluation_steps
+        for step in sorted({*metrics.final_steps(last), self.config.objective_steps, last}):
             finite = np.isfinite(trained.mean[step])
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if finite else "-"
             cells = [mean_cell(trained, step), digits(trained.median[step]), iqm_cell(trained, step)]
@@ -143,6 +145,11 @@ class FinalEvaluation:
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
         """What a reader of the table must know: of the run, and about tasks that diverged."""
         lines = list(self.notes)
+        if self.config.adapts_at_once:
+            repeated = "; the others repeat it" if self.config.evaluation_steps > 1 else ""
+            lines.append(f"it adapts at once, without gradient steps: step 0 is before, step 1 after{repeated}")
+        if len(several := self.config.task.all_shots) > 1:
+            lines.append(f"trained with K drawn anew every iteration, from {', '.join(map(str, several))} (task.shots)")
         for name, result in (("this run", trained), ("the random initialisation", random)):
             if result.diverged.any():
                 step = int(np.argmax(result.diverged))

@@ -34,9 +34,7 @@ class MetricsLog:
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + to_yaml(config) + "```")
         settings = config.to_dict()
-        self.board.session_start(
-            hparams(settings), final_tags(settings["evaluation"]), _first_columns(folder, settings)
-        )
+        self.board.session_start(hparams(settings), final_tags(config), _first_columns(folder, settings))
         lines = [as_line(self._names), *(as_line(cells(row, self._names)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = door.open_to_append(folder.metrics)

@@ -308,7 +308,7 @@ class Run:
     def _describe(self) -> str:
         """The run in a line: method, network, inner loop, iterations."""
         config = self.config
-        network = "-".join(map(str, config.problem.network.sizes))
-        inside = self._learner.describes
-        parts = [method_label(config.algorithm), f"{network} {config.model.activation}", inside]
+        several = config.task.all_shots if len(config.task.all_shots) > 1 else []
+        shots = f"K drawn from {several}" if several else ""
+        parts = [method_label(config.algorithm), self._learner.network_label, self._learner.describes, shots]
         return ", ".join([part for part in parts if part] + [f"{config.training.iterations} iterations"])

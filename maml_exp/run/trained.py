@@ -76,7 +76,7 @@ class Run:
         """
         try:
             judged = self.config.evaluation
-            return read_evaluation(self._files, len(judged.shots), judged.tasks, judged.steps)
+            return read_evaluation(self._files, len(judged.shots), judged.tasks, self.config.evaluation_steps)
         except (OSError, ValueError) as error:
             raise SettingError(f"{self.folder} has no readable evaluation.npz: it is {self.state}") from error
 
@@ -135,6 +135,8 @@ class Run:
         integer(0, 1000).require("steps", steps)
         if lr is None:
             lr = self.evaluated_lr
+        elif self.config.adapts_at_once:
+            raise SettingError(f"lr={lr} is not usable: {self.config.algorithm.learner} adapts at once, without a rate")
         else:
             number().require("lr", lr)
         return Adapted(self.learner, self.vector, x_support, y_support, steps, lr, flat=np.ndim(y) == 1)

@@ -29,7 +29,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
     vector = make_learner(problem).layout.size
 
     def tasks_of(count: int) -> float:  # float64: points of every task, and errors after every step
-        errors = 2 * len(judged.shots) * (judged.steps + 1)
+        errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
         return 8.0 * count * (numbers * (max(judged.shots) + judged.grid) + errors)
 
     return [
@@ -40,7 +40,10 @@ def _needed(config: Config) -> list[tuple[str, float]]:
         (f"evaluation.grid={judged.grid}", 8.0 * item * judged.grid * (numbers + width)),
         (
             f"training.meta_batch={training.meta_batch}",
-            float(item) * training.meta_batch * (config.task.shots + 1) * (numbers + 2 * sum(problem.network.sizes)),
+            float(item)
+            * training.meta_batch
+            * (max(config.task.all_shots) + 1)
+            * (numbers + 2 * sum(problem.network.sizes)),
         ),
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -77,23 +76,23 @@ def final_steps(last: int) -> list[int]:
     return [step for step in FINAL_STEPS if step <= last]
 
 
-def final_tags(evaluation: dict[str, Any]) -> list[str]:
-    """Tags of the final evaluation, the metrics of the HParams tab, from the settings of evaluation."""
-    steps = final_steps(evaluation["steps"])
+def final_tags(config: Config) -> list[str]:
+    """Tags of the final evaluation, the metrics of the HParams tab."""
+    steps = final_steps(config.evaluation_steps)
     robust = [robust_tag(name) for name in ROBUST]
-    return [OBJECTIVE_TAG, *robust, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
+    return [OBJECTIVE_TAG, *robust, *(final_tag(shots, step) for shots in config.evaluation.shots for step in steps)]
 
 
 def columns(config: Config, learner: BaseLearner) -> list[str]:
     """All columns of metrics.csv, known before the first row."""
     evaluation, small = config.evaluation, []
     if config.training.evaluate_every:
-        steps = range(evaluation.steps + 1)
+        steps = range(config.evaluation_steps + 1)
         statistics = ("mean", "median")
         small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
     chosen_by = [VALIDATION_TAG] if config.training.validates else []
     training = [*TRAINING_TAGS, *learner_tags(learner), EXPLOSIONS_TAG, *chosen_by]
-    return ["step", *training, *CLOCK_TAGS, *small, *final_tags(config.to_dict()["evaluation"])]
+    return ["step", *training, *CLOCK_TAGS, *small, *final_tags(config)]
 
 
 def cells(row: Row, names: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks import TASKS, families
 from maml_exp.data import door
 from maml_exp.data.npz import read_arrays
 from maml_exp.data.texts import for_terminal
@@ -54,15 +54,7 @@ class RunRecord:
     sha256: str | None
     lr: float  # of the evaluation's gradient steps; NaN if unfinished
     judged_on: dict[str, Any]  # what decides the tasks of its evaluation: runs can be compared where this is the same
-
-    @property
-    def objective_step(self) -> int:
-        """The gradient step that the objective is about: the one trained for, unless the run was told otherwise."""
-        wanted, inner = self.settings.get("evaluation.objective_steps"), self.settings.get("inner.steps")
-        last = self.settings.get("evaluation.steps")
-        if isinstance(wanted, int):
-            return wanted
-        return min(max(inner, 1), last) if isinstance(inner, int) and isinstance(last, int) else 0
+    objective_step: int = 0  # that the objective is about: the one trained for, unless the run was told otherwise
 
     def task_errors(self, shots: int) -> Array | None:
         """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
@@ -143,9 +135,19 @@ def read_run(run: RunFolder) -> RunRecord:
         results = {int(k): _results(part) for k, part in evaluation["shots"].items()}
         objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
-        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks)
+        step = _objective_step(evaluation, settings, min(len(part["mean"]) for part in results.values()) - 1)
+        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks, step)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
+
+
+def _objective_step(evaluation: dict[str, Any], settings: dict[str, Any], last: int) -> int:
+    """As the summary says, or, of the first version, whose summary does not, as the settings do; up to the last one."""
+    told = evaluation.get("objective")
+    step = told.get("steps") if isinstance(told, dict) else settings.get("evaluation.objective_steps")
+    if not isinstance(step, int):
+        step = max(int(settings.get("inner.steps") or 0), 1)
+    return min(max(step, 0), last)
 
 
 @dataclass(frozen=True)
@@ -191,8 +193,7 @@ def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
 def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     """A family's fingerprint from its settings; the settings themselves where it is not there or they are damaged."""
     try:
-        kind = TASKS.get(task.get("name"))
-        return kind.Family(kind.Settings(**task)).fingerprint()
+        return families(TASKS.get(task.get("name")).Settings(**task))[0].fingerprint()
     except (TypeError, ValueError, OSError, ArithmeticError, MemoryError):
         return {key: value for key, value in task.items() if key not in ("shots", "query")}
 

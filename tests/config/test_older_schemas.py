@@ -21,7 +21,7 @@ from maml_exp.config.schema import SCHEMA
 DATA = Path(__file__).parents[1] / "data"
 NEW = {  # what a configuration of a schema is given, and what it meant there
     2: {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0},
-    3: flatten({"algorithm": AXES_OF_3}),
+    3: flatten({"algorithm": AXES_OF_3}) | {"optimizer.schedule": "constant", "optimizer.lr_end": 0.0},
 }
 each_schema = pytest.mark.parametrize("schema", [2, 3])
 

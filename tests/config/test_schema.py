@@ -120,7 +120,7 @@ def test_the_default_is_the_experiment_of_the_issue():
         "optimizer.lr": 1e-3,
         "optimizer.clip_norm": "auto",
         "evaluation.shots": [5, 10, 20],
-        "evaluation.steps": 10,
+        "evaluation.steps": None,
         "evaluation.lr": None,
         "evaluation.grid": 100,
         "dtype": "float32",

@@ -90,6 +90,10 @@ class Settings(LearnerSettings):
                 if is_refused:
                     _refuse(self, first, second, why)
 
+    def steps_to_judge(self, trained: int) -> int:
+        """As any learner's, but learned rates are not taken beyond the steps that they were learned for."""
+        return trained if self.learn_rates else super().steps_to_judge(trained)
+
     def _refused_by_outer(self) -> list[tuple[bool, str, str, str]]:
         """(whether it is so, two keys that do not go together, why)."""
         joint, reptile = self.outer == "joint", self.outer == "reptile"

@@ -19,6 +19,7 @@ from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
+USUAL_STEPS = 10  # of an evaluation
 
 
 @dataclass
@@ -26,8 +27,13 @@ class LearnerSettings(checks.Settings):
     """What every learner has."""
 
     group: ClassVar[str] = "algorithm"
+    at_once: ClassVar[bool] = False  # it adapts in one go: step 0 is before, step 1 after, and steps have no rate
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
+
+    def steps_to_judge(self, trained: int) -> int:
+        """Steps that an evaluation makes where it is not told how many, of a learner trained with inner.steps."""
+        return 1 if self.at_once else max(USUAL_STEPS, trained)
 
 
 class Gradient(NamedTuple):
@@ -84,8 +90,8 @@ class BaseLearner(ABC):
             vector: (P,).
             x_support, y_support: (T, K, n) and (T, K, m).
             x: (T, G, n).
-            steps: as many as wanted, also more than in training.
-            lr: rate of the steps; None: the one it was trained with.
+            steps: as many as wanted, also more than in training; one that adapts at once repeats step 1.
+            lr: rate of the steps; None: the one it was trained with. One that adapts at once has none.
         """
 
     @abstractmethod
@@ -119,6 +125,12 @@ class BaseLearner(ABC):
     def trained_steps(self) -> int:
         """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""
         return 0
+
+    @property
+    def network_label(self) -> str:
+        """The network it learns, for a run's first line of log."""
+        network = self.problem.network
+        return f"{'-'.join(map(str, network.sizes))} {network.activation_name}"
 
     @property
     def describes(self) -> str:

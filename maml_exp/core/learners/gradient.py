@@ -37,7 +37,7 @@ __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
 CURVATURE = ("curvature_share", "fomaml_cosine")
-MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept
+MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
 
 
 class Learner(BaseLearner):
@@ -163,7 +163,7 @@ class Learner(BaseLearner):
         return whole
 
     def _keep(self, key: Any, whole: WholeLoop) -> None:
-        if len(self._loops) >= MOST_LOOPS:
+        if len(self._loops) >= MOST_LOOPS + len(self.problem.task.all_shots):
             self._loops.pop(next(iter(self._loops)))
         self._loops[key] = whole
 

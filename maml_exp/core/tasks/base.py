@@ -21,8 +21,18 @@ class TaskSettings(checks.Settings):
 
     group: ClassVar[str] = "task"
     name: str = "?"  # the file in core/tasks
-    shots: int = setting(10, "K, support points a task", checks.integer(1, 10**6))
+    shots: Any = setting(10, "K, support points a task; of a list, one an iteration", checks.integers(1, 10**6))
     query: int = setting(10, "Q, query points a task", checks.integer(1, 10**6))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.shots, list) and len(self.shots) == 1:  # so that [10] and 10 are saved as the same
+            (self.shots,) = self.shots
+
+    @property
+    def all_shots(self) -> list[int]:
+        """Every K that is trained with."""
+        return list(self.shots) if isinstance(self.shots, list) else [self.shots]
 
 
 class Batch(NamedTuple):
@@ -62,6 +72,8 @@ class Axis(NamedTuple):
 
 class TaskFamily(ABC):
     """A family of tasks, made from its settings; draws from generators that it is given, and holds no state.
+
+    Its settings hold one number of shots: where several are trained with, there is a family for each (`families`).
 
     Attributes:
         inputs, outputs: n and m, what a network sees and predicts of a point.

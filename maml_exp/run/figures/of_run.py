@@ -58,6 +58,11 @@ def draw_all(
     return paths
 
 
+def how(config: Config, lr: float) -> str:
+    """How a run adapts, in a title."""
+    return "adapting at once" if config.adapts_at_once else f"gradient steps with rate {lr:g}"
+
+
 def in_steps(count: int) -> str:
     """1 step, 2 steps."""
     return f"{count} step{'s' * (count != 1)}"
@@ -68,8 +73,10 @@ def in_steps(count: int) -> str:
 
 def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str, str]]:
     """The predictions drawn: (step, label, colour, line style), that of the step trained for among them."""
-    trained, last = learner.trained_steps, config.evaluation.steps
+    trained, last = learner.trained_steps, config.evaluation_steps
     lines = [(0, "before", GREY, ":")]
+    if config.adapts_at_once:
+        return [*lines, (1, "after", BLUE, "-")][: last + 1]
     if 0 < trained <= last:
         lines.append((trained, f"{in_steps(trained)} (trained for)", ORANGE, "--"))
     elif last > 1:
@@ -80,7 +87,7 @@ def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str
 
 
 def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
-    """Predictions on a few held-out tasks, before and after gradient steps; below, the random initialisation's."""
+    """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
     size = (2.6 * FINETUNE_TASKS, 5.2)
@@ -97,7 +104,7 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
             axis.locator_params(nbins=5)
         for axis in axes[1]:
             axis.set_xlabel(family.input_axis.label)
-        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
+        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
 
@@ -114,7 +121,7 @@ def draw_task(
     one = slice(task, task + 1)
     x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
     with np.errstate(over="ignore", invalid="ignore"):
-        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
+        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation_steps, lr))
     drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
     axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
     for step, label, colour, style in step_lines(config, learner):
@@ -146,10 +153,12 @@ def draw_adaptation(
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
+            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
+            axis.set_title(_points_title(config, int(k)), fontsize=9)
+            axis.set(xlabel="before (0) and after (1)" if config.adapts_at_once else "gradient steps")
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
-        method, lr = method_label(config.algorithm), evaluation["lr"]
-        title = f"{method}: {evaluation['tasks']} held-out tasks, gradient steps with rate {lr:g}"
+        method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
+        title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"
         fig.suptitle(title + (f"\n{BEYOND}" if any(beyond) else ""))
         legend_below(fig, *axes[0, -1].get_legend_handles_labels())
 
@@ -191,7 +200,13 @@ def _draw_learning(
     return mark_beyond(axis, x, mean, limits, BLUE)
 
 
-def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
+def _points_title(config: Config, shots: int) -> str:
+    """The number of support points, and where a run was trained with several others than these, that it was."""
+    trained = config.task.all_shots
+    return f"K = {shots} support points" + ("\n(not trained with)" if len(trained) > 1 and shots not in trained else "")
+
+
+def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
     """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
     steps, beyond = np.arange(len(results["trained"]["mean"])), False
     for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
@@ -201,8 +216,6 @@ def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: 
         axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, median")
         beyond |= mark_beyond(axis, steps, mean, limits, colour)
         _say_diverged(axis, results[key], tasks, label, colour)
-    axis.set(xlabel="gradient steps")
-    axis.set_title(f"K = {k} support points", fontsize=9)
     axis.locator_params(axis="x", nbins=6, integer=True)
     return beyond
 
