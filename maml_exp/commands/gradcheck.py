@@ -10,6 +10,7 @@ from maml_exp.config.composing import compose
 from maml_exp.config.labels import method_label
 from maml_exp.config.overrides import keys_of, parse_all
 from maml_exp.config.usual import options
+from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.proof.gradcheck import TOLERANCE, checks
 
 TASKS_CHECKED = 3
@@ -35,7 +36,7 @@ def run_gradcheck(arguments: Sequence[str]) -> int:
         replace(config.problem, meta_batch=TASKS_CHECKED),
         {method_label(preset.algorithm): preset.algorithm for preset in presets},
         hidden=[config.model.hidden] if chosen("model", "hidden") else [[40], [40, 40]],
-        activations=[config.model.activation] if chosen_activation else ["relu", "tanh"],
+        activations=[config.model.activation] if chosen_activation else list(ACTIVATIONS),
         steps=[config.inner.steps] if chosen("inner", "steps") else [0, 1, 2, 5],
         seed=config.seed,
     ):

@@ -38,7 +38,8 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
 def _name(config: Config) -> str:
     """A folder name that reads well and is the configuration's own."""
     model, inner = config.model, config.inner
-    steps = "" if config.algorithm.outer == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
+    makes_steps = getattr(config.algorithm, "outer", "joint") != "joint"
+    steps = "" if not makes_steps else f"-lr{inner.lr:g}x{inner.steps}"
     oracle = "-oracle" if config.task.oracle else ""
     network = f"{'x'.join(map(str, model.hidden))}-{model.activation}"
     start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
