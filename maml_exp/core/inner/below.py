@@ -114,7 +114,7 @@ class Context(Data):
 
     def columns_for(self, x: Array, r: int) -> Array:
         """Columns [x, phi_r, 1] for any x (T, Q, n): (T, n + c + 1, Q)."""
-        phi = np.repeat(self._phi[r][:, None], x.shape[1], axis=1)
+        phi = np.repeat(self._phi[r][: len(x), None], x.shape[1], axis=1)
         return super().columns_for(np.concatenate([x, phi], axis=-1), r)
 
     def backward(self, r: int) -> None:

@@ -61,12 +61,12 @@ class Stack:
         return self.top.predict(columns, r)
 
     def _columns(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        """Columns that end in 1, which the next prediction of this shape uses again: new ones cost page faults."""
+        """Columns (T, n + 1, Q) that end in 1, which later predictions use again: new ones cost page faults."""
         kept = self._hidden.get(index)
-        if kept is None or kept.shape != shape:
+        if kept is None or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
             kept = self._hidden[index] = np.empty(shape, dtype)
             kept[:, -1] = 1
-        return kept
+        return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:
         """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
