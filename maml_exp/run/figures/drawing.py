@@ -122,7 +122,7 @@ def figure(
         yield fig, axes
         picture, suffix = io.BytesIO(), path.suffix.lstrip(".")
         # no date or version in the file: the same run gives the same picture
-        as_png = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
+        as_png: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
         fig.savefig(picture, format=suffix, **(as_png if suffix == "png" else {}))
         if not own_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
