@@ -46,6 +46,8 @@ with without("torch"):  # tensorboardX imports it where it is installed, for mor
 
 LARGEST_IMAGE = 2**26  # bytes
 MANY_BYTES = 2**14
+# TensorBoard orders its sections by name: what is watched while training, meta/, is to stand on top
+SECTIONS = {"final": "result", "health": "meta"}
 DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
 
 
@@ -77,7 +79,7 @@ class Board:
 
     def scalars(self, values: dict[str, float], step: int, walltime: float) -> None:
         """A point of each of several curves."""
-        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        points = [Summary.Value(tag=shown_as(tag), simple_value=value) for tag, value in values.items()]
         self._write(Summary(value=points), step, walltime)
 
     def text(self, tag: str, markdown: str) -> None:
@@ -93,7 +95,7 @@ class Board:
 
     def session_start(self, hparams: dict[str, Any], metric_tags: list[str], swept: Collection[str] = ()) -> None:
         """This run's row in the HParams tab: its settings, `swept` ones in front, and its metrics."""
-        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(metric_tags, 0.0))
+        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(map(shown_as, metric_tags), 0.0))
         plugin = experiment.value[0].metadata.plugin_data
         data = HParamsPluginData.FromString(plugin.content)
         for info in data.experiment.hparam_infos:
@@ -117,6 +119,12 @@ class Board:
         with naming(self._folder):
             os.fsync(self._file.fileno())
             self._file.close()
+
+
+def shown_as(tag: str) -> str:
+    """What a column of metrics.csv is called in TensorBoard."""
+    section, slash, name = tag.partition("/")
+    return SECTIONS.get(section, section) + slash + name
 
 
 def _checksum(content: bytes) -> bytes:
