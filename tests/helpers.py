@@ -178,8 +178,13 @@ def points_of_rows(rows):
     for row in rows:
         for tag, value in row.items():
             if tag not in NOT_SHOWN:
-                found.setdefault((tag, int(row["step"])), []).append(float(np.float32(value)))
+                found.setdefault((shown_as(tag), int(row["step"])), []).append(float(np.float32(value)))
     return found
+
+
+def shown_as(tag):
+    """A column's name in TensorBoard, where meta/ is to be the first section."""
+    return tag.replace("final/", "result/").replace("health/", "meta/")
 
 
 def tree(path):

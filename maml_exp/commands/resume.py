@@ -82,6 +82,11 @@ def resume_run(path: Path) -> int:
 def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = ()) -> int:
     """Finish what is unfinished of a sweep, here or through a launcher of Hydra's; returns the exit status."""
     sweep, status = Sweep.load(path.resolve()), 0
+    if not sweep.jobs and not sweep.folders():
+        raise SettingError(
+            f"{path} is a sweep of which no job has begun, and its plan names none: its sweeper chooses them as it "
+            "goes; start it again, as it was started"
+        )
     with hold_sweep(path):
         stop = stop_file(sweep.folder)
         door.remove(stop)  # left by whoever stopped it before

@@ -14,12 +14,10 @@ from typing import Any
 
 from maml_exp.comparison import tables
 from maml_exp.comparison.conditions import choose
-from maml_exp.comparison.groups import CLIP, Group, group_runs, shots_and_steps
+from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
 from maml_exp.config.overrides import as_text as override_text
 from maml_exp.config.usual import changes
 from maml_exp.core.checks import SettingError
-from maml_exp.core.optimizers.base import AUTO
-from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import Estimate
 from maml_exp.data.text_table import as_text
 from maml_exp.data.texts import as_code, for_markdown, for_terminal, one_line
@@ -94,8 +92,6 @@ class Comparison:
             return "no group has a finite error"
         best, score = min(finite, key=lambda pair: pair[1].mean)
         words = changes(best.settings, BOOKKEEPING, always=self.keys)
-        if CLIP not in self.keys and words.get(CLIP) == clip_limit(AUTO, int(best.settings.get("inner.steps") or 0)):
-            words.pop(CLIP, None)  # the default says the same
         arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
         return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score)}, {seeds}"

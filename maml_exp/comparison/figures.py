@@ -26,7 +26,7 @@ from maml_exp.run.figures.drawing import (
     marker,
     set_log_limits,
 )
-from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks
+from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks, predictions
 from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder
@@ -244,7 +244,8 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):
         for axis, (title, config, vector, lr) in zip(axes[0], panels, strict=True):
             learner, family = Trainer(config.problem).learner, config.problem.family
-            draw_task(axis, config, learner, plotted_tasks(config, learner, 1), 0, vector, lr)
+            tasks = plotted_tasks(config, learner, 1)
+            draw_task(axis, config, learner, tasks, 0, predictions(config, learner, tasks, vector, lr))
             trained = f", trained for {in_steps(learner.trained_steps)}" if learner.trained_steps else ""
             axis.set(xlabel=family.input_axis.label)
             adapts = "adapts at once" if config.adapts_at_once else f"rate {lr:g}{trained}"

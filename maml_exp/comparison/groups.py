@@ -13,8 +13,8 @@ import numpy as np
 from maml_exp.comparison.conditions import as_condition, choose
 from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.labels import label_of
+from maml_exp.config.usual import CLIP, clip_norm_of
 from maml_exp.core.checks import SettingError
-from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import (
     Estimate,
     Interval,
@@ -27,7 +27,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
-CLIP, STEPS = "optimizer.clip_norm", "evaluation.steps"
+STEPS = "evaluation.steps"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 PRESET = "algorithm.preset"  # the label of a method's settings
 
@@ -128,7 +128,7 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         if settings.get(STEPS, 0) is None:
             told_apart_by[STEPS] = _steps_to_judge(settings)
         if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
-            told_apart_by[CLIP] = _clip_limit(settings)
+            told_apart_by[CLIP] = clip_norm_of(settings)
         key = tuple((name, str(told_apart_by[name])) for name in sorted(told_apart_by))
         groups.setdefault(key, Group(settings)).add(run)
     found = list(groups.values())
@@ -137,15 +137,6 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
         shown = [key for key in keys if _says_more(key, keys) and (key in group.settings or not _is_of_a_choice(key))]
         group.label = ", ".join(_words(key, group.settings) for key in shown) or "all runs"
     return found, keys
-
-
-def _clip_limit(settings: dict[str, Any]) -> Any:
-    """What a run's clip_norm means; as it stands where its settings are damaged."""
-    limit, steps = settings[CLIP], settings.get("inner.steps")
-    try:
-        return clip_limit(limit, steps) if isinstance(steps, int) else limit
-    except (TypeError, ValueError):
-        return limit
 
 
 def _steps_to_judge(settings: dict[str, Any]) -> Any:

@@ -23,6 +23,16 @@ def flat(rows: Array) -> Array:
     return rows.reshape(-1, rows.shape[-1])
 
 
+def are_common(x: Array) -> bool:
+    """Whether the points (T, Q, n) of all tasks are the same, as those of a grid are."""
+    return len(x) > 1 and np.array_equal(x[0], x[-1]) and bool((x == x[:1]).all())
+
+
+def of_every_task(rows: Array, tasks: int) -> Array:
+    """Rows (1 or T, Q, n) of all tasks (T, Q, n)."""
+    return rows if len(rows) == tasks else np.repeat(rows, tasks, axis=0)
+
+
 def shared_product(rows: Array, matrix: Array, out: Array) -> Array:
     """Write rows (T K, n) times one matrix (n, m), a single product for all tasks, to out (T, K, m), in C order."""
     rows.dot(matrix, out=out.reshape(-1, out.shape[-1]))  # the method: np.dot goes through a function of Python's

@@ -11,7 +11,7 @@ from maml_exp.core.tasks.base import FixedTasks
 
 Array = np.ndarray
 # tasks adapted at a time: their predictions should stay in the cache
-NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 32
+NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 50
 
 
 def adaptation_errors(

@@ -96,9 +96,19 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
 
 def no_run(paths: Sequence[Path]) -> SettingError:
     """What to say where no run was found."""
-    empty = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None)
-    hint = f": {empty} is a sweep whose jobs have not begun; maml-exp resume {empty} starts them" if empty else ""
+    empty, hint = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None), ""
+    if empty is not None:
+        starts = f"maml-exp resume {empty} starts them" if _plans_jobs(empty) else "start it again, as it was started"
+        hint = f": {empty} is a sweep whose jobs have not begun; {starts}"
     return SettingError(f"no run found in {', '.join(map(str, paths))}{hint}")
+
+
+def _plans_jobs(sweep: Path) -> bool:
+    """Whether a sweep's plan names its jobs; that of another sweeper, which chooses them as it goes, does not."""
+    try:
+        return bool(read_json(sweep / states.PLAN_FILE)["jobs"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _walk(path: Path) -> Iterator[Path]:

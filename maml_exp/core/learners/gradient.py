@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.arrays import norm
+from maml_exp.core.arrays import are_common, norm, of_every_task
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
@@ -273,11 +273,14 @@ class Learner(BaseLearner):
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
+        if are_common(x):  # before the first step predictions are, too, and features in every step
+            x = x[:1]
         if whole.trunk is not None:
             x_support, x = whole.trunk.forward(x_support), whole.trunk.predict(x)
         try:
             for step in range(steps + 1):
-                yield whole.loop.predict(x, step)
+                yield of_every_task(whole.loop.predict(x, step), tasks)
+                x = of_every_task(x, tasks)
                 if step < steps:
                     whole.loop.run_pass(step, x_support, shown)
         finally:

@@ -22,6 +22,7 @@ from maml_exp.run.figures.drawing import (
     draw_band,
     figure,
     legend_below,
+    legend_height,
     mark_beyond,
     set_log_limits,
 )
@@ -90,18 +91,22 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
-    size = (2.6 * FINETUNE_TASKS, 5.2)
-    margins = Margins(left=0.75, bottom=0.75, top=0.62, across=0.34, down=0.2)
+    width = 2.6 * FINETUNE_TASKS
+    below = 0.5 + legend_height(["", "", *(label for _, label, _, _ in step_lines(config, learner))], width)
+    size = (width, 4.5 + below)
+    margins = Margins(left=0.75, bottom=below, top=0.62, across=0.34, down=0.2)
     options: dict[str, Any] = {"margins": margins, "own_folder": True, "sharex": True, "sharey": "col"}
     with figure(path, 2, FINETUNE_TASKS, size, **options) as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
+            made = predictions(config, learner, tasks, vectors[which], lr)
             for task, axis in enumerate(row):
-                draw_task(axis, config, learner, tasks, task, vectors[which], lr)
+                draw_task(axis, config, learner, tasks, task, made)
             row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(f"task {number}")
-            axis.locator_params(nbins=5)
+            axis.locator_params(axis="x", nbins=4)
+            axis.locator_params(axis="y", nbins=5)
         for axis in axes[1]:
             axis.set_xlabel(family.input_axis.label)
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
@@ -114,19 +119,23 @@ def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTask
     return learner.problem.family.held_out("test", seed, tasks, config.objective_shots, DRAWN_POINTS)
 
 
-def draw_task(
-    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
-) -> None:
-    """One task: true curve, support points, predictions before and after gradient steps."""
-    one = slice(task, task + 1)
-    x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
+def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector: Array, lr: float) -> list[Array]:
+    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps."""
     with np.errstate(over="ignore", invalid="ignore"):
-        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation_steps, lr))
-    drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
-    axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
+        points = tasks.x_support, tasks.y_support, tasks.x_query
+        return list(learner.adapt(vector, *points, config.evaluation_steps, lr))
+
+
+def draw_task(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task: true curve, support points, predictions before and after gradient steps, of those `made` for all."""
+    x, true = tasks.x_query[task, :, 0], tasks.y_query[task, :, 0]
+    axis.plot(x, true, color=BLACK, lw=1, label="true curve")
     for step, label, colour, style in step_lines(config, learner):
-        axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    axis.plot(x_support[0, :, 0], y_support[0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+        axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    support = tasks.x_support[task, :, 0], tasks.y_support[task, :, 0]
+    axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
     middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
     axis.set_ylim(
         middle - reach, middle + reach
