@@ -13,7 +13,7 @@ import numpy as np
 from maml_exp.comparison.conditions import as_condition, choose
 from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.labels import label_of
-from maml_exp.config.usual import CLIP, clip_norm_of
+from maml_exp.config.usual import CLIP, changes, clip_norm_of
 from maml_exp.core.checks import SettingError
 from maml_exp.core.statistics import (
     Estimate,
@@ -162,12 +162,18 @@ def _differing(groups: Sequence[Group]) -> list[str]:
 
 
 def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
-    """The keys without a method's settings, where its preset alone tells groups apart."""
+    """The keys without what methods bring along: their own settings, where their presets alone tell groups apart.
+
+    And settings of other groups, as reptile's optimizer, where every group has what its method brings.
+    """
+    if PRESET not in keys:
+        return keys
     own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
     settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
-    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
-        return keys
-    return [key for key in keys if key not in own]
+    said_by_presets = len(settings) == len({preset for preset, *_ in settings})
+    typed = {key for group in groups for key in changes(group.settings)}
+    brought = [key for key in keys if not key.startswith("algorithm.") and not {key, key.split(".")[0]} & typed]
+    return [key for key in keys if key not in brought and not (said_by_presets and key in own)]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
