@@ -83,12 +83,12 @@ def test_what_a_method_brings_along_is_not_told_but_what_was_changed_of_it_is(tm
 
     for name in ("maml", "cavia", "reptile", "maml_plus_plus"):
         run_of(name)
-    groups, keys = group_runs(records(tmp_path))
+    groups, _ = group_runs(records(tmp_path))
     assert sorted(group.label for group in groups) == [
         f"algorithm={name}" for name in ("cavia", "maml", "maml_plus_plus", "reptile")
     ]
     run_of("cavia", "inner.lr=0.5")
-    groups, keys = group_runs(records(tmp_path))
+    groups, _ = group_runs(records(tmp_path))
     labels = {group.label for group in groups}
     assert {"inner.lr=0.5, algorithm=cavia", "inner.lr=1.0, algorithm=cavia", "inner.lr=0.01, algorithm=maml"} <= labels
 
