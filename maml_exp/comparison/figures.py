@@ -248,7 +248,7 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
             draw_task(axis, config, learner, tasks, 0, predictions(config, learner, tasks, vector, lr))
             trained = f", trained for {in_steps(learner.trained_steps)}" if learner.trained_steps else ""
             axis.set(xlabel=family.input_axis.label)
-            adapts = "adapts at once" if config.adapts_at_once else f"rate {lr:g}{trained}"
+            adapts = "adapts at once" if config.adapts_at_once else f"{config.rate_in_words(lr)}{trained}"
             axis.set_title(f"{title}\n{adapts}", fontsize=8)
         axes[0, 0].set_ylabel(family.output_axis.label)
         fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")

@@ -171,6 +171,13 @@ class Config(checks.Settings):
         training = self.training
         return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
 
+    def rate_in_words(self, lr: float) -> str:
+        """The rate of gradient steps, in a title; learned rates are as many times inner.lr as `lr` is."""
+        if not getattr(self.algorithm, "learn_rates", False):
+            return f"rate {lr:g}"
+        factor = lr / self.inner.lr
+        return "learned rates" if factor == 1 else f"learned rates times {factor:g}"
+
     @property
     def adapts_at_once(self) -> bool:
         """Whether the learner adapts in one go, without gradient steps and their rate."""

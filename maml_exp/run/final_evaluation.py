@@ -130,7 +130,7 @@ class FinalEvaluation:
         chosen = " (the best on validation tasks)" if self.validation else ""
         title = f"{self.error_name.capitalize()} on {evaluation.tasks} fixed tasks after adapting to {k} support points"
         if not self.config.adapts_at_once:
-            title += f" with rate {self.lr:g}{chosen}"
+            title += f" with {self.config.rate_in_words(self.lr)}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
         rows = [["steps", name, "median", "middle half", "random initialisation", "median", "gain"]]
         last = self.config.evaluation_steps

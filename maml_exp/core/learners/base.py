@@ -121,6 +121,10 @@ class BaseLearner(ABC):
         """
         return {}
 
+    def spreads(self, vector: Array) -> Mapping[str, Array]:
+        """Inner rates in the meta-parameters (P,) that are too many to be told one by one, by name: for a figure."""
+        return {}
+
     @property
     def trained_steps(self) -> int:
         """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""

@@ -144,6 +144,11 @@ class Learner(BaseLearner):
         """Learned inner rates, see `LearnedRates.told`."""
         return {} if self.rates is None else self.rates.told(self.layout.parts(vector)["rates"])
 
+    def spreads(self, vector: Array) -> Mapping[str, Array]:
+        """Learned rates by weight."""
+        by_weight = self.rates is not None and self.rates.by == "weight"
+        return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
+
     def _bound(
         self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
     ) -> WholeLoop:
@@ -312,7 +317,8 @@ class Learner(BaseLearner):
         steps = self.trained_steps
         if self.outer == "joint":
             return ""
-        return f"{steps} inner step{'s' * (steps != 1)} of rate {self.problem.inner.lr:g}"
+        rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
+        return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
 
 
 def curvature(exact: Array, first_order: Array) -> dict[str, float]:

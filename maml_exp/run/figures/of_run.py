@@ -26,6 +26,7 @@ from maml_exp.run.figures.drawing import (
     mark_beyond,
     set_log_limits,
 )
+from maml_exp.run.figures.of_learned import draw_learned
 from maml_exp.run.trained import Adapted
 from maml_exp.store import metrics_file as metrics
 
@@ -43,7 +44,7 @@ def draw_all(
     folder: Path,
     suffix: str = "png",
 ) -> list[Path]:
-    """Draw both figures of a run into `folder`; returns their paths.
+    """Draw the figures of a run into `folder`; returns their paths.
 
     Args:
         config, learner: of the run.
@@ -56,12 +57,12 @@ def draw_all(
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
     draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
     draw_adaptation(config, learner, evaluation, rows, paths[1])
-    return paths
+    return [*paths, *draw_learned(learner, vectors, folder / f"rates.{suffix}")]
 
 
 def how(config: Config, lr: float) -> str:
     """How a run adapts, in a title."""
-    return "adapting at once" if config.adapts_at_once else f"gradient steps with rate {lr:g}"
+    return "adapting at once" if config.adapts_at_once else f"gradient steps with {config.rate_in_words(lr)}"
 
 
 def in_steps(count: int) -> str:
