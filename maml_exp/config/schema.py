@@ -35,7 +35,7 @@ OFTEN = checks.integer(0, 10**9)
 class TrainingSettings(checks.Settings):
     """The outer loop, and how often what is written. Intervals count iterations."""
 
-    group: ClassVar[str] = "training"
+    section: ClassVar[str] = "training"
     iterations: int = setting(10_000, "iterations of the outer loop", checks.integer(1, 10**9))
     meta_batch: int = setting(25, "T, tasks an iteration", checks.integer(1, 10**9))
     log_every: int = setting(100, "iterations between rows of scalars", checks.integer(1, 10**9))
@@ -92,7 +92,7 @@ SEED = checks.integer(0, 2**63 - 1)
 class EvaluationSettings(checks.Settings):
     """How a run's weights are judged: on fixed tasks, the same for every run with the same seed here."""
 
-    group: ClassVar[str] = "evaluation"
+    section: ClassVar[str] = "evaluation"
     seed: int = setting(1000, "of the tasks that are reported", SEED)
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))

@@ -118,7 +118,7 @@ def setting(default: Any, help: str, check: Check, unit: str = "") -> Any:
 class Settings:
     """Base of dataclasses of settings: each field is checked when an object is made; raises `SettingError`."""
 
-    group: ClassVar[str] = ""  # the key they stand under in a configuration
+    section: ClassVar[str] = ""  # the key they stand under in a configuration
 
     def __post_init__(self) -> None:
         for key, field in declared(self).items():
@@ -127,5 +127,5 @@ class Settings:
 
 def declared(settings: Any) -> dict[str, dataclasses.Field]:
     """The fields of a settings class or object that `setting` made, by their dotted keys."""
-    prefix = f"{settings.group}." if settings.group else ""
+    prefix = f"{settings.section}." if settings.section else ""
     return {prefix + f.name: f for f in dataclasses.fields(settings) if "check" in f.metadata}

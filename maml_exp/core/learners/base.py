@@ -25,7 +25,7 @@ Array = np.ndarray
 class LearnerSettings(checks.Settings):
     """What every learner has."""
 
-    group: ClassVar[str] = "algorithm"
+    section: ClassVar[str] = "algorithm"
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
 

@@ -20,7 +20,7 @@ LIMIT = checks.optional(checks.one_of_or((AUTO,), checks.number()))
 class OptimizerSettings(checks.Settings):
     """What every optimizer of the outer loop has."""
 
-    group: ClassVar[str] = "optimizer"
+    section: ClassVar[str] = "optimizer"
     name: str = "?"  # the file in core/optimizers
     lr: float = setting(1e-3, "rate of the outer loop", checks.number())
     clip_norm: Any = setting(

@@ -19,7 +19,7 @@ Array = np.ndarray
 class TaskSettings(checks.Settings):
     """What every family of tasks has."""
 
-    group: ClassVar[str] = "task"
+    section: ClassVar[str] = "task"
     name: str = "?"  # the file in core/tasks
     shots: int = setting(10, "K, support points a task", checks.integer(1, 10**6))
     query: int = setting(10, "Q, query points a task", checks.integer(1, 10**6))
