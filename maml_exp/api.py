@@ -38,7 +38,7 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
             what it wrote stays in its folder, and the message names it.
     """
     given = [*overrides, *(f"{key}={as_text(value)}" for key, value in flatten(dict(settings or {})).items() if key)]
-    config = compose(given)
+    config = compose(given).reading()
     if folder is None:
         path = new_folder(new_run_path(run_name(config)), given)
     else:

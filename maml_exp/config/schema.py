@@ -24,6 +24,7 @@ from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
+from maml_exp.data import sources
 
 SCHEMA = 4  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
@@ -150,6 +151,11 @@ class Config(checks.Settings):
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     algorithm: Any = "???"
 
+    # no settings. A saved configuration may be a stranger's: the file of tasks that it names is opened only if
+    # whoever works with it now has typed it
+    data_file: ClassVar[str | None] = None
+    data_facts: ClassVar[dict[str, Any] | None] = None  # what a run remembers of its tasks' data
+
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
@@ -157,10 +163,26 @@ class Config(checks.Settings):
 
     @property
     def problem(self) -> Problem:
-        """What the core needs to know."""
+        """What the core needs to know; raises `SettingError` for a file of tasks that cannot be used."""
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
         training = self.training
-        return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
+        sizes = (training.meta_batch, training.iterations, self.dtype)
+        return Problem(*parts, *sizes, data=self._data(), curvature=training.log_curvature)
+
+    def _data(self) -> Any:
+        """What the family is computed on; of a saved run whose file is not given again, what it remembers of that."""
+        if self.task.reader is None:
+            return None
+        file = self.task.file if sources.is_shipped(self.task.file) else self.data_file
+        return self.data_facts if file is None else sources.load(self.task, file)
+
+    def reading(self, file: str | None = None) -> Config:
+        """This configuration, whose file of tasks may be opened, since it was typed now; as another one, if given."""
+        own = getattr(self.task, "file", None)
+        if own is not None:
+            named = own if file is None else file
+            self.data_file = named if sources.is_shipped(named) else str(sources.resolved(named))
+        return self
 
     @property
     def evaluation_rates(self) -> list[float]:

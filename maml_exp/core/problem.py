@@ -36,6 +36,7 @@ class Problem:
     meta_batch: int  # T
     iterations: int = 1  # of the outer loop: what schedules are shares of
     dtype: str = "float32"
+    data: Any = None  # what a family that has a reader is computed on
     curvature: bool = False  # whether learners that can also measure what first order would drop
 
     @cached_property
@@ -46,7 +47,8 @@ class Problem:
     @cached_property
     def family(self) -> TaskFamily:
         """The tasks."""
-        return TASKS.get(self.task.name).Family(self.task)
+        family = TASKS.get(self.task.name).Family
+        return family(self.task) if self.task.reader is None else family(self.task, self.data)
 
     @cached_property
     def network(self) -> Network:

@@ -16,8 +16,9 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.evaluation import adaptation_errors, evaluate
 from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.losses import Loss
 from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
-from maml_exp.core.tasks.base import FixedTasks
+from maml_exp.core.tasks.base import FixedTasks, TaskFamily
 from maml_exp.data.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
 
@@ -60,7 +61,7 @@ class FinalEvaluation:
 
     config: Config
     fingerprint: dict[str, Any]  # of the tasks
-    error_name: str  # what the errors are, as in mean squared error
+    loss: Loss  # what the errors are
     lr: float  # of the gradient steps
     validation: dict[float, float]  # the errors by which it was chosen; empty where there was no choice
     reference: Array  # (N,), the error of predicting each task's mean
@@ -85,7 +86,7 @@ class FinalEvaluation:
         """What summary.json holds under "evaluation"."""
         evaluation, config = self.config.evaluation, self.config
         rows = {str(k): {which: result._asdict() for which, result in both.items()} for k, both in self.results.items()}
-        tasks = {"seed": evaluation.seed, "tasks": evaluation.tasks, "grid": evaluation.grid}
+        tasks = {"seed": evaluation.seed, "tasks": len(self.reference), "grid": evaluation.grid}
         choice = {"lr": self.lr, "validation": self.validation}
         objective = {"shots": config.objective_shots, "steps": config.objective_steps}
         return {
@@ -126,16 +127,22 @@ class FinalEvaluation:
         evaluation, k = self.config.evaluation, self.config.objective_shots
         trained, random = self.results[k]["trained"], self.results[k]["random"]
         chosen = " (the best on validation tasks)" if self.validation else ""
-        title = f"{self.error_name.capitalize()} on {evaluation.tasks} fixed tasks after adapting to {k} support points"
+        of = f" of {self.loss.unit}" if self.loss.unit else ""
+        tasks = f"{len(self.reference)} {'held-out groups' if of else 'fixed tasks'}"
+        title = f"{self.loss.name.capitalize()}{of} on {tasks} after adapting to {k} support points"
         title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
-        rows = [["steps", name, "median", "middle half", "random initialisation", "median", "gain"]]
+        root = ["root"] if of else []
+        rows = [["steps", name, *root, "median", "middle half", "random initialisation", *root, "median", "gain"]]
         for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
             finite = np.isfinite(trained.mean[step])
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if finite else "-"
-            cells = [mean_cell(trained, step), digits(trained.median[step]), iqm_cell(trained, step)]
-            rows.append([str(step), *cells, mean_cell(random, step), digits(random.median[step]), gain])
+            roots = [[digits(math.sqrt(result.mean[step]))] if of else [] for result in (trained, random)]
+            cells = [mean_cell(trained, step), *roots[0], digits(trained.median[step]), iqm_cell(trained, step)]
+            rows.append([str(step), *cells, mean_cell(random, step), *roots[1], digits(random.median[step]), gain])
         note = "means with 95% confidence intervals over tasks; middle half: interquartile mean with its 95% interval"
+        if of:
+            note += f"\nroot: of the mean, in the unit of {self.loss.unit}"
         return "\n".join([title, as_text(rows), note, *self._notes(trained, random)])
 
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
@@ -145,7 +152,7 @@ class FinalEvaluation:
             if result.diverged.any():
                 step = int(np.argmax(result.diverged))
                 lines.append(
-                    f"{int(result.diverged[step])} of {self.config.evaluation.tasks} tasks diverged with {name} "
+                    f"{int(result.diverged[step])} of {len(self.reference)} tasks diverged with {name} "
                     f"(step {step}): an error beyond {DIVERGED_FACTOR:g} times that of predicting a task's mean; "
                     "look at the medians"
                 )
@@ -159,8 +166,15 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
     lr = min(validation, key=validation.__getitem__) if validation else rates[0]
     tasks = held_out_tasks(config, learner, config.evaluation.tasks)
     trained, random = (task_errors(config, learner, these, tasks, lr) for these in (vector, initial))
-    reference = family.loss.unadapted(tasks.y_query)
-    return FinalEvaluation(config, family.fingerprint(), family.loss.name, lr, validation, reference, trained, random)
+    reference = family.loss.unadapted(tasks.y_query, tasks.weights)
+    judged_on = fingerprint_of(config, family)
+    return FinalEvaluation(config, judged_on, family.loss, lr, validation, reference, trained, random)
+
+
+def fingerprint_of(config: Config, family: TaskFamily) -> dict[str, Any]:
+    """What decides the tasks of an evaluation: with rows to be had once, also the number that is kept to adapt on."""
+    finite = family.facts() is not None
+    return family.fingerprint() | ({"support_rows": max(config.evaluation.shots)} if finite else {})
 
 
 def mean_cell(result: Statistics, step: int) -> str:

@@ -28,7 +28,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint, sound_rows
 from maml_exp.store.files import failure
-from maml_exp.store.memory import require_memory
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
 
@@ -63,6 +63,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
 
     folder = RunFolder(path)
     folder.require_own()
+    require_tasks(config)
     require_memory(config)
     with (
         states.locked(path),
@@ -112,6 +113,7 @@ class Run:
         self.config, self.folder, self._signals = config, folder, signals
         self._trainer = Trainer(config.problem)
         self._learner = self._trainer.learner
+        self._family = self._learner.problem.family
         self._initial = self._state = self._trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
@@ -126,7 +128,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
-        return self._validation.notes(self.step) + self._watch.notes()
+        return self._family.notes() + self._validation.notes(self.step) + self._watch.notes()
 
     def to_the_end(self, resume: bool) -> Outcome:
         """Train, evaluate, plot."""
@@ -148,6 +150,7 @@ class Run:
         sound = sound_rows(self.folder, self.config, self._learner.extra_names) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
+            self._require_same_data(point.watched.get("data"))
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._watch = Watch(self.config.problem, point.watched.get("health"))
             self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
@@ -161,10 +164,25 @@ class Run:
         else:
             door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
+            self._record_data()
         self._write_status(states.RUNNING)
         self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
         self._show_notes()
         log.info("%s in %s", self._describe(), self.folder.path)
+
+    def _record_data(self) -> None:
+        """Say what a family's data is, in a file of its own: enough to adapt without it, and to tell whether it changed."""
+        for note in self._family.notes():
+            log.warning(note)
+        if (facts := self._family.facts()) is not None:
+            files.write_json(self.folder.data, facts)
+
+    def _require_same_data(self, known: dict[str, Any] | None) -> None:
+        """Raise `SettingError` where a run would go on with other data than it began with."""
+        facts = self._family.facts()
+        if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
+            file = self.config.task.file
+            raise SettingError(f"{file} has changed since the run began; a new run: maml-exp rerun {self.folder.path}")
 
     def _train(self) -> None:
         training = self.config.training
@@ -238,7 +256,8 @@ class Run:
         return objective
 
     def _small_evaluation(self) -> metrics.Row:
-        tasks = held_out_tasks(self.config, self._learner, self.config.evaluation.tasks_in_training)
+        count, split = self.config.evaluation.tasks_in_training, self._family.watched_split
+        tasks = held_out_tasks(self.config, self._learner, count, split)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
@@ -257,6 +276,8 @@ class Run:
     def _checkpoint(self) -> Checkpoint:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
+        if (facts := self._family.facts()) is not None:
+            watched["data"] = facts
         return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
 
     def _write_status(self, state: str) -> None:

@@ -34,6 +34,8 @@ def record_start(folder: RunFolder, config: Config) -> None:
         "code": code,
         "environment": environment(),
     }
+    if (facts := config.problem.family.facts()) is not None:
+        record["data"] = {"file": config.task.file, **facts["counts"]}
     write_json(folder.provenance, record)
     if diff:
         write_atomically(folder.path / "provenance.diff", diff.encode())

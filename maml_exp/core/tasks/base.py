@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -20,6 +21,7 @@ class TaskSettings(checks.Settings):
     """What every family of tasks has."""
 
     section: ClassVar[str] = "task"
+    reader: ClassVar[str | None] = None  # the file in data/readers that reads what the family is computed on
     name: str = "?"  # the file in core/tasks
     shots: int = setting(10, "K, support points a task", checks.integer(1, 10**6))
     query: int = setting(10, "Q, query points a task", checks.integer(1, 10**6))
@@ -46,6 +48,8 @@ class FixedTasks(NamedTuple):
     y_support: Array  # (N, K, m)
     x_query: Array  # (N, G, n)
     y_query: Array  # (N, G, m), without noise where the family knows the truth
+    weights: Array | None = None  # (N, G), 1 of a query point and 0 of what fills up a task that has fewer; None: all 1
+    names: Sequence[str] = ()  # of the tasks, where they have some
 
 
 class Axis(NamedTuple):
@@ -68,6 +72,8 @@ class TaskFamily(ABC):
         loss: what tasks are adapted and judged by.
         input_names, output_names: the columns of a table of its points.
         input_axis, output_axis: names and units of the first input and output, for figures.
+        watched_split: the held-out tasks of the small evaluations while training.
+        is_curve: whether figures draw a task as a curve over its first input.
     """
 
     inputs: int
@@ -77,9 +83,16 @@ class TaskFamily(ABC):
     output_names: tuple[str, ...] = ("y",)
     input_axis = Axis("x")
     output_axis = Axis("y")
+    watched_split: ClassVar[str] = "test"
+    is_curve: bool = True
 
     def __init__(self, settings: Any):
         self.settings = settings
+
+    @property
+    def query(self) -> int:
+        """Q, query points of a task in training."""
+        return self.settings.query
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
@@ -99,6 +112,37 @@ class TaskFamily(ABC):
             shots: K.
             grid: G, points on which the error is measured, where the family is free to choose them.
         """
+
+    def require_shots(self, shots: int) -> None:
+        """Raise `SettingError` where held-out tasks cannot have so many support points."""
+
+    def notes(self) -> list[str]:
+        """What a reader of any result on these tasks must know, a line each."""
+        return []
+
+    def facts(self) -> dict[str, Any] | None:
+        """What of its data a family needs to adapt without it, as plain data; None for one without data."""
+        return None
+
+    def curve_inputs(self, points: int) -> Array:
+        """Inputs (points, n) from one end of the first input's range to the other, where there is but one input."""
+        return self.held_out("test", seed=0, tasks=1, shots=1, grid=points).x_query[0]
+
+    def from_own_inputs(self, x: Array) -> Array:
+        """What a network sees of inputs (..., n) in the tasks' own units."""
+        return x
+
+    def from_own_outputs(self, y: Array) -> Array:
+        """What a network is to predict of outputs (..., m) in the tasks' own units."""
+        return y
+
+    def to_own_inputs(self, x: Array) -> Array:
+        """The inverse of `from_own_inputs`."""
+        return x
+
+    def to_own_outputs(self, y: Array) -> Array:
+        """The inverse of `from_own_outputs`."""
+        return y
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:

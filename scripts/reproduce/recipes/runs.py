@@ -25,7 +25,7 @@ Overrides = tuple[str, ...]
 
 def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]:
     """A record of a finished run for every set of overrides; raises `SettingError` if one cannot be had."""
-    configs = {overrides: compose(overrides) for overrides in dict.fromkeys(wanted)}
+    configs = {overrides: compose(overrides).reading() for overrides in dict.fromkeys(wanted)}
     folders = {overrides: RunFolder(BASE / _name(config)) for overrides, config in configs.items()}
     ended = (FINISHED, DIVERGED)
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
