@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -113,6 +113,11 @@ class TaskFamily(ABC):
             grid: G, points on which the error is measured, where the family is free to choose them.
         """
 
+    @property
+    def is_open(self) -> bool:
+        """Whether tasks can be drawn: what a saved run remembers of its data is enough to adapt alone."""
+        return True
+
     def require_shots(self, shots: int) -> None:
         """Raise `SettingError` where held-out tasks cannot have so many support points."""
 
@@ -123,6 +128,20 @@ class TaskFamily(ABC):
     def facts(self) -> dict[str, Any] | None:
         """What of its data a family needs to adapt without it, as plain data; None for one without data."""
         return None
+
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns of a file of points that inputs are made of."""
+        return self.input_names
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Those of them that hold texts."""
+        return ()
+
+    def inputs_of(self, columns: Mapping[str, Array]) -> Array:
+        """Inputs (K, n), in the tasks' own units, from columns (K,) by name."""
+        return np.stack([columns[name] for name in self.input_columns], axis=1)
 
     def curve_inputs(self, points: int) -> Array:
         """Inputs (points, n) from one end of the first input's range to the other, where there is but one input."""

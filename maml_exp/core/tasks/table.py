@@ -151,6 +151,11 @@ class Family(TaskFamily):
         )
 
     @property
+    def is_open(self) -> bool:
+        """Whether there is a table."""
+        return self._table is not None
+
+    @property
     def _open_table(self) -> Table:
         if self._table is None:
             raise SettingError(f"task.file={self.settings.file}: {NO_DATA}")
@@ -253,6 +258,16 @@ class Family(TaskFamily):
         """In the table's units."""
         return y * self._facts.y_scale + self._facts.y_mean
 
-    def encoded_inputs(self, columns: Mapping[str, Sequence[Any]]) -> Array:
-        """Inputs (K, n) in the table's units, from columns by name: numbers (K,), and texts of categories."""
+    @property
+    def input_columns(self) -> tuple[str, ...]:
+        """Columns of the table."""
+        return self._facts.inputs
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The categorical ones."""
+        return tuple(self._facts.levels)
+
+    def inputs_of(self, columns: Mapping[str, Array]) -> Array:
+        """Inputs (K, n) in the table's units: numbers, and one column of 0 and 1 for each category."""
         return self._facts.encoded_columns(columns)

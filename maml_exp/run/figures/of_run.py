@@ -12,6 +12,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
     BLACK,
     BLUE,
@@ -83,20 +84,23 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     """Predictions on a few held-out tasks, before and after gradient steps; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
-    size = (2.6 * FINETUNE_TASKS, 5.2)
+    columns = min(FINETUNE_TASKS, len(tasks.x_query))
+    draw, size = draw_task if family.is_curve else draw_predicted, (2.6 * columns, 5.2)
     margins = Margins(left=0.75, bottom=0.75, top=0.62, across=0.34, down=0.2)
-    options: dict[str, Any] = {"margins": margins, "own_folder": True, "sharex": True, "sharey": "col"}
-    with figure(path, 2, FINETUNE_TASKS, size, **options) as (fig, axes):
+    shared = {"sharex": True if family.is_curve else "col", "sharey": "col"}
+    options: dict[str, Any] = {"margins": margins, "own_folder": True, **shared}
+    with figure(path, 2, columns, size, **options) as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
-                draw_task(axis, config, learner, tasks, task, vectors[which], lr)
-            row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
+                draw(axis, config, learner, tasks, task, vectors[which], lr)
+            what = family.output_axis.label if family.is_curve else f"predicted {family.output_axis.label}"
+            row[0].set_ylabel(f"{label}\n{what}")
         for number, axis in enumerate(axes[0], start=1):
-            axis.set_title(f"task {number}")
+            axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
             axis.locator_params(nbins=5)
         for axis in axes[1]:
-            axis.set_xlabel(family.input_axis.label)
+            axis.set_xlabel(family.input_axis.label if family.is_curve else f"true {family.output_axis.label}")
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
@@ -111,19 +115,43 @@ def draw_task(
     axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
 ) -> None:
     """One task: true curve, support points, predictions before and after gradient steps."""
-    one = slice(task, task + 1)
-    x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
-    with np.errstate(over="ignore", invalid="ignore"):
-        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
-    drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
+    made, (x_support, y_support, x, y) = _adapted(config, learner, tasks, task, vector, lr)
+    drawn_x, true = x[:, 0], y[:, 0]
     axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
     for step, label, colour, style in step_lines(config, learner):
-        axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    axis.plot(x_support[0, :, 0], y_support[0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+        axis.plot(drawn_x, made[step][:, 0], color=colour, ls=style, lw=1.6, label=label)
+    axis.plot(x_support[:, 0], y_support[:, 0], "o", color=RED, ms=4, label="support points", zorder=3)
     middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
     axis.set_ylim(
         middle - reach, middle + reach
     )  # a prediction that diverges leaves the frame, the task stays readable
+
+
+def draw_predicted(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
+) -> None:
+    """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
+    made, (_, _, _, y) = _adapted(config, learner, tasks, task, vector, lr)
+    true = y[:, 0]
+    reach = [true.min(), true.max()]
+    axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
+    for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
+        axis.plot(true, made[step][:, 0], shape, color=colour, ms=4, label=label)
+    room = 0.3 * (reach[1] - reach[0]) + 1e-9
+    axis.set_ylim(reach[0] - room, reach[1] + room)
+
+
+def _adapted(
+    config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
+) -> tuple[list[Array], tuple[Array, Array, Array, Array]]:
+    """Predictions (G, m) after every step, and the task's support and query points, in the tasks' own units."""
+    one, family = slice(task, task + 1), learner.problem.family
+    x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
+    own_x, own_y = family.to_own_inputs, family.to_own_outputs
+    points = own_x(x_support[0]), own_y(y_support[0]), own_x(x[0]), own_y(tasks.y_query[task])
+    return [own_y(prediction[0].astype(float)) for prediction in made], points
 
 
 # ------------------------------------------------------------------ learning curve, error by steps
@@ -223,8 +251,6 @@ def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, ma
         axis = axes[0, 0]
         axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
         axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
-        axis.plot(
-            adapted.x_support[:, 0], adapted.y_support[:, 0], "o", color=RED, ms=5, label="support points", zorder=3
-        )
+        axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
         axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
         legend_below(fig, *axis.get_legend_handles_labels())
