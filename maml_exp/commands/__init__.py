@@ -76,5 +76,7 @@ FILE = "task.file="
 def given_file(text: str) -> str:
     """The path of task.file=PATH, that of a saved run's table; raises `SettingError` for another setting."""
     if not text.startswith(FILE) or text == FILE:
-        raise SettingError(f"{text} is not usable here: a saved run keeps its settings; the table may be given: {FILE}PATH")
+        raise SettingError(
+            f"{text} is not usable here: a saved run keeps its settings; the table may be given: {FILE}PATH"
+        )
     return text.removeprefix(FILE)

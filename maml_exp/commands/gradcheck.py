@@ -29,7 +29,9 @@ def run_gradcheck(arguments: Sequence[str]) -> int:
 
     chosen_activation = not keys.isdisjoint({"experiment", "model.activation"})
     one = any(key == "experiment" or key.split(".")[0] == "algorithm" for key in keys)
-    presets = [config] if one else [compose([*overrides, f"algorithm={name}"]).reading() for name in options("algorithm")]
+    presets = (
+        [config] if one else [compose([*overrides, f"algorithm={name}"]).reading() for name in options("algorithm")]
+    )
     failed = total = 0
     for check in checks(
         replace(config.problem, meta_batch=TASKS_CHECKED),

@@ -176,7 +176,7 @@ def load_config(path: Path) -> Config:
     """
     config = complete_config(load_plain_config(path), path)
     if config.task.reader is not None:
-        config.data_facts = load_facts(path.parent.parent)
+        config.remember(load_facts(path.parent.parent))
     return config
 
 

@@ -176,12 +176,16 @@ class Config(checks.Settings):
         file = self.task.file if sources.is_shipped(self.task.file) else self.data_file
         return self.data_facts if file is None else sources.load(self.task, file)
 
+    def remember(self, facts: dict[str, Any] | None) -> None:
+        """Take along what a run's folder remembers of the data of its tasks."""
+        self.__dict__["data_facts"] = facts  # not a field: it is no setting
+
     def reading(self, file: str | None = None) -> Config:
         """This configuration, whose file of tasks may be opened, since it was typed now; as another one, if given."""
         own = getattr(self.task, "file", None)
         if own is not None:
             named = own if file is None else file
-            self.data_file = named if sources.is_shipped(named) else str(sources.resolved(named))
+            self.__dict__["data_file"] = named if sources.is_shipped(named) else str(sources.resolved(named))
         return self
 
     @property

@@ -35,7 +35,9 @@ def adaptation_errors(
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
             predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr)
             for step, prediction in enumerate(predictions):
-                errors[part, step] = loss.by_task(prediction, tasks.y_query[part], None if weights is None else weights[part])
+                errors[part, step] = loss.by_task(
+                    prediction, tasks.y_query[part], None if weights is None else weights[part]
+                )
     return errors
 
 

@@ -87,7 +87,7 @@ class SquaredError:
         return residual
 
 
-class SquaredErrorInUnits(SquaredError):
+class UnitsSquaredError(SquaredError):
     """The mean squared error of standardised outputs, reported in the data's own units.
 
     Args:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class CsvRows:
 
     def __init__(self, file: IO[bytes], path: Path):
         # utf-8-sig: spreadsheets put a mark in front
-        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")  # type: ignore[arg-type]
+        text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         self.path, self._text = path, text  # the wrapper would close the file with it
         self._reader = csv.reader(text, strict=True)
         self.header = [name.strip() for _, cells in islice(self._rows(), 1) for name in cells]
@@ -136,5 +136,3 @@ def _require_texts(path: Path, name: str, block: Sequence[Row], column: list[str
     if "" in column:
         line = block[column.index("")][0]
         raise SettingError(f"{path}, line {line}: column {name} is empty; {ADVICE}")
-
-

@@ -23,7 +23,7 @@ from maml_exp.data.readers import READERS
 SHIPPED = Path(__file__).with_name("shipped")
 PACKAGE = "package:"  # in front of the name of a file that comes with the program
 LARGEST = 4 * 2**30  # bytes, unpacked
-UNPACKING = {".gz": gzip.open, ".xz": lzma.open}
+UNPACKING: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
 KEPT = 2
 
 
@@ -41,7 +41,9 @@ def resolved(file: str) -> Path:
     if not file.startswith(PACKAGE):
         return Path(file).expanduser().absolute()
     name = file.removeprefix(PACKAGE)
-    known = {path.name.removesuffix(path.suffix): path for path in sorted(SHIPPED.iterdir()) if path.suffix in UNPACKING}
+    known = {
+        path.name.removesuffix(path.suffix): path for path in sorted(SHIPPED.iterdir()) if path.suffix in UNPACKING
+    }
     if name not in known:
         raise SettingError(f"task.file={file[:60]!r} is not usable: {PACKAGE} must be one of {', '.join(known)}")
     return known[name]
@@ -54,12 +56,11 @@ def is_shipped(file: str) -> bool:
 
 def load(settings: Any, file: str) -> Any:
     """What the family of these settings is computed on, from a file; raises `SettingError`."""
+    wanted = READERS.get(settings.reader).wanted(settings)
     path = resolved(file)
     try:
         found = path.stat()
-        state = State(path, found.st_size, found.st_mtime_ns, found.st_ino)
-        reader = READERS.get(settings.reader)
-        return _load(settings.reader, state, reader.wanted(settings))
+        return _load(settings.reader, State(path, found.st_size, found.st_mtime_ns, found.st_ino), wanted)
     except OSError as error:
         raise SettingError(f"task.file={file}: {path} cannot be read: {error.strerror or error}") from error
 

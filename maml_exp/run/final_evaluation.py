@@ -32,6 +32,12 @@ def held_out_tasks(config: Config, learner: BaseLearner, tasks: int, split: str 
     return learner.problem.family.held_out(split, seed, tasks, max(evaluation.shots), evaluation.grid)
 
 
+def watched_tasks(config: Config, learner: BaseLearner) -> FixedTasks:
+    """The few tasks of the small evaluations while training."""
+    split = learner.problem.family.watched_split
+    return held_out_tasks(config, learner, config.evaluation.tasks_in_training, split)
+
+
 def task_errors(
     config: Config, learner: BaseLearner, vector: Array, tasks: FixedTasks, lr: float | None
 ) -> dict[int, Array]:

@@ -16,7 +16,7 @@ from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.data import door
-from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, next_steps, task_errors
+from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, next_steps, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.progress import Progress, is_quiet, log, logging_to
@@ -150,7 +150,7 @@ class Run:
         sound = sound_rows(self.folder, self.config, self._learner.extra_names) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
-            self._require_same_data(point.watched.get("data"))
+            provenance.require_same_data(self.folder, self._family, point.watched.get("data"))
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._watch = Watch(self.config.problem, point.watched.get("health"))
             self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
@@ -164,32 +164,16 @@ class Run:
         else:
             door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
-            self._record_data()
         self._write_status(states.RUNNING)
         self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
         self._show_notes()
-        log.info("%s in %s", self._describe(), self.folder.path)
-
-    def _record_data(self) -> None:
-        """Say what a family's data is, in a file of its own: enough to adapt without it, and to tell whether it changed."""
         for note in self._family.notes():
             log.warning(note)
-        if (facts := self._family.facts()) is not None:
-            files.write_json(self.folder.data, facts)
-
-    def _require_same_data(self, known: dict[str, Any] | None) -> None:
-        """Raise `SettingError` where a run would go on with other data than it began with."""
-        facts = self._family.facts()
-        if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
-            file = self.config.task.file
-            raise SettingError(f"{file} has changed since the run began; a new run: maml-exp rerun {self.folder.path}")
+        log.info("%s in %s", self._describe(), self.folder.path)
 
     def _train(self) -> None:
-        training = self.config.training
-        last, progress = (
-            training.iterations,
-            Progress(self.step, training.iterations, method_label(self.config.algorithm)),
-        )
+        training, last = self.config.training, self.config.training.iterations
+        progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged = time.perf_counter(), self.step
         try:
             while self.step < last and not self._validation.is_over:
@@ -256,8 +240,7 @@ class Run:
         return objective
 
     def _small_evaluation(self) -> metrics.Row:
-        count, split = self.config.evaluation.tasks_in_training, self._family.watched_split
-        tasks = held_out_tasks(self.config, self._learner, count, split)
+        tasks = watched_tasks(self.config, self._learner)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
@@ -276,8 +259,7 @@ class Run:
     def _checkpoint(self) -> Checkpoint:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
-        if (facts := self._family.facts()) is not None:
-            watched["data"] = facts
+        watched |= provenance.data_of(self._family)
         return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
 
     def _write_status(self, state: str) -> None:

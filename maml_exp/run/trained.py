@@ -166,9 +166,10 @@ class Adapted:
         """
         family = self.learner.problem.family
         inputs = as_points(x, self.x_own.shape[1], "x")
-        points = [family.from_own_inputs(self.x_own), family.from_own_outputs(self.y_own), family.from_own_inputs(inputs)]
+        x, x_support = family.from_own_inputs(inputs)[None], family.from_own_inputs(self.x_own)[None]
+        y_support = family.from_own_outputs(self.y_own)[None]
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging adaptation shows in its numbers
-            made = self.learner.adapt(self.vector, *(part[None] for part in points), self.steps, self.lr)
+            made = self.learner.adapt(self.vector, x_support, y_support, x, self.steps, self.lr)
             predictions = family.to_own_outputs(np.stack([prediction[0] for prediction in made]).astype(float))
         return predictions[..., 0] if self.flat else predictions
 

@@ -43,12 +43,12 @@ class Facts:
 
     def encoded(self, table: Table) -> Array:
         """Inputs (R, n) of a table's rows, in its units."""
-        columns: dict[str, Sequence[Any]] = dict(table.numbers)
-        for name, codes in table.codes.items():
-            columns[name] = np.array(table.levels[name], dtype=object)[codes] if name in self.levels else codes
+        columns = dict(table.numbers)
+        for name in self.levels:
+            columns[name] = np.array(table.levels[name], dtype=object)[table.codes[name]]
         return self.encoded_columns(columns)
 
-    def encoded_columns(self, columns: Mapping[str, Sequence[Any]]) -> Array:
+    def encoded_columns(self, columns: Mapping[str, Array]) -> Array:
         """Inputs (K, n): a column as it is, and of texts one of 0 and 1 for each category; an unknown one is all 0."""
         parts = []
         for name in self.inputs:
@@ -100,7 +100,11 @@ def facts_of(table: Table, settings: Any, split: Mapping[str, Sequence[int]]) ->
     for name in (*settings.inputs, *settings.outputs):
         if name not in levels:
             statistics[name] = _statistics(table, name, rows)
-    x = [part for name in settings.inputs for part in ([(0, 1, 0, 1)] * len(levels[name]) if name in levels else [statistics[name]])]
+    x = [
+        part
+        for name in settings.inputs
+        for part in ([(0, 1, 0, 1)] * len(levels[name]) if name in levels else [statistics[name]])
+    ]
     y = [statistics[name] for name in settings.outputs]
     x_mean, x_scale, x_low, x_high = np.array(x, dtype=np.float64).T
     y_mean, y_scale, *_ = np.array(y, dtype=np.float64).T
@@ -127,9 +131,13 @@ def _statistics(table: Table, name: str, rows: Array) -> tuple[float, float, flo
     values = table.numbers[name][rows]
     low, high = float(values.min()), float(values.max())
     if low == high:
-        raise SettingError(f"{table.source}: column {name} is {low:g} in every training row; it says nothing: leave it out")
+        raise SettingError(
+            f"{table.source}: column {name} is {low:g} in every training row; it says nothing: leave it out"
+        )
     with np.errstate(over="ignore"):
         mean, scale = float(values.mean()), float(values.std())
     if not (np.isfinite(mean) and np.isfinite(scale)) or scale < 1e-12 * max(abs(low), abs(high)):
-        raise SettingError(f"{table.source}: column {name} is from {low:g} to {high:g}, too far apart or too near for floats")
+        raise SettingError(
+            f"{table.source}: column {name} is from {low:g} to {high:g}, too far apart or too near for floats"
+        )
     return mean, scale, low, high

@@ -118,7 +118,7 @@ class TaskFamily(ABC):
         """Whether tasks can be drawn: what a saved run remembers of its data is enough to adapt alone."""
         return True
 
-    def require_shots(self, shots: int) -> None:
+    def require_shots(self, shots: int) -> None:  # noqa: B027  a family may draw as many as are asked for
         """Raise `SettingError` where held-out tasks cannot have so many support points."""
 
     def notes(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
-from maml_exp.core.losses import SquaredErrorInUnits
+from maml_exp.core.losses import UnitsSquaredError
 from maml_exp.core.tasks._columns import Facts, facts_of
 from maml_exp.core.tasks._rows import Table, drawn_rows, group_key, split_groups
 from maml_exp.core.tasks.base import Axis, Batch, FixedTasks, TaskFamily, TaskSettings
@@ -29,12 +29,13 @@ def _are_names(value: Any) -> bool:
 
 def _are_shares(value: Any) -> bool:
     shares = value if isinstance(value, list) else []
-    return len(shares) == 3 and all(checks.is_number(share, above=0) for share in shares) and abs(sum(shares) - 1) < 1e-9
+    return (
+        len(shares) == 3 and all(checks.is_number(share, above=0) for share in shares) and abs(sum(shares) - 1) < 1e-9
+    )
 
 
-TEXT = Check(lambda value: isinstance(value, str) and bool(value.strip()), lambda: "a text that is not empty")
-FILE = Check(TEXT.accepts, lambda: "the path of a CSV or npz file, or package:fertility.csv")
-SOME_NAMES = Check(lambda v: _are_names(v) and bool(v), lambda: "a list of different names of columns, as [year]")
+FILE = Check(lambda value: isinstance(value, str), lambda: "the path of a CSV or npz file, or package:fertility.csv")
+COLUMN = Check(lambda value: isinstance(value, str), lambda: "the name of a column")
 NAMES = Check(_are_names, lambda: "a list of different names of columns, as [region], or []")
 SHARES = Check(_are_shares, lambda: "three numbers > 0 that sum to 1: shares of training, validation and test groups")
 
@@ -47,14 +48,16 @@ class Settings(TaskSettings):
     name: str = "table"
     query: Any = setting(
         REST,
-        f"Q, query points a task in training; {REST}: as many as the shortest group has left, up to {REST_IN_TRAINING}, "
+        f"Q, query points a task in training; {REST}: what the shortest group has left, up to {REST_IN_TRAINING}, "
         "and in evaluation all other rows (else up to evaluation.grid of them)",
         checks.one_of_or((REST,), checks.integer(1, 10**6)),
     )
-    file: str = setting("", "long table, a row a point: CSV (.gz, .xz) or npz; package:NAME is one that is shipped", FILE)
-    group: str = setting("", "the column that names the task", TEXT)
-    inputs: list[str] = setting([], "columns that are seen", SOME_NAMES)
-    outputs: list[str] = setting([], "columns that are predicted", SOME_NAMES)
+    file: str = setting(
+        "", "long table, a row a point: CSV (.gz, .xz) or npz; package:NAME is one that is shipped", FILE
+    )
+    group: str = setting("", "the column that names the task", COLUMN)
+    inputs: list[str] = setting([], "columns that are seen", NAMES)
+    outputs: list[str] = setting([], "columns that are predicted", NAMES)
     categorical: list[str] = setting([], "inputs that are texts: one column for each text of training groups", NAMES)
     split: list[float] = setting(
         [0.6, 0.15, 0.25], "shares of training, validation and test groups, where no column split says it", SHARES
@@ -69,10 +72,18 @@ class Settings(TaskSettings):
         for name in self.categorical:
             among = f"inputs: one of {', '.join(self.inputs)}"
             checks.require(name in self.inputs, "task.categorical", self.categorical, among)
-        used = [self.group, *self.inputs, *self.outputs]
+        used = [*filter(None, [self.group]), *self.inputs, *self.outputs]
         twice = next((name for name in used if used.count(name) > 1), None)
         if twice is not None:
             raise SettingError(f"task: column {twice} is used twice: as group, input or output it can be one of these")
+
+    def require_complete(self) -> None:
+        """Raise `SettingError` for settings that every table needs and that have no default."""
+        examples = {"file": "data.csv", "group": "country", "inputs": "[year]", "outputs": "[births]"}
+        missing = [key for key in examples if not getattr(self, key)]
+        if missing:
+            given = " ".join(f"task.{key}={examples[key]}" for key in missing)
+            raise SettingError(f"task=table needs {', '.join(f'task.{key}' for key in missing)}; for example: {given}")
 
 
 class Family(TaskFamily):
@@ -91,17 +102,18 @@ class Family(TaskFamily):
     def __init__(self, settings: Settings, data: Table | Mapping[str, Any] | None):
         super().__init__(settings)
         self._dropped: dict[str, int] = {}
+        self._table: Table | None = None
         if isinstance(data, Table):
             self._open(data)
         elif data is None:
             raise SettingError(f"task.file={settings.file}: {NO_DATA}")
         else:
-            self._table, self._facts = None, Facts.from_plain(data)
+            self._facts = Facts.from_plain(data)
         facts = self._facts
         self.input_names, self.output_names = facts.input_names, tuple(settings.outputs)
         self.inputs, self.outputs = len(facts.input_names), len(settings.outputs)
         self.input_axis, self.output_axis = Axis(settings.inputs[0]), Axis(settings.outputs[0])
-        self.loss = SquaredErrorInUnits(facts.y_scale, ", ".join(settings.outputs))
+        self.loss = UnitsSquaredError(facts.y_scale, ", ".join(settings.outputs))
         self.is_curve = self.inputs == 1 and not settings.categorical
 
     def _open(self, table: Table) -> None:
@@ -208,7 +220,9 @@ class Family(TaskFamily):
             queries.append(table.starts[group] + np.sort(rest))
         most = max(map(len, queries))
         if len(groups) * most * (self.inputs + self.outputs) > MOST_PADDED:
-            raise SettingError(f"task.query={REST}: {len(groups)} groups of up to {most} rows are too many; give a number")
+            raise SettingError(
+                f"task.query={REST}: {len(groups)} groups of up to {most} rows are too many; give a number"
+            )
         rows, weights = np.zeros((len(groups), most), np.int64), np.zeros((len(groups), most))
         for place, query in enumerate(queries):
             rows[place, : len(query)], weights[place, : len(query)] = query, 1

@@ -32,6 +32,7 @@ class Wanted(NamedTuple):
 
 def wanted(settings: Any) -> Wanted:
     """What a table family's settings need of a file."""
+    settings.require_complete()
     texts = tuple(settings.categorical)
     inputs = tuple(name for name in settings.inputs if name not in texts)
     return Wanted(settings.group, (*inputs, *settings.outputs), texts)
@@ -89,7 +90,9 @@ def _read_npz(path: Path, wanted: Wanted) -> tuple[Columns, str]:
 
 def _numbers(path: Path, name: str, array: Array) -> Array:
     if array.dtype.kind not in "biuf":
-        raise SettingError(f"{path}: {name} holds {array.dtype}, and must hold numbers; texts: task.categorical=[{name}]")
+        raise SettingError(
+            f"{path}: {name} holds {array.dtype}, and must hold numbers; texts: task.categorical=[{name}]"
+        )
     values = array.astype(np.float64)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values))[0])
@@ -143,5 +146,5 @@ def _content_sha256(arrays: Sequence[Array], texts: Sequence[Sequence[str]], sta
     for part in texts:
         total.update("\0".join([str(len(part)), *part]).encode("utf-8", "surrogatepass"))
     for array in (starts, *arrays):
-        total.update(np.ascontiguousarray(array))
+        total.update(np.ascontiguousarray(array).data)
     return total.hexdigest()
