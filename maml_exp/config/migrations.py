@@ -57,6 +57,13 @@ def name_every_axis(plain: Plain) -> None:
             algorithm.setdefault(key, _copied(value))
 
 
+def name_baselines(plain: Plain) -> None:
+    """3 -> 4: evaluation.baselines is new; null is what there was: none for sinusoids."""
+    evaluation = plain.get("evaluation")
+    if isinstance(evaluation, dict):
+        evaluation.setdefault("baselines", None)
+
+
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -78,7 +85,7 @@ AXES_OF_3: Plain = {
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
-    3: (name_every_axis,),
+    3: (name_every_axis, name_baselines),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -20,6 +20,7 @@ from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.core import checks
+from maml_exp.core.baselines import BASELINES
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
@@ -85,6 +86,10 @@ def _are_rates(value: Any) -> bool:
 
 
 SHOTS = Check(_are_shots, lambda: "a list of different integers from 1 to 10000, as in [5,10,20], or one integer")
+BASELINE_NAMES = Check(
+    lambda value: value is None or (isinstance(value, list) and all(name in BASELINES.names() for name in value)),
+    lambda: f"null, or a list of {', '.join(BASELINES.names())}",
+)
 RATES = Check(_are_rates, lambda: "a finite number > 0, a list of such, or null")
 SEED = checks.integer(0, 2**63 - 1)
 
@@ -103,6 +108,9 @@ class EvaluationSettings(checks.Settings):
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
     grid: int = setting(100, "evenly spaced x on which the error is measured", checks.integer(2, 10**5))
+    baselines: Any = setting(
+        None, "what is judged beside it that needs no meta-learning; null: what is usual for the tasks", BASELINE_NAMES
+    )
     plots: bool = setting(True, "draw plots/ at the end", checks.boolean())
     objective: str = setting("mean", "over tasks: the number that sweeps minimise", checks.one_of(lambda: OBJECTIVES))
     objective_shots: int | None = setting(

@@ -14,6 +14,8 @@ import numpy as np
 
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
+from maml_exp.core.baselines import BASELINES
+from maml_exp.core.baselines.base import baseline_errors
 from maml_exp.core.evaluation import adaptation_errors, evaluate
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.losses import Loss
@@ -73,6 +75,7 @@ class FinalEvaluation:
     reference: Array  # (N,), the error of predicting each task's mean
     trained: dict[int, Array]
     random: dict[int, Array]
+    baselines: dict[str, dict[int, Array]]  # errors (N,), by baseline and number of shots
     notes: tuple[str, ...] = ()  # what else a reader of the table must know of the run
 
     @cached_property
@@ -99,11 +102,22 @@ class FinalEvaluation:
             "fingerprint": self.fingerprint,
             **tasks,
             **choice,
+            "baselines": self.baseline_summary(),
             "objective": objective,
             "reference": float(np.mean(self.reference)),
             "steps": evaluation.steps,
             "shots": rows,
         }
+
+    def baseline_summary(self) -> dict[str, Any]:
+        """Mean, its interval and the median over tasks, by number of shots and baseline."""
+        found: dict[str, Any] = {}
+        for name, by_shots in self.baselines.items():
+            for k, errors in by_shots.items():
+                result = statistics(errors[:, None], self.reference)
+                numbers = {key: float(getattr(result, key)[0]) for key in ("mean", "ci95", "median", "iqm")}
+                found.setdefault(str(k), {})[name] = numbers
+        return found
 
     def objective(self) -> float:
         """The number that a sweep minimises: see evaluation.objective."""
@@ -124,6 +138,8 @@ class FinalEvaluation:
         """What evaluation.npz holds: float32 errors (N, steps + 1), and (N,) of predicting each task's mean."""
         named = {f"trained_K{k}": errors for k, errors in self.trained.items()}
         named |= {f"random_K{k}": errors for k, errors in self.random.items()}
+        for name, by_shots in self.baselines.items():
+            named |= {f"{name}_K{k}": errors for k, errors in by_shots.items()}
         named |= {"reference": self.reference}
         with np.errstate(over="ignore"):  # beyond float32: infinite
             return {name: errors.astype(np.float32) for name, errors in named.items()}
@@ -138,18 +154,37 @@ class FinalEvaluation:
         title = f"{self.loss.name.capitalize()}{of} on {tasks} after adapting to {k} support points"
         title += f" with rate {self.lr:g}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
-        root = ["root"] if of else []
+        root = ["RMSE"] if of else []
+        own, start = (np.sqrt(errors[k]).mean(axis=0) for errors in (self.trained, self.random))
         rows = [["steps", name, *root, "median", "middle half", "random initialisation", *root, "median", "gain"]]
         for step in sorted({*metrics.final_steps(evaluation.steps), self.config.objective_steps, evaluation.steps}):
             finite = np.isfinite(trained.mean[step])
             gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if finite else "-"
-            roots = [[digits(math.sqrt(result.mean[step]))] if of else [] for result in (trained, random)]
+            roots = [[digits(result[step])] if of else [] for result in (own, start)]
             cells = [mean_cell(trained, step), *roots[0], digits(trained.median[step]), iqm_cell(trained, step)]
             rows.append([str(step), *cells, mean_cell(random, step), *roots[1], digits(random.median[step]), gain])
         note = "means with 95% confidence intervals over tasks; middle half: interquartile mean with its 95% interval"
         if of:
-            note += f"\nroot: of the mean, in the unit of {self.loss.unit}"
-        return "\n".join([title, as_text(rows), note, *self._notes(trained, random)])
+            note += (
+                f"\nRMSE: the mean over groups of each one's root mean squared error, in the unit of {self.loss.unit}"
+            )
+        return "\n".join([title, as_text(rows), note, *self._baseline_lines(), *self._notes(trained, random)])
+
+    def _baseline_lines(self) -> list[str]:
+        """A table of the baselines, each beside this run at the objective's step, task by task."""
+        if not self.baselines:
+            return []
+        k, step = self.config.objective_shots, self.config.objective_steps
+        own = self.trained[k][:, step]
+        unit = bool(self.loss.unit)
+        rows = [["baseline", "mean", *(["RMSE"] if unit else []), "median", f"this run (step {step}) less it"]]
+        for name, by_shots in self.baselines.items():
+            result = statistics(by_shots[k][:, None], self.reference)
+            less = statistics((own - by_shots[k])[:, None], np.inf)
+            root = [digits(float(np.sqrt(by_shots[k]).mean()))] if unit else []
+            cells = [mean_cell(result, 0), *root, digits(result.median[0]), mean_cell(less, 0)]
+            rows.append([BASELINES.get(name).Baseline.label, *cells])
+        return ["", f"Without meta-learning, on the same {k} support points and the same queries", as_text(rows)]
 
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
         """What a reader of the table must know: of the run, and about tasks that diverged."""
@@ -174,7 +209,19 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
     trained, random = (task_errors(config, learner, these, tasks, lr) for these in (vector, initial))
     reference = family.loss.unadapted(tasks.y_query, tasks.weights)
     judged_on = fingerprint_of(config, family)
-    return FinalEvaluation(config, judged_on, family.loss, lr, validation, reference, trained, random)
+    baselines, unusable = _baselines(config, family, tasks)
+    errors = (trained, random, baselines)
+    return FinalEvaluation(config, judged_on, family.loss, lr, validation, reference, *errors, notes=unusable)
+
+
+def _baselines(
+    config: Config, family: TaskFamily, tasks: FixedTasks
+) -> tuple[dict[str, dict[int, Array]], tuple[str, ...]]:
+    """Errors of the baselines asked for, and a note on each that cannot be used."""
+    evaluation = config.evaluation
+    names = family.baselines if evaluation.baselines is None else evaluation.baselines
+    found, unusable = baseline_errors(family, names, tasks, evaluation.shots)
+    return found, tuple(f"baseline {name} is not usable here: {why}" for name, why in unusable.items())
 
 
 def fingerprint_of(config: Config, family: TaskFamily) -> dict[str, Any]:

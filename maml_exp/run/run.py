@@ -276,7 +276,7 @@ class Run:
         self._end_training()
         judged = self._validation.judged_vector(self.folder, self._state)
         found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
-        evaluation = replace(found, notes=tuple(self.notes))
+        evaluation = replace(found, notes=(*self.notes, *found.notes))
         summary = self._summary(evaluation, judged)
         if self.config.evaluation.plots:
             self._plot(summary, judged)

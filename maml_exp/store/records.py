@@ -26,6 +26,7 @@ from maml_exp.store.metrics_file import evaluation_tag, number_in, table
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
+MOST_BASELINES = 50
 # settings that change neither what is learned nor what is measured
 BOOKKEEPING = {
     "schema",
@@ -37,6 +38,7 @@ BOOKKEEPING = {
     "training.keep_checkpoints",
     "training.log_curvature",
     "evaluation.tasks_in_training",
+    "evaluation.baselines",
     "evaluation.plots",
 }
 
@@ -87,8 +89,8 @@ def read_evaluation(run: RunFolder, shots: int, tasks: int, steps: int) -> dict[
 
     Or what damage makes zipfile and numpy raise.
     """
-    largest = 10_000_000 + 2 * shots * tasks * (steps + 1) * 8
-    return read_arrays(run.evaluation, r"(trained|random)_K\d{1,5}|reference", largest)
+    largest = 10_000_000 + 2 * shots * tasks * (steps + 1 + MOST_BASELINES) * 8
+    return read_arrays(run.evaluation, r"[a-z_]{1,40}_K\d{1,5}|reference", largest)
 
 
 def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:

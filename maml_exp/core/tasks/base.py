@@ -14,6 +14,7 @@ from maml_exp.core.checks import setting
 from maml_exp.core.losses import Loss, SquaredError
 
 Array = np.ndarray
+TRAINING_SEED, TRAINING_TASKS, TRAINING_POINTS = 3000, 300, 100  # of a family that can draw any number of tasks
 
 
 @dataclass
@@ -73,6 +74,7 @@ class TaskFamily(ABC):
         input_names, output_names: the columns of a table of its points.
         input_axis, output_axis: names and units of the first input and output, for figures.
         watched_split: the held-out tasks of the small evaluations while training.
+        baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
     """
 
@@ -84,6 +86,7 @@ class TaskFamily(ABC):
     input_axis = Axis("x")
     output_axis = Axis("y")
     watched_split: ClassVar[str] = "test"
+    baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
 
     def __init__(self, settings: Any):
@@ -120,6 +123,11 @@ class TaskFamily(ABC):
 
     def require_shots(self, shots: int) -> None:  # noqa: B027  a family may draw as many as are asked for
         """Raise `SettingError` where held-out tasks cannot have so many support points."""
+
+    def training_tasks(self) -> list[tuple[Array, Array]]:
+        """Inputs (K, n) and outputs (K, m) of training tasks, float64, as a network sees them: what baselines know."""
+        tasks = self.held_out("train", TRAINING_SEED, TRAINING_TASKS, 1, TRAINING_POINTS)
+        return list(zip(tasks.x_query, tasks.y_query, strict=True))
 
     def notes(self) -> list[str]:
         """What a reader of any result on these tasks must know, a line each."""

@@ -97,6 +97,14 @@ class Family(TaskFamily):
         SettingError: for a table that cannot be used so, and without data.
     """
 
+    baselines: ClassVar[tuple[str, ...]] = (
+        "mean_curve",
+        "offset_curve",
+        "gaussian_process",
+        "best_linear",
+        "nearest_curves",
+        "ridge",
+    )
     watched_split: ClassVar[str] = "validation"  # test groups are judged on once, at the end
 
     def __init__(self, settings: Settings, data: Table | Mapping[str, Any] | None):
