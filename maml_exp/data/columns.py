@@ -53,12 +53,17 @@ class CsvRows:
 
     def _rows(self) -> Iterator[Row]:
         reader = self._reader
-        try:
-            for cells in reader:
-                yield reader.line_num, cells
-        except (UnicodeDecodeError, csv.Error) as error:
-            place = f"{self.path}, line {reader.line_num + 1}"
-            raise SettingError(f"{place}: not a CSV file in UTF-8: {error}") from error
+        while True:
+            before = reader.line_num
+            try:
+                cells = next(reader, None)
+            except UnicodeDecodeError as error:  # a block of bytes is decoded at a time
+                raise SettingError(f"{self.path}, after line {before}: not a CSV file in UTF-8: {error}") from error
+            except csv.Error as error:
+                raise SettingError(f"{self.path}, line {before + 1}: not a CSV file in UTF-8: {error}") from error
+            if cells is None:
+                return
+            yield reader.line_num, cells
 
 
 def require_columns(path: Path, header: Sequence[str], wanted: Sequence[str]) -> None:
