@@ -61,6 +61,11 @@ def number(above: float = 0.0) -> Check:
     return Check(lambda value: is_number(value, above), lambda: f"a finite number > {above:g}")
 
 
+def not_negative() -> Check:
+    """A finite number that is 0 or more."""
+    return Check(lambda value: is_number(value) and value >= 0, lambda: "a finite number >= 0")
+
+
 def fraction() -> Check:
     """A number from 0 to below 1."""
     return Check(lambda value: is_number(value) and 0 <= value < 1, lambda: "a number with 0 <= value < 1")

@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from maml_exp.core.tasks import TASKS, sinusoid, table
+from maml_exp.core.tasks import TASKS, harmonic, mixture, polynomial, sinusoid, table
 
 from .tables import random_table
 
 # family: its settings, with more than one input where it can have them
 TABLE = {
     "table": table.Settings(shots=4, query=6, file="x", group="g", inputs=["u", "v"], outputs=["y", "z"]),
+    "mixture": mixture.Settings(shots=4, query=6, modes=list(mixture.MODES)),
+    "polynomial": polynomial.Settings(shots=4, query=6, noise=0.1),
+    "harmonic": harmonic.Settings(shots=4, query=6, x_range_test=[5.0, 6.0]),
     "sinusoid": sinusoid.Settings(oracle=True, frequency=[0.5, 2.0], shots=4, query=6),
 }
 DATA = {"table": random_table()}  # of families that are computed on some
