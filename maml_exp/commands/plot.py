@@ -75,6 +75,7 @@ def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
         "tasks": int(evaluation["tasks"]),
         "reference": float("nan") if reference is None else float(reference),
         "shots": shots,
+        "baselines": {str(int(k)): dict(by_name) for k, by_name in evaluation.get("baselines", {}).items()},
     }
 
 

@@ -43,7 +43,7 @@ def draw_all(
     folder: Path,
     suffix: str = "png",
 ) -> list[Path]:
-    """Draw both figures of a run into `folder`; returns their paths.
+    """Draw the figures of a run into `folder`; returns their paths.
 
     Args:
         config, learner: of the run.
@@ -56,6 +56,10 @@ def draw_all(
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
     draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
     draw_adaptation(config, learner, evaluation, rows, paths[1])
+    if evaluation.get("baselines") and len(evaluation["shots"]) > 1:
+        from maml_exp.run.figures.by_points import draw_by_points  # for few runs: the others do without
+
+        paths.append(draw_by_points(config, learner.problem.family.loss, evaluation, folder / f"points.{suffix}"))
     return paths
 
 

@@ -11,6 +11,7 @@ from maml_exp.comparison.tables import show
 from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
 from recipes import figures
+from recipes.fertility import fertility
 from recipes.report import cell, errors_of, show_factor, write
 from recipes.runs import Overrides, ensure
 
@@ -174,6 +175,7 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     "depth": depth,
     "curvature": curvature,
     "activation": activation,
+    "fertility": fertility,
 }
 
 

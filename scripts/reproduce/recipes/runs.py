@@ -39,9 +39,10 @@ def _name(config: Config) -> str:
     """A folder name that reads well and is the configuration's own."""
     model, inner = config.model, config.inner
     steps = "" if config.algorithm.outer == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
-    oracle = "-oracle" if config.task.oracle else ""
+    oracle = "-oracle" if getattr(config.task, "oracle", False) else ""
+    split = f"-split{config.task.split_seed}" if config.task.reader else ""
     network = f"{'x'.join(map(str, model.hidden))}-{model.activation}"
-    start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
+    start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}{split}-seed{config.seed}"
     return f"{start}-{config_sha256(config)[:8]}"
 
 
