@@ -21,6 +21,7 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.losses import Loss
 from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data.sources import is_shipped
 from maml_exp.data.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
 
@@ -240,6 +241,12 @@ def iqm_cell(result: Statistics, step: int) -> str:
     return f"{digits(result.iqm[step])} [{digits(result.iqm_low[step])}, {digits(result.iqm_high[step])}]"
 
 
+def table_again(config: Config) -> str:
+    """What has to be typed again beside a saved run whose tasks are from a file of the user's: that file."""
+    file = config.data_file
+    return "" if file is None or is_shipped(file) else f" {shlex.quote(f'task.file={os.path.relpath(file)}')}"
+
+
 def next_steps(folder: Path, config: Config) -> str:
     """The picture of a finished run, and commands to copy."""
     shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
@@ -250,7 +257,7 @@ def next_steps(folder: Path, config: Config) -> str:
     root = next((path for path in shown.parents if path.name == "runs"), shown)
     lines = [("picture", str(pictures[0]))] if pictures else []
     lines += [
-        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}"),
+        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}{table_again(config)}"),
         ("your points", f"maml-exp adapt {run} POINTS.csv"),
         ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
     ]

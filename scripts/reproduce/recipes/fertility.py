@@ -59,8 +59,8 @@ def fertility(out: Path, jobs: int) -> None:
         "births a woman: the mean over held-out countries of each one's root mean squared error, 45 years each, which "
         f"no row of the K to adapt on is among; {SPLITS} splits of the 202 countries, {SEEDS} seeds each (their mean)",
         f"less {less}: paired by country, mean ± 1.96 standard errors over the countries of all splits",
-        "gradient methods: after 10 steps (learned rates: the 5 trained); their rate and the best checkpoint are chosen by "
-        "validation countries, which are in no split of the others",
+        "gradient methods: after 10 steps (learned rates: the 5 trained); their rate and the best checkpoint are "
+        "chosen on validation countries",
     ]
     write(out, "fertility", "Births a woman in unseen countries, from K survey years", table, notes)
 
