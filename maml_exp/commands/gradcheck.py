@@ -22,7 +22,7 @@ def run_gradcheck(arguments: Sequence[str]) -> int:
     parser.add_argument("overrides", nargs="*", help="settings, as in model.hidden=[40,40] or algorithm=maml")
     overrides = parser.parse_args(arguments).overrides
     parse_all(overrides)
-    config = compose(overrides)
+    config = compose(overrides).reading()
     keys = keys_of(overrides)
 
     def chosen(group: str, *names: str) -> bool:
@@ -30,7 +30,9 @@ def run_gradcheck(arguments: Sequence[str]) -> int:
 
     chosen_activation = not keys.isdisjoint({"experiment", "model.activation"})
     one = any(key == "experiment" or key.split(".")[0] == "algorithm" for key in keys)
-    presets = [config] if one else [compose([*overrides, f"algorithm={name}"]) for name in options("algorithm")]
+    presets = (
+        [config] if one else [compose([*overrides, f"algorithm={name}"]).reading() for name in options("algorithm")]
+    )
     failed = total = 0
     for check in checks(
         replace(config.problem, meta_batch=TASKS_CHECKED),

@@ -45,7 +45,8 @@ class Comparison:
         return cls(groups, keys, shots_and_steps(groups))
 
     def _sections(self) -> list[tuple[str, list[list[str]]]]:
-        tasks = next(run for group in self.groups for run in group.runs.values()).settings.get("evaluation.tasks")
+        first = next(run for group in self.groups for run in group.runs.values())
+        tasks = first.judged_tasks or first.settings.get("evaluation.tasks")
         return tables.sections(self.groups, self.shots, tasks)
 
     @property

@@ -240,6 +240,8 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     if len(panels) < 2:
         return False
     _, config, _, lr = panels[0]
+    if not config.problem.family.is_open:  # a table of the user's, which a saved run only names
+        return False
     panels.append(("random initialisation", config, Trainer(config.problem).init(config.seed).vector, lr))
     with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):
         for axis, (title, config, vector, lr) in zip(axes[0], panels, strict=True):

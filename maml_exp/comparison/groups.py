@@ -118,6 +118,15 @@ class Group:
         return sum(int(run.results[shots]["diverged"][step]) for run in self.runs.values() if shots in run.results)
 
 
+def baselines(groups: Sequence[Group], shots: int) -> dict[str, float]:
+    """Mean errors of what needs no meta-learning, of the first run that has each: all were judged on the same tasks."""
+    found: dict[str, float] = {}
+    for group in groups:
+        for run in group.runs.values():
+            found = run.baselines.get(shots, {}) | found
+    return found
+
+
 def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     """Groups, in the order in which they come, and the settings in which they differ; raises `SettingError`."""
     require_same_tasks(runs)

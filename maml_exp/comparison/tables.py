@@ -7,8 +7,8 @@ import io
 import math
 from collections.abc import Sequence
 
-from maml_exp.comparison.groups import Group
-from maml_exp.core.statistics import Estimate, Interval
+from maml_exp.comparison.groups import Group, baselines
+from maml_exp.core.statistics import Estimate, Interval, estimate
 from maml_exp.data.text_table import Table, digits
 from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.store.metrics_file import final_steps
@@ -50,6 +50,8 @@ def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
         table.append(
             [group.label, str(len(group.runs)), *cells, own(group, shots, last_step), diverged, unfinished(group)]
         )
+    for name, mean in baselines(groups, shots).items():  # they make no steps: the same in every column
+        table.append([f"baseline {name}", "-", *[show(estimate([mean]))] * len(steps), "-", "-", ""])
     return table
 
 
@@ -143,6 +145,12 @@ def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) 
                 row += _by_task(group, groups[0], k, step) if step in with_intervals else [""] * len(by_task)
                 count, left = group.diverged_tasks(k, step), for_csv(unfinished(group))
                 writer.writerow([for_csv(group.label), *settings, k, step, *row, count, left])
+    blank = [""] * len(keys)
+    for k, last_step in shots.items():
+        for name, mean in baselines(groups, k).items():
+            unknown: list[object] = [""] * (len(numbers) + len(by_task))
+            for step in range(last_step + 1):
+                writer.writerow([for_csv(f"baseline {name}"), *blank, k, step, "", mean, *unknown[2:], "", ""])
     return buffer.getvalue()
 
 

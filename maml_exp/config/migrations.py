@@ -65,6 +65,22 @@ def keep_the_rate_constant(plain: Plain) -> None:
         optimizer.setdefault("lr_end", 0.0)
 
 
+def name_baselines(plain: Plain) -> None:
+    """3 -> 4: evaluation.baselines is new; null is what there was: none for sinusoids."""
+    evaluation = plain.get("evaluation")
+    if isinstance(evaluation, dict):
+        evaluation.setdefault("baselines", None)
+
+
+def name_what_sinusoids_lacked(plain: Plain) -> None:
+    """3 -> 4: sinusoids may have noise, and other ranges where they are judged."""
+    task = plain.get("task")
+    if isinstance(task, dict) and task.get("name") == "sinusoid":
+        task.setdefault("noise", 0.0)
+        for key in ("amplitude_test", "phase_test", "x_range_test"):
+            task.setdefault(key, None)
+
+
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -86,7 +102,7 @@ AXES_OF_3: Plain = {
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
-    3: (name_every_axis, keep_the_rate_constant),
+    3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -20,10 +20,12 @@ from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.core import checks
+from maml_exp.core.baselines import BASELINES
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
+from maml_exp.data import sources
 
 SCHEMA = 4  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
@@ -35,7 +37,7 @@ OFTEN = checks.integer(0, 10**9)
 class TrainingSettings(checks.Settings):
     """The outer loop, and how often what is written. Intervals count iterations."""
 
-    group: ClassVar[str] = "training"
+    section: ClassVar[str] = "training"
     iterations: int = setting(10_000, "iterations of the outer loop", checks.integer(1, 10**9))
     meta_batch: int = setting(25, "T, tasks an iteration", checks.integer(1, 10**9))
     log_every: int = setting(100, "iterations between rows of scalars", checks.integer(1, 10**9))
@@ -77,6 +79,10 @@ def _are_rates(value: Any) -> bool:
     return value is None or (bool(rates) and all(checks.is_number(rate, above=0) for rate in rates))
 
 
+BASELINE_NAMES = Check(
+    lambda value: value is None or (isinstance(value, list) and all(name in BASELINES.names() for name in value)),
+    lambda: f"null, or a list of {', '.join(BASELINES.names())}",
+)
 RATES = Check(_are_rates, lambda: "a finite number > 0, a list of such, or null")
 SEED = checks.integer(0, 2**63 - 1)
 
@@ -85,7 +91,7 @@ SEED = checks.integer(0, 2**63 - 1)
 class EvaluationSettings(checks.Settings):
     """How a run's weights are judged: on fixed tasks, the same for every run with the same seed here."""
 
-    group: ClassVar[str] = "evaluation"
+    section: ClassVar[str] = "evaluation"
     seed: int = setting(1000, "of the tasks that are reported", SEED)
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))
@@ -99,6 +105,9 @@ class EvaluationSettings(checks.Settings):
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
     grid: int = setting(100, "evenly spaced x on which the error is measured", checks.integer(2, 10**5))
+    baselines: Any = setting(
+        None, "what is judged beside it that needs no meta-learning; null: what is usual for the tasks", BASELINE_NAMES
+    )
     plots: bool = setting(True, "draw plots/ at the end", checks.boolean())
     objective: str = setting("mean", "over tasks: the number that sweeps minimise", checks.one_of(lambda: OBJECTIVES))
     objective_shots: int | None = setting(
@@ -145,6 +154,11 @@ class Config(checks.Settings):
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     algorithm: Any = "???"
 
+    # no settings. A saved configuration may be a stranger's: the file of tasks that it names is opened only if
+    # whoever works with it now has typed it
+    data_file: ClassVar[str | None] = None
+    data_facts: ClassVar[dict[str, Any] | None] = None  # what a run remembers of its tasks' data
+
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
@@ -166,10 +180,30 @@ class Config(checks.Settings):
 
     @property
     def problem(self) -> Problem:
-        """What the core needs to know."""
+        """What the core needs to know; raises `SettingError` for a file of tasks that cannot be used."""
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
         training = self.training
-        return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
+        sizes = (training.meta_batch, training.iterations, self.dtype)
+        return Problem(*parts, *sizes, data=self._data(), curvature=training.log_curvature)
+
+    def _data(self) -> Any:
+        """What the family is computed on; of a saved run whose file is not given again, what it remembers of that."""
+        if self.task.reader is None:
+            return None
+        file = self.task.file if sources.is_shipped(self.task.file) else self.data_file
+        return self.data_facts if file is None else sources.load(self.task, file)
+
+    def remember(self, facts: dict[str, Any] | None) -> None:
+        """Take along what a run's folder remembers of the data of its tasks."""
+        self.__dict__["data_facts"] = facts  # not a field: it is no setting
+
+    def reading(self, file: str | None = None) -> Config:
+        """This configuration, whose file of tasks may be opened, since it was typed now; as another one, if given."""
+        own = getattr(self.task, "file", None)
+        if own is not None:
+            named = own if file is None else file
+            self.__dict__["data_file"] = named if sources.is_shipped(named) else str(sources.resolved(named))
+        return self
 
     def rate_in_words(self, lr: float) -> str:
         """The rate of gradient steps, in a title; learned rates are as many times inner.lr as `lr` is."""

@@ -73,6 +73,11 @@ def number(above: float = 0.0) -> Check:
     return Check(lambda value: is_number(value, above), lambda: f"a finite number > {above:g}")
 
 
+def not_negative() -> Check:
+    """A finite number that is 0 or more."""
+    return Check(lambda value: is_number(value) and value >= 0, lambda: "a finite number >= 0")
+
+
 def fraction() -> Check:
     """A number from 0 to below 1."""
     return Check(lambda value: is_number(value) and 0 <= value < 1, lambda: "a number with 0 <= value < 1")
@@ -130,7 +135,7 @@ def setting(default: Any, help: str, check: Check, unit: str = "") -> Any:
 class Settings:
     """Base of dataclasses of settings: each field is checked when an object is made; raises `SettingError`."""
 
-    group: ClassVar[str] = ""  # the key they stand under in a configuration
+    section: ClassVar[str] = ""  # the key they stand under in a configuration
 
     def __post_init__(self) -> None:
         for key, field in declared(self).items():
@@ -139,5 +144,5 @@ class Settings:
 
 def declared(settings: Any) -> dict[str, dataclasses.Field]:
     """The fields of a settings class or object that `setting` made, by their dotted keys."""
-    prefix = f"{settings.group}." if settings.group else ""
+    prefix = f"{settings.section}." if settings.section else ""
     return {prefix + f.name: f for f in dataclasses.fields(settings) if "check" in f.metadata}

@@ -15,13 +15,7 @@ from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.data import door
-from maml_exp.run.final_evaluation import (
-    FinalEvaluation,
-    evaluate_finally,
-    held_out_tasks,
-    in_a_line,
-    task_errors,
-)
+from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.outcome import DivergedError, Outcome
@@ -34,7 +28,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint, sound_rows
 from maml_exp.store.files import disk_trouble, failure
-from maml_exp.store.memory import require_memory
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
 
@@ -48,6 +42,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
 
     folder = RunFolder(path)
     folder.require_own()
+    require_tasks(config)
     require_memory(config)
     with (
         states.locked(path),
@@ -90,6 +85,7 @@ class Run:
         self.config, self.folder, self._signals = config, folder, signals
         self._trainer = Trainer(config.problem)
         self._learner = self._trainer.learner
+        self._family = self._learner.problem.family
         self._initial = self._state = self._trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
@@ -104,7 +100,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
-        return self._validation.notes(self.step) + self._watch.notes()
+        return self._family.notes() + self._validation.notes(self.step) + self._watch.notes()
 
     def to_the_end(self, resume: bool) -> Outcome:
         """Train, evaluate, plot."""
@@ -126,6 +122,7 @@ class Run:
         sound = sound_rows(self.folder, self.config, self._learner) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
+            provenance.require_same_data(self.folder, self._family, point.watched.get("data"))
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
@@ -141,6 +138,8 @@ class Run:
         self._write_status(states.RUNNING)
         self._log = MetricsLog(self.folder, self.config, self._learner, rows)
         self._show_notes()
+        for note in self._family.notes():
+            log.warning(note)
         log.info("%s in %s", self._describe(), self.folder.path)
 
     def _remember(self, watched: dict[str, Any]) -> None:
@@ -155,8 +154,7 @@ class Run:
             ) from error
 
     def _train(self) -> None:
-        training = self.config.training
-        last = training.iterations
+        training, last = self.config.training, self.config.training.iterations
         progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged = time.perf_counter(), self.step
         try:
@@ -225,7 +223,7 @@ class Run:
         return objective
 
     def _small_evaluation(self) -> metrics.Row:
-        tasks = held_out_tasks(self.config, self._learner, self.config.evaluation.tasks_in_training)
+        tasks = watched_tasks(self.config, self._learner)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
@@ -244,6 +242,7 @@ class Run:
     def _checkpoint(self) -> Checkpoint:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
+        watched |= provenance.data_of(self._family)
         return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
 
     def _write_status(self, state: str) -> None:
@@ -260,7 +259,7 @@ class Run:
         self._end_training()
         judged = self._validation.judged_vector(self.folder, self._state)
         found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
-        evaluation = replace(found, notes=(*in_a_line(self._learner.learned(judged)), *self.notes))
+        evaluation = replace(found, notes=(*in_a_line(self._learner.learned(judged)), *self.notes, *found.notes))
         summary = self._summary(evaluation, judged)
         if self.config.evaluation.plots:
             self._plot(summary, judged)

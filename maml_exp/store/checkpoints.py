@@ -113,7 +113,7 @@ def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkp
         raise ValueError("its named parts do not fit its parameters")
     sums = {str(tag): float(total) for tag, total in record["sums"].items()}
     watched = {str(name): dict(value) for name, value in record.get("watched", {}).items()}
-    if not _is_of_numbers(watched):
+    if not all(_is_of_numbers(watched.get(name)) for name in ("health", "validation")):
         raise ValueError("what it remembers of the training is not made of numbers")
     generators = _generator(record["generator"]), _generator(record["learner_generator"])
     optimizer = OptimizerState(int(record["count"]), moments)

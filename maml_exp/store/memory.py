@@ -20,6 +20,11 @@ def require_memory(config: Config) -> None:
             )
 
 
+def require_tasks(config: Config) -> None:
+    """Raise `SettingError` where tasks cannot be drawn or judged as it is asked for; opens a table of the user's."""
+    config.problem.family.require_shots(max(config.evaluation.shots))
+
+
 def _needed(config: Config) -> list[tuple[str, float]]:
     """Rough lower bounds in bytes, each with the setting that is the first to make smaller."""
     problem, judged, training = config.problem, config.evaluation, config.training

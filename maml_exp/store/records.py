@@ -7,14 +7,14 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maml_exp.config.plain import flatten
-from maml_exp.config.saved import load_plain_config
+from maml_exp.config.saved import load_facts, load_plain_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks import TASKS, families
 from maml_exp.data import door
@@ -26,6 +26,7 @@ from maml_exp.store.metrics_file import evaluation_tag, number_in, table
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
+MOST_BASELINES = 50
 # settings that change neither what is learned nor what is measured
 BOOKKEEPING = {
     "schema",
@@ -37,6 +38,7 @@ BOOKKEEPING = {
     "training.keep_checkpoints",
     "training.log_curvature",
     "evaluation.tasks_in_training",
+    "evaluation.baselines",
     "evaluation.plots",
 }
 
@@ -55,6 +57,8 @@ class RunRecord:
     lr: float  # of the evaluation's gradient steps; NaN if unfinished
     judged_on: dict[str, Any]  # what decides the tasks of its evaluation: runs can be compared where this is the same
     objective_step: int = 0  # that the objective is about: the one trained for, unless the run was told otherwise
+    baselines: dict[int, dict[str, float]] = field(default_factory=dict)  # mean errors of what needed no training
+    judged_tasks: Any = None  # how many there were: a table may have fewer groups than were asked for
 
     def task_errors(self, shots: int) -> Array | None:
         """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
@@ -79,8 +83,8 @@ def read_evaluation(run: RunFolder, shots: int, tasks: int, steps: int) -> dict[
 
     Or what damage makes zipfile and numpy raise.
     """
-    largest = 10_000_000 + 2 * shots * tasks * (steps + 1) * 8
-    return read_arrays(run.evaluation, r"(trained|random)_K\d{1,5}|reference", largest)
+    largest = 10_000_000 + 2 * shots * tasks * (steps + 1 + MOST_BASELINES) * 8
+    return read_arrays(run.evaluation, r"[a-z_]{1,40}_K\d{1,5}|reference", largest)
 
 
 def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
@@ -138,7 +142,7 @@ def read_run(run: RunFolder) -> RunRecord:
     settings = flatten(plain)
     state, nan = str(run.read_status().get("state")), float("nan")
     if state != states.FINISHED:
-        return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain))
+        return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain, _remembered(run, plain)))
     try:
         summary = read_json(run.summary)
         evaluation = summary["evaluation"]
@@ -146,7 +150,9 @@ def read_run(run: RunFolder) -> RunRecord:
         objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
         step = _objective_step(evaluation, settings, min(len(part["mean"]) for part in results.values()) - 1)
-        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks, step)
+        baselines = _baselines(evaluation.get("baselines", {}), set(results))
+        judged = evaluation.get("tasks")
+        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks, step, baselines, judged)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
 
@@ -200,6 +206,17 @@ def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
     return found | {f"evaluation.{key}": evaluation.get(key) for key in ("seed", "tasks", "grid")}
 
 
+def _remembered(run: RunFolder, plain: dict[str, Any]) -> Any:
+    """The fingerprint of tasks from data, as an unfinished run wrote it down; None where there is none."""
+    try:
+        if TASKS.get(plain["task"].get("name")).Settings.reader is None:
+            return None
+        facts = load_facts(run.path)
+        return None if facts is None else facts["fingerprint"] | {"support_rows": max(plain["evaluation"]["shots"])}
+    except (SettingError, LookupError, TypeError, AttributeError):
+        return None
+
+
 def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     """A family's fingerprint from its settings; the settings themselves where it is not there or they are damaged."""
     try:
@@ -222,6 +239,15 @@ def _results(part: dict[str, Any]) -> dict[str, Array]:
     if {array.shape for array in found.values()} != {(max(1, len(found["mean"])),)}:
         raise ValueError("statistics of different numbers of steps")
     return found
+
+
+def _baselines(part: dict[str, Any], shots: set[int]) -> dict[int, dict[str, float]]:
+    """Mean errors by number of shots and baseline; older versions had none."""
+    by_shots = {int(k): results for k, results in part.items()}
+    return {
+        k: {str(name): _float(numbers["mean"]) for name, numbers in list(by_shots[k].items())[:MOST_BASELINES]}
+        for k in sorted(shots & set(by_shots))
+    }
 
 
 def _float(value: Any) -> float:

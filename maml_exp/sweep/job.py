@@ -89,7 +89,7 @@ def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outco
         if stop is not None and stop.exists():
             return not_started(path)
         try:
-            return execute(schema.from_omegaconf(composed), path, stop=stop)
+            return execute(schema.from_omegaconf(composed).reading(), path, stop=stop)
         except SettingError as error:
             record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
             return Outcome(states.FAILED, path, str(error))

@@ -56,6 +56,9 @@ def test_everything_else_stays_as_it_was():
     plain = saved_by_the_first()
     ours, theirs = migrated(plain), {**plain, "schema": SCHEMA}
     theirs["training"] = {**plain["training"], "keep_best": False, "patience": 0}
+    theirs["evaluation"] = {**plain["evaluation"], "baselines": None}
+    beyond = dict.fromkeys(["amplitude_test", "phase_test", "x_range_test"])
+    theirs["task"] = {**plain["task"], "noise": 0.0, **beyond}
     for group in ("algorithm", "optimizer"):
         ours.pop(group)
         theirs.pop(group)

@@ -171,7 +171,7 @@ def test_a_value_longer_than_sixty_characters_is_cut(length, shown):
 
 
 def test_the_table_has_every_setting():
-    fields = {f"{kind.group}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
+    fields = {f"{kind.section}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
     assert set(TABLE) == fields - LABELS
     assert {key for kind in KINDS for key in declared(kind)} == fields - LABELS - set(CHOICES)
 

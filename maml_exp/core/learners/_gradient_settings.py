@@ -170,7 +170,7 @@ def check(problem: Problem) -> None:
     _check_layers(settings, layers)
     if settings.minibatch is not None:
         pooled = settings.outer == "reptile"
-        most = int(np.min(problem.task.shots)) + problem.task.query * pooled
+        most = int(np.min(problem.task.shots)) + problem.family.query * pooled
         keys = "task.shots + task.query" if pooled else "task.shots"
         if settings.minibatch > most:
             shown = f"algorithm.minibatch={settings.minibatch} with {keys}={most}"

@@ -26,7 +26,7 @@ USUAL_STEPS = 10  # of an evaluation
 class LearnerSettings(checks.Settings):
     """What every learner has."""
 
-    group: ClassVar[str] = "algorithm"
+    section: ClassVar[str] = "algorithm"
     at_once: ClassVar[bool] = False  # it adapts in one go: step 0 is before, step 1 after, and steps have no rate
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from

@@ -32,7 +32,7 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 class OptimizerSettings(checks.Settings):
     """What every optimizer of the outer loop has."""
 
-    group: ClassVar[str] = "optimizer"
+    section: ClassVar[str] = "optimizer"
     name: str = "?"  # the file in core/optimizers
     lr: float = setting(1e-3, "rate of the outer loop", checks.number())
     schedule: str = setting(

@@ -12,6 +12,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
     BLACK,
     BLUE,
@@ -57,7 +58,12 @@ def draw_all(
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
     draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
     draw_adaptation(config, learner, evaluation, rows, paths[1])
-    return [*paths, *draw_learned(learner, vectors, folder / f"rates.{suffix}")]
+    paths += draw_learned(learner, vectors, folder / f"rates.{suffix}")
+    if evaluation.get("baselines") and len(evaluation["shots"]) > 1:
+        from maml_exp.run.figures.by_points import draw_by_points  # for few runs: the others do without
+
+        paths.append(draw_by_points(config, learner.problem.family.loss, evaluation, folder / f"points.{suffix}"))
+    return paths
 
 
 def how(config: Config, lr: float) -> str:
@@ -92,24 +98,28 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
-    width = 2.6 * FINETUNE_TASKS
+    columns = min(FINETUNE_TASKS, len(tasks.x_query))
+    draw = draw_task if family.is_curve else draw_predicted
+    width = 2.6 * columns
     below = 0.5 + legend_height(["", "", *(label for _, label, _, _ in step_lines(config, learner))], width)
     size = (width, 4.5 + below)
     margins = Margins(left=0.75, bottom=below, top=0.62, across=0.34, down=0.2)
-    options: dict[str, Any] = {"margins": margins, "own_folder": True, "sharex": True, "sharey": "col"}
-    with figure(path, 2, FINETUNE_TASKS, size, **options) as (fig, axes):
+    shared = {"sharex": True if family.is_curve else "col", "sharey": "col"}
+    options: dict[str, Any] = {"margins": margins, "own_folder": True, **shared}
+    with figure(path, 2, columns, size, **options) as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             made = predictions(config, learner, tasks, vectors[which], lr)
             for task, axis in enumerate(row):
-                draw_task(axis, config, learner, tasks, task, made)
-            row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
+                draw(axis, config, learner, tasks, task, made)
+            what = family.output_axis.label if family.is_curve else f"predicted {family.output_axis.label}"
+            row[0].set_ylabel(f"{label}\n{what}")
         for number, axis in enumerate(axes[0], start=1):
-            axis.set_title(f"task {number}")
+            axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
             axis.locator_params(axis="x", nbins=4)
             axis.locator_params(axis="y", nbins=5)
         for axis in axes[1]:
-            axis.set_xlabel(family.input_axis.label)
+            axis.set_xlabel(family.input_axis.label if family.is_curve else f"true {family.output_axis.label}")
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
@@ -121,26 +131,41 @@ def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTask
 
 
 def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector: Array, lr: float) -> list[Array]:
-    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps."""
+    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps, in the tasks' own units."""
     with np.errstate(over="ignore", invalid="ignore"):
         points = tasks.x_support, tasks.y_support, tasks.x_query
-        return list(learner.adapt(vector, *points, config.evaluation_steps, lr))
+        made = learner.adapt(vector, *points, config.evaluation_steps, lr)
+        return [learner.problem.family.to_own_outputs(prediction.astype(float)) for prediction in made]
 
 
 def draw_task(
     axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
 ) -> None:
     """One task: true curve, support points, predictions before and after gradient steps, of those `made` for all."""
-    x, true = tasks.x_query[task, :, 0], tasks.y_query[task, :, 0]
+    own_x, own_y = learner.problem.family.to_own_inputs, learner.problem.family.to_own_outputs
+    x, true = own_x(tasks.x_query[task])[:, 0], own_y(tasks.y_query[task])[:, 0]
     axis.plot(x, true, color=BLACK, lw=1, label="true curve")
     for step, label, colour, style in step_lines(config, learner):
         axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    support = tasks.x_support[task, :, 0], tasks.y_support[task, :, 0]
+    support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
     axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
     middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
     axis.set_ylim(
         middle - reach, middle + reach
     )  # a prediction that diverges leaves the frame, the task stays readable
+
+
+def draw_predicted(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
+    true = learner.problem.family.to_own_outputs(tasks.y_query[task])[:, 0]
+    reach = [true.min(), true.max()]
+    axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
+    for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
+        axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
+    room = 0.3 * (reach[1] - reach[0]) + 1e-9
+    axis.set_ylim(reach[0] - room, reach[1] + room)
 
 
 # ------------------------------------------------------------------ learning curve, error by steps
@@ -246,8 +271,6 @@ def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, ma
         axis = axes[0, 0]
         axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
         axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
-        axis.plot(
-            adapted.x_support[:, 0], adapted.y_support[:, 0], "o", color=RED, ms=5, label="support points", zorder=3
-        )
+        axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
         axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
         legend_below(fig, *axis.get_legend_handles_labels())

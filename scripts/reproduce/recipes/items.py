@@ -11,6 +11,7 @@ from maml_exp.comparison.tables import show
 from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
 from recipes import figures, methods
+from recipes.fertility import fertility
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
 from recipes.report import cell, errors_of, show_factor, write
 from recipes.runs import Overrides
@@ -158,6 +159,7 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     "curvature": curvature,
     "activation": activation,
     **methods.ITEMS,
+    "fertility": fertility,
 }
 
 
