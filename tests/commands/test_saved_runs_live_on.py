@@ -91,7 +91,7 @@ def test_an_interrupted_run_goes_on_from_where_it_was(never_interrupted, tmp_pat
     assert main(["rerun", str(folder)]) == 0 or not same_environment()
 
 
-def test_a_finished_run_is_rerun_to_the_same_bits(tmp_path, capsys):
+def test_a_finished_run_is_rerun_to_the_same_parameters(tmp_path, capsys):
     folder = saved("finished", tmp_path)
     before = tree(folder)
     status = main(["rerun", str(folder)])
@@ -99,8 +99,8 @@ def test_a_finished_run_is_rerun_to_the_same_bits(tmp_path, capsys):
     (new,) = (path.parent for path in Path.cwd().glob("runs/*/*/status.json"))
     assert_same_rows(read_rows(new), read_rows(folder))
     if same_environment():
-        assert status == 0
-        assert out.splitlines()[-1].startswith("identical: ")
+        assert status == 3  # what is learned is the same to the bit, what evaluations measure to rounding
+        assert "parameters" not in out.partition("results")[2].partition("environment")[0]
         assert read_summary(new)["parameters_sha256"] == read_summary(folder)["parameters_sha256"]
     assert tree(folder) == before
 
