@@ -69,6 +69,8 @@ def report(found: Differences, original: RunFolder) -> int:
         print(f"identical{unfinished}: parameters, every row of metrics.csv and the evaluation equal {original.path}")
         return 0
     print_section("results", found.results, most=5)
+    if found.same_parameters:
+        print("the parameters are the same to the bit: what differs is how they were measured")
     print_section("environment", found.environment)
     return 3
 
