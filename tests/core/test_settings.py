@@ -58,7 +58,7 @@ TABLE = {
     "task.noise": ("a finite number >= 0", [-1, -1e-30, NAN, INF, None, "0.1", True], [0, 0.0, 0.3, np.float64(1)]),
     "task.amplitude_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
     "task.phase_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
-    "task.x_range_test": (RANGE.replace("<=", "<"), [[1, 1], *filter(None.__ne__, RANGES_BAD)], [None, *RANGES_GOOD]),
+    "task.x_range_test": (RANGE.replace("<=", "<"), [[1, 1], *RANGES_BAD[:11]], [None, *RANGES_GOOD]),
     "task.modes": ("a list of different ones of", [[], ["cube"], ["line", "line"], "line", None], [["line"]]),
     "task.degree": ("an integer from 0 to 20", [*COUNTS_BAD, 21], [0, 1, 20]),
     "task.file": ("the path of a CSV or npz file", [None, 1, ["a.csv"]], ["", "a.csv", "package:fertility.csv"]),
