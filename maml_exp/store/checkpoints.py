@@ -2,8 +2,9 @@
 
 Arrays `vector` (P,), `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the states of
 both generators, where the named parts of the vector lie, the running sums of the metrics, the seconds spent, what the
-runner watches, what a family remembers of its data, the resolved configuration and a SHA-256 over all of it. A file is written beside its place, flushed to
-the disk, then renamed. Format 1, of the first version, had the vector as `theta` and no generator of the learner's.
+runner watches, what a family remembers of its data, the resolved configuration and a SHA-256 over all of it. A file
+is written beside its place, flushed to the disk, then renamed. Format 1, of the first version, had the vector as
+`theta` and no generator of the learner's.
 """
 
 from __future__ import annotations
