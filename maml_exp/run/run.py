@@ -122,7 +122,7 @@ class Run:
         sound = sound_rows(self.folder, self.config, self._learner) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
-            provenance.require_same_data(self.folder, self._family, point.watched.get("data"))
+            provenance.require_same_data(self.folder, self._family, point.data)
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
@@ -242,8 +242,8 @@ class Run:
     def _checkpoint(self) -> Checkpoint:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
-        watched |= provenance.data_of(self._family)
-        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
+        facts = self._family.facts()
+        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched, facts)
 
     def _write_status(self, state: str) -> None:
         self.folder.write_status(state, self.step, self.config.training.iterations, notes=self.notes)

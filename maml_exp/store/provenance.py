@@ -36,18 +36,12 @@ def record_start(folder: RunFolder, config: Config) -> None:
         "code": code,
         "environment": environment(),
     }
-    for facts in data_of(config.problem.family).values():
+    if (facts := config.problem.family.facts()) is not None:
         record["data"] = {"file": config.task.file, **facts["counts"]}
         write_json(folder.data, facts)  # enough to adapt without the data, and to tell whether it has changed
     write_json(folder.provenance, record)
     if diff:
         write_atomically(folder.path / "provenance.diff", diff.encode())
-
-
-def data_of(family: TaskFamily) -> dict[str, Any]:
-    """What a family remembers of its data, under "data"; nothing of a family without data."""
-    facts = family.facts()
-    return {} if facts is None else {"data": facts}
 
 
 def require_same_data(folder: RunFolder, family: TaskFamily, known: Any) -> None:

@@ -48,8 +48,7 @@ class Settings(TaskSettings):
     name: str = "table"
     query: Any = setting(
         REST,
-        f"Q, query points a task in training; {REST}: what the shortest group has left, up to {REST_IN_TRAINING}, "
-        "and in evaluation all other rows (else up to evaluation.grid of them)",
+        f"Q; {REST}: what the shortest group has left (up to {REST_IN_TRAINING}), and all other rows to judge by",
         checks.one_of_or((REST,), checks.integer(1, 10**6)),
     )
     file: str = setting(
