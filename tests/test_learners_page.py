@@ -82,7 +82,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
         h.append(found[2])
     read_from_there = [read(u, h[-1], c[-1]) for u in branches]
     reading = Reading(theta, UNITS, x, y, at)
-    np.testing.assert_allclose(reading.output[0], [found[2] for found in read_from_there], rtol=1e-12)
+    np.testing.assert_allclose(reading.output[..., 0].T, [found[2] for found in read_from_there], rtol=1e-12)
 
     asked = [back(g, c[-1], c_next, dh_out[0, q], 0) for q, (g, c_next, _) in enumerate(read_from_there)]
     da = [sum(one for one, _ in asked)]  # da_K first, then back in time
@@ -94,7 +94,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
     dw_u = dw_u + sum(np.outer(u, one) for u, (one, _) in zip(branches, asked, strict=True))
     dw_h = sum(np.outer(one_h, one) for one_h, one in zip(h, da, strict=True))
     out = np.empty_like(theta)
-    reading.backward(dh_out, out)
+    reading.backward(np.ascontiguousarray(dh_out.T), out)
     np.testing.assert_allclose(out, np.vstack([dw_u, dw_h, sum(da)]), rtol=1e-11, atol=1e-14)
 
 
