@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import maml_exp.core
+from maml_exp.config.composing import compose
 from maml_exp.core.learners import recurrent
 from maml_exp.core.learners._attention import Attention
 from maml_exp.core.learners._dense import Dense
 from maml_exp.core.learners.recurrent import Reading
 from maml_exp.core.network import Network
+from maml_exp.core.training import make_learner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "learners.md").read_text(encoding="utf-8")
@@ -42,6 +44,14 @@ def test_every_equation_names_the_code_that_implements_it():
         assert line.startswith("*code:* `"), f"an equation without its code, before: {line}"
         for name in re.findall(r"`([^`]+)`", line):
             assert callable(resolve(name))
+
+
+def test_parameters_in_the_table_are_those_of_the_presets():
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([\d,]+) \|", TEXT, re.MULTILINE))
+    assert set(rows) == {"ridge", "neural_process", "recurrent", "attention", "maml"}
+    for preset, shown in rows.items():
+        learner = make_learner(compose([f"algorithm={preset}"]).problem)
+        assert learner.layout.size == int(shown.replace(",", ""))
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
