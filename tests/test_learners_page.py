@@ -47,7 +47,7 @@ def test_every_equation_names_the_code_that_implements_it():
 
 
 def test_parameters_in_the_table_are_those_of_the_presets():
-    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| ([\d,]+) \|", TEXT, re.MULTILINE))
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| (\d+,\d+) \|", TEXT, re.MULTILINE))
     assert set(rows) == {"ridge", "neural_process", "recurrent", "attention", "maml"}
     for preset, shown in rows.items():
         learner = make_learner(compose([f"algorithm={preset}"]).problem)
