@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 import maml_exp.core
+from maml_exp.config.composing import compose
 from maml_exp.core.learners import recurrent
 from maml_exp.core.learners._attention import Attention
 from maml_exp.core.learners._dense import Dense
 from maml_exp.core.learners.recurrent import Reading
 from maml_exp.core.network import Network
+from maml_exp.core.training import make_learner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 TEXT = (DOCS / "learners.md").read_text(encoding="utf-8")
@@ -42,6 +44,14 @@ def test_every_equation_names_the_code_that_implements_it():
         assert line.startswith("*code:* `"), f"an equation without its code, before: {line}"
         for name in re.findall(r"`([^`]+)`", line):
             assert callable(resolve(name))
+
+
+def test_parameters_in_the_table_are_those_of_the_presets():
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\| (\d+,\d+) \|", TEXT, re.MULTILINE))
+    assert set(rows) == {"ridge", "neural_process", "recurrent", "attention", "maml"}
+    for preset, shown in rows.items():
+        learner = make_learner(compose([f"algorithm={preset}"]).problem)
+        assert learner.layout.size == int(shown.replace(",", ""))
 
 
 @pytest.mark.parametrize("target", re.findall(r"\]\((?!http)([^)#]+)\)", TEXT))
@@ -82,7 +92,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
         h.append(found[2])
     read_from_there = [read(u, h[-1], c[-1]) for u in branches]
     reading = Reading(theta, UNITS, x, y, at)
-    np.testing.assert_allclose(reading.output[0], [found[2] for found in read_from_there], rtol=1e-12)
+    np.testing.assert_allclose(reading.output[..., 0].T, [found[2] for found in read_from_there], rtol=1e-12)
 
     asked = [back(g, c[-1], c_next, dh_out[0, q], 0) for q, (g, c_next, _) in enumerate(read_from_there)]
     da = [sum(one for one, _ in asked)]  # da_K first, then back in time
@@ -94,7 +104,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
     dw_u = dw_u + sum(np.outer(u, one) for u, (one, _) in zip(branches, asked, strict=True))
     dw_h = sum(np.outer(one_h, one) for one_h, one in zip(h, da, strict=True))
     out = np.empty_like(theta)
-    reading.backward(dh_out, out)
+    reading.backward(np.ascontiguousarray(dh_out.T), out)
     np.testing.assert_allclose(out, np.vstack([dw_u, dw_h, sum(da)]), rtol=1e-11, atol=1e-14)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_exp.core.arrays import flat, rows_product
+from maml_exp.core.arrays import Workspace, flat, rows_product
 from maml_exp.core.network import Network
 
 Array = np.ndarray
@@ -25,14 +25,24 @@ class Dense:
         x: points (T, K, n).
         shared: further inputs (T, r), which stand before those of each of a task's points.
         pooled: whether the output is the mean over a task's points.
+        workspace: holds all of the pass, until the next one with it.
 
     Attributes:
         output: (T, K, m), or (T, m) if it is pooled.
     """
 
-    def __init__(self, network: Network, theta: Array, x: Array, shared: Array | None = None, pooled: bool = False):
+    def __init__(
+        self,
+        network: Network,
+        theta: Array,
+        x: Array,
+        shared: Array | None = None,
+        pooled: bool = False,
+        workspace: Workspace | None = None,
+    ):
         self._activation, self._network, self._matrices = network.activation, network, network.matrices(theta)
-        self._shape, self._shared, self._pooled = x.shape[:2], shared, pooled
+        self._shape, self._shared, self._pooled, self._dtype = x.shape[:2], shared, pooled, theta.dtype
+        self._workspace = workspace or Workspace()
         self._inputs, self._sums, self._behind = [flat(x)], [], []  # h, z and f(z), of every layer
         last = len(self._matrices) - 1
         for layer, matrix in enumerate(self._matrices):
@@ -40,20 +50,26 @@ class Dense:
                 self._inputs[-1] = self._by_task(self._inputs[-1]).mean(axis=1)
             self._sums.append(self._forward(layer, matrix))
             if layer < last:
-                self._behind.append(self._activation.value(self._sums[-1]))
+                out = self._rows(f"h{layer}", *self._sums[-1].shape)
+                self._behind.append(self._activation.value(self._sums[-1], out=out))
                 self._inputs.append(self._behind[-1])
         self.output: Array = self._sums[-1] if pooled else self._by_task(self._sums[-1])
+
+    def _rows(self, name: str, rows: int, width: int) -> Array:
+        return self._workspace.empty(name, (rows, width), self._dtype)
 
     def _by_task(self, rows: Array) -> Array:
         return rows.reshape(*self._shape, -1)
 
     def _forward(self, layer: int, matrix: Array) -> Array:
+        inputs = self._inputs[layer]
+        z = self._rows(f"z{layer}", len(inputs), matrix.shape[1])
         if layer or self._shared is None:
-            z = self._inputs[layer] @ matrix[:-1]
+            np.matmul(inputs, matrix[:-1], out=z)
             z += matrix[-1]
             return z
         width = self._shared.shape[1]
-        z = self._inputs[0] @ matrix[width:-1]
+        np.matmul(inputs, matrix[width:-1], out=z)
         by_task = self._by_task(z)
         by_task += (self._shared @ matrix[:width] + matrix[-1])[:, None]
         return z
@@ -63,25 +79,32 @@ class Dense:
 
         Returns that of the shared inputs (T, r), or if `to_input`, where there are none, that of x (T, K, n).
         """
-        gradients, last = self._network.matrices(out), len(self._matrices) - 1
-        d = d if self._pooled else flat(d)
-        for layer in range(last, 0, -1):
-            self._gradient(self._inputs[layer], d, gradients[layer])
-            d = d @ self._matrices[layer][:-1].T
-            if layer == last and self._pooled:
-                d = np.repeat(d / self._shape[1], self._shape[1], axis=0)
-            d *= self._activation.slope(self._sums[layer - 1], self._behind[layer - 1])
+        gradients, d = self._network.matrices(out), d if self._pooled else flat(d)
+        for layer in range(len(gradients) - 1, 0, -1):
+            _write_gradient(self._inputs[layer], d, gradients[layer])
+            d = self._through(layer, d)
+            slope = self._rows("slope", *d.shape)
+            d *= self._activation.slope(self._sums[layer - 1], self._behind[layer - 1], out=slope)
         if self._shared is None:
-            self._gradient(self._inputs[0], d, gradients[0])
-            return self._by_task(d @ self._matrices[0][:-1].T) if to_input else d
+            _write_gradient(self._inputs[0], d, gradients[0])
+            return self._by_task(self._through(0, d)) if to_input else d
         width, together = self._shared.shape[1], self._by_task(d).sum(axis=1)
         rows_product(self._inputs[0], d, gradients[0][width:-1])
         rows_product(self._shared, together, gradients[0][:width])
         np.sum(together, axis=0, out=gradients[0][-1])
         return together @ self._matrices[0][:width].T
 
-    @staticmethod
-    def _gradient(inputs: Array, d: Array, out: Array) -> None:
-        """Write [h^T dz; 1^T dz] to out."""
-        rows_product(inputs, d, out[:-1])
-        np.dot(np.ones(len(d), d.dtype), d, out=out[-1])
+    def _through(self, layer: int, d: Array) -> Array:
+        """That of a layer's inputs, before the mean if there is one, from that of its outputs."""
+        weights = self._matrices[layer][:-1]
+        if self._pooled and layer == len(self._matrices) - 1:
+            spread = self._rows(f"d{layer}", self._shape[0] * self._shape[1], len(weights))
+            np.copyto(self._by_task(spread), (d @ weights.T / self._shape[1])[:, None])
+            return spread
+        return np.matmul(d, weights.T, out=self._rows(f"d{layer}", len(d), len(weights)))
+
+
+def _write_gradient(inputs: Array, d: Array, out: Array) -> None:
+    """Write [h^T dz; 1^T dz] to out."""
+    rows_product(inputs, d, out[:-1])
+    np.dot(np.ones(len(d), d.dtype), d, out=out[-1])

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core import checks
+from maml_exp.core.arrays import Workspace
 from maml_exp.core.checks import SettingError, setting
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
 from maml_exp.core.learners._attention import Attention
@@ -71,6 +72,7 @@ class Learner(AtOnceLearner):
         activation = problem.model.activation
         self.networks = {name: Network(tuple(widths), activation) for name, widths in sizes.items()}
         self.layout = Layout({name: network.parameter_count for name, network in self.networks.items()})
+        self.workspaces = {name: Workspace() for name in (*self.networks, "attention")}
 
     def init(self, rng: np.random.Generator) -> Array:
         """Every network as model.initializer draws it."""
@@ -88,7 +90,7 @@ class Learner(AtOnceLearner):
 
     def predict(self, vector: Array, x_support: Array, y_support: Array, x: Array) -> Array:
         """Predictions at x; the order of support points does not matter."""
-        return Passes(self, vector, x_support, y_support, x).output
+        return Passes(self, vector, x_support, y_support, x).output.copy()
 
     def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
         """One task, one query point at a time."""
@@ -133,7 +135,7 @@ class Passes:
     """Tasks taken as sets, forward and backward.
 
     Args:
-        learner: its networks.
+        learner: its networks, and workspaces that hold all of this until the next pass.
         vector: (P,).
         x_support, y_support, x: (T, K, n), (T, K, m) and (T, Q, n).
 
@@ -143,18 +145,22 @@ class Passes:
 
     def __init__(self, learner: Learner, vector: Array, x_support: Array, y_support: Array, x: Array):
         parts, networks = learner.layout.parts(vector), learner.networks
+
+        def encoded(name: str, points: Array, **options: Any) -> Dense:
+            return Dense(networks[name], parts[name], points, workspace=learner.workspaces[name], **options)
+
         points = np.concatenate([x_support, y_support], axis=2)
         self._attends, self._shots = learner.settings.aggregate == "attention", x_support.shape[1]
-        self._values = Dense(networks["theta"], parts["theta"], points, pooled=not self._attends)
+        self._values = encoded("theta", points, pooled=not self._attends)
         known = self._values.output  # (T, R), or with attention (T, K, R)
         if not self._attends:
-            self._decoder = Dense(networks["decoder"], parts["decoder"], x, shared=known)
+            self._decoder = encoded("decoder", x, shared=known)
         else:
-            self._keys = Dense(networks["keys"], parts["keys"], np.concatenate([x_support, x], axis=1))
+            self._keys = encoded("keys", np.concatenate([x_support, x], axis=1))
             keys, queries = np.split(self._keys.output, [self._shots], axis=1)
-            self._attention = Attention(queries, keys, known, learner.settings.heads)
-            rows = np.concatenate([self._attention.output, x], axis=2)
-            self._decoder = Dense(networks["decoder"], parts["decoder"], rows)
+            heads, workspace = learner.settings.heads, learner.workspaces["attention"]
+            self._attention = Attention(queries, keys, known, heads, workspace)
+            self._decoder = encoded("decoder", np.concatenate([self._attention.output, x], axis=2))
         self.output = self._decoder.output
 
     def backward(self, d: Array, out: Mapping[str, Array]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core import checks
-from maml_exp.core.arrays import flat, rows_product
+from maml_exp.core.arrays import Workspace
 from maml_exp.core.checks import setting
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
 from maml_exp.core.learners.base import Gradient
@@ -52,6 +52,7 @@ class Learner(AtOnceLearner):
             "theta": (self.inputs + self.units + 1, 4 * self.units),
             "readout": (self.units + 1, problem.family.outputs),
         }
+        self._workspace = Workspace()
         self.layout = Layout({name: rows * columns for name, (rows, columns) in self._shapes.items()})
 
     def init(self, rng: np.random.Generator) -> Array:
@@ -70,20 +71,21 @@ class Learner(AtOnceLearner):
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
         """The derivative of the query loss."""
         theta, readout = self._matrices(vector)
-        reading = Reading(theta, self.units, batch.x_support, batch.y_support, batch.x_query)
-        losses = self.losses(reading.output @ readout[:-1] + readout[-1], batch)
+        reading = Reading(theta, self.units, batch.x_support, batch.y_support, batch.x_query, self._workspace)
+        losses = self.losses(_read_out(reading, readout), batch)
 
         gradient = np.empty_like(vector)
         of_theta, of_readout = self._matrices(gradient)
-        rows_product(flat(reading.output), flat(losses.d), of_readout[:-1])
-        np.sum(losses.d, axis=(0, 1), out=of_readout[-1])
-        reading.backward(losses.d @ readout[:-1].T, of_theta)
+        d = np.ascontiguousarray(losses.d.T)  # (m, Q, T)
+        of_readout[:-1] = _flat(reading.output) @ _flat(d).T
+        np.sum(d, axis=(1, 2), out=of_readout[-1])
+        reading.backward((readout[:-1] @ _flat(d)).reshape(reading.output.shape), of_theta)
         return Gradient(gradient, losses.query, losses.before)
 
     def predict(self, vector: Array, x_support: Array, y_support: Array, x: Array) -> Array:
         """Predictions at x, every one from the state behind the last support point."""
         theta, readout = self._matrices(vector)
-        return Reading(theta, self.units, x_support, y_support, x).output @ readout[:-1] + readout[-1]
+        return _read_out(Reading(theta, self.units, x_support, y_support, x, self._workspace), readout)
 
     def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
         """One task, one point at a time, gate by gate."""
@@ -114,91 +116,134 @@ class Learner(AtOnceLearner):
         return f"{self.inputs}-{self.units}-{self.problem.family.outputs} LSTM"
 
 
+def _flat(columns: Array) -> Array:
+    """Columns (H, Q, T) beside each other (H, Q T)."""
+    return columns.reshape(len(columns), -1)
+
+
+def _read_out(reading: Reading, readout: Array) -> Array:
+    """Predictions (T, Q, m)."""
+    z = readout[:-1].T @ _flat(reading.output) + readout[-1][:, None]
+    return np.ascontiguousarray(z.reshape(-1, *reading.output.shape[1:]).T)
+
+
+def _slope_of_tanh(value: Array, out: Array) -> Array:
+    """1 - tanh^2, from the tanh."""
+    np.multiply(value, value, out=out)
+    return np.subtract(1, out, out=out)
+
+
 class Reading:
     """Tasks read by a cell, forward and backward.
 
-    A step takes a = u W_u + h W_h + b (T, 4 H) to gates i, f, o = sigmoid(a), g = tanh(a), and
+    A step takes a = [u h 1] theta to gates i, f, o = sigmoid(a), g = tanh(a), and
 
         c' = f c + i g        h' = o tanh(c')
 
-    Query points share the product h_K W_h: it and its derivatives are those of one more row a task.
+    Everything is kept transposed, with a column for every task: so gates lie together, and a step is one product.
+    Query points share the product with h_K: it and its derivatives are those of one more column a task.
 
     Args:
-        theta: [W_u; W_h; b].
+        theta: [W_u; W_h; b] (n + m + 1 + H + 1, 4 H).
         units: H.
         x_support, y_support, x: (T, K, n), (T, K, m) and (T, Q, n).
+        workspace: holds all of this until the next reading with it.
 
     Attributes:
-        output: h behind every query point (T, Q, H).
+        output: h behind every query point (H, Q, T).
     """
 
-    def __init__(self, theta: Array, units: int, x_support: Array, y_support: Array, x: Array):
-        tasks, shots, _ = x_support.shape
-        self._units, self._theta, dtype = units, theta, theta.dtype
-        self._w_u, self._w_h, bias = theta[: -units - 1], theta[-units - 1 : -1], theta[-1]
-        zero, one = np.zeros((tasks, shots, 1), dtype), np.ones((*x.shape[:2], 1), dtype)
-        no_target = np.zeros((*x.shape[:2], y_support.shape[2]), dtype)
-        u = np.concatenate([x_support, y_support, zero], axis=2)
-        self._u = np.ascontiguousarray(u.swapaxes(0, 1))  # (K, T, n + m + 1): a step's rows together
-        self._u_query = np.concatenate([x, no_target, one], axis=2)
+    def __init__(
+        self,
+        theta: Array,
+        units: int,
+        x_support: Array,
+        y_support: Array,
+        x: Array,
+        workspace: Workspace | None = None,
+    ):
+        (tasks, shots, n), m, queries = x_support.shape, y_support.shape[2], x.shape[1]
+        self._theta, self._units, self._workspace = theta, units, workspace or Workspace()
+        self._inputs = inputs = n + m + 1
+        weights = np.ascontiguousarray(theta.T)
+        weights[: 3 * units] *= 0.5  # sigmoid(a) = (1 + tanh(a / 2)) / 2
 
-        self._h, self._c = (np.zeros((shots + 1, tasks, units), dtype) for _ in range(2))
-        self._tanh_c = np.empty((shots, tasks, units), dtype)
-        self._gates = self._u @ self._w_u
-        self._gates += bias
+        self._columns = self._empty("columns", shots + 1, len(theta), tasks)  # [u h 1] of every step; the last u is 0
+        self._columns[:-1, :n] = x_support.transpose(1, 2, 0)
+        self._columns[:-1, n : n + m] = y_support.transpose(1, 2, 0)
+        self._columns[:, n + m : inputs] = self._columns[-1, :inputs] = self._columns[0, inputs:-1] = 0
+        self._columns[:, -1] = 1
+        h = self._columns[:, inputs:-1]
+        self._c, self._tanh_c = self._empty("c", shots + 1, units, tasks), self._empty("tanh c", shots, units, tasks)
+        self._c[0] = 0
+        self._gates = self._empty("gates", shots, 4 * units, tasks)
         for k in range(shots):
-            gates = self._gates[k]
-            gates += self._h[k] @ self._w_h
-            self._step(gates, self._c[k], self._c[k + 1], self._tanh_c[k], self._h[k + 1])
+            np.matmul(weights, self._columns[k], out=self._gates[k])
+            self._step(self._gates[k], self._c[k], self._c[k + 1], self._tanh_c[k], h[k + 1])
 
-        self._gates_query = (flat(self._u_query) @ self._w_u).reshape(*x.shape[:2], -1)
-        self._gates_query += (self._h[-1] @ self._w_h + bias)[:, None]
-        state, self._tanh_c_query, self.output = (np.empty((*x.shape[:2], units), dtype) for _ in range(3))
-        self._step(self._gates_query, self._c[-1][:, None], state, self._tanh_c_query, self.output)
+        self._u = np.zeros((inputs, queries, tasks), theta.dtype)  # of query points
+        self._u[:n] = x.transpose(2, 1, 0)
+        self._u[-1] = 1
+        self._query_gates = self._empty("query gates", 4 * units, queries, tasks)
+        np.matmul(weights[:, :inputs], _flat(self._u), out=_flat(self._query_gates))
+        self._query_gates += (weights @ self._columns[-1])[:, None]
+        names = ("query c", "query tanh c", "output")
+        state, self._query_tanh_c, self.output = (self._empty(name, units, queries, tasks) for name in names)
+        self._step(self._query_gates, self._c[-1][:, None], state, self._query_tanh_c, self.output)
+
+    def _empty(self, name: str, *shape: int) -> Array:
+        return self._workspace.empty(name, shape, self._theta.dtype)
 
     def _step(self, a: Array, c: Array, c_next: Array, tanh_c: Array, h: Array) -> None:
-        """Make gates of a (..., 4 H), in place, and write c', tanh(c') and h'."""
-        units = self._units
-        a[..., : 3 * units] *= 0.5  # sigmoid(a) = (1 + tanh(a / 2)) / 2
+        """Make gates of a (4 H, ...), in place, its first three parts halved; write c', tanh(c') and h'."""
         np.tanh(a, out=a)
-        a[..., : 3 * units] += 1
-        a[..., : 3 * units] *= 0.5
-        i, f, o, g = (a[..., gate * units : (gate + 1) * units] for gate in range(4))
+        sigmoids = a[: 3 * self._units]
+        sigmoids += 1
+        sigmoids *= 0.5
+        i, f, o, g = self._parts(a)
         np.multiply(f, c, out=c_next)
-        c_next += i * g
+        c_next += np.multiply(i, g, out=h)
         np.tanh(c_next, out=tanh_c)
         np.multiply(o, tanh_c, out=h)
 
+    def _parts(self, a: Array) -> list[Array]:
+        """The parts of a that are i, f, o and g."""
+        return [a[start : start + self._units] for start in range(0, 4 * self._units, self._units)]
+
     def _step_back(self, gates: Array, c: Array, tanh_c: Array, dh: Array, dc: Any, da: Array) -> Array:
-        """Write da (..., 4 H) from the derivatives of h' and c'; returns that of c.
+        """Write da (4 H, ...) from the derivatives of h' and c'; returns that of c.
 
         With dc = dc' + dh o (1 - tanh^2 c'):  da = [dc g i (1 - i), dc c f (1 - f), dh tanh(c') o (1 - o),
-        dc i (1 - g^2)], columns as in a; what goes back to c is dc f.
+        dc i (1 - g^2)], parts as in a; what goes back to c is dc f.
         """
-        units = self._units
-        i, f, o, g = (gates[..., gate * units : (gate + 1) * units] for gate in range(4))
-        da_i, da_f, da_o, da_g = (da[..., gate * units : (gate + 1) * units] for gate in range(4))
-        dc = dc + dh * o * (1 - tanh_c * tanh_c)
+        i, f, o, g = self._parts(gates)
+        da_i, da_f, da_o, da_g = self._parts(da)
+        dc_next = _slope_of_tanh(tanh_c, self._empty("dc", *dh.shape))
+        dc_next *= o
+        dc_next *= dh
+        dc_next += dc
+        np.multiply(dc_next, g, out=da_i)
+        np.multiply(dc_next, c, out=da_f)
         np.multiply(dh, tanh_c, out=da_o)
-        np.multiply(dc, g, out=da_i)
-        np.multiply(dc, c, out=da_f)
-        da[..., : 3 * units] *= gates[..., : 3 * units]
-        da[..., : 3 * units] *= 1 - gates[..., : 3 * units]
-        np.multiply(dc, i, out=da_g)
-        da_g *= 1 - g * g
-        return dc * f
+        sigmoids = gates[: 3 * self._units]
+        slope = np.subtract(1, sigmoids, out=self._empty("slope", *sigmoids.shape))
+        slope *= sigmoids
+        da[: 3 * self._units] *= slope
+        _slope_of_tanh(g, da_g)
+        da_g *= i
+        da_g *= dc_next
+        return dc_next * f
 
     def backward(self, dh: Array, out: Array) -> None:
-        """Write the derivative with respect to theta to out, from that of the output, dh (T, Q, H)."""
-        shots, units = len(self._u), self._units
-        da_query = np.empty_like(self._gates_query)
-        dc = self._step_back(self._gates_query, self._c[-1][:, None], self._tanh_c_query, dh, 0, da_query).sum(axis=1)
-        da = np.empty((shots + 1, *self._gates.shape[1:]), dh.dtype)  # the last row: what all branches ask of h_K W_h
-        np.sum(da_query, axis=1, out=da[-1])
-        w_h_t = np.ascontiguousarray(self._w_h.T)
-        for k in reversed(range(shots)):
-            dc = self._step_back(self._gates[k], self._c[k], self._tanh_c[k], da[k + 1] @ w_h_t, dc, da[k])
-
-        rows_product(flat(self._h), flat(da), out[-units - 1 : -1])
-        out[: -units - 1] = flat(self._u).T @ flat(da[:-1]) + flat(self._u_query).T @ flat(da_query)
-        np.dot(np.ones(da.shape[0] * da.shape[1], da.dtype), flat(da), out=out[-1])
+        """Write the derivative with respect to theta to out, from that of the output, dh (H, Q, T)."""
+        w_h, query_da = self._theta[self._inputs : -1], self._empty("query da", *self._query_gates.shape)
+        dc = self._step_back(self._query_gates, self._c[-1][:, None], self._query_tanh_c, dh, 0, query_da).sum(axis=1)
+        da = np.sum(
+            query_da, axis=1, out=self._empty("da", len(query_da), query_da.shape[2])
+        )  # what all branches ask of the product with h_K
+        np.matmul(self._columns[-1], da.T, out=out)
+        out[: self._inputs] += _flat(self._u) @ _flat(query_da).T
+        for k in reversed(range(len(self._gates))):
+            dh = w_h @ da
+            dc = self._step_back(self._gates[k], self._c[k], self._tanh_c[k], dh, dc, da)
+            out += self._columns[k] @ da.T

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core import checks
-from maml_exp.core.arrays import flat, transpose
+from maml_exp.core.arrays import Workspace, flat, transpose
 from maml_exp.core.checks import setting
 from maml_exp.core.inner.trunk import Trunk
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
@@ -29,6 +29,7 @@ from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
+DOUBLE = np.dtype(np.float64)
 MOST_SIZES = 8  # of meta-batches whose buffers are kept, beside those trained with
 
 
@@ -59,6 +60,7 @@ class Learner(AtOnceLearner):
         learned = {"penalty": 1} if self.settings.learn_penalty else {}
         self.layout = Layout({"theta": self.body.parameter_count, **learned})
         self._trunks: dict[Any, Trunk] = {}
+        self._workspace = Workspace()
 
     def init(self, rng: np.random.Generator) -> Array:
         """The layers below the head, and log(lambda)."""
@@ -79,12 +81,13 @@ class Learner(AtOnceLearner):
         trunk = self._trunk(len(x), x.shape[1], vector.dtype)
         trunk.bind(self.layout.parts(vector)["theta"])
         features = trunk.forward(x)
-        h, h_query = np.split(features.astype(np.float64), [shots], axis=1)
-        head = Head(h, h_query, batch.y_support, penalty)
+        precise = self._workspace.empty("features", features.shape, DOUBLE)
+        np.copyto(precise, features)
+        head = Head(precise[:, :shots], precise[:, shots:], batch.y_support, penalty, self._workspace)
 
         losses = self.losses(head.prediction, batch)
         gradient = np.empty_like(vector)
-        out, errors = self.layout.parts(gradient), np.empty_like(features)
+        out, errors = self.layout.parts(gradient), self._workspace.empty("errors", features.shape, features.dtype)
         errors[:, :shots], errors[:, shots:], of_penalty = head.gradient(losses.d)
         trunk.gradient(errors, out["theta"])
         if "penalty" not in out:
@@ -148,11 +151,12 @@ class Head:
         h, h_query: features (T, K, n) and (T, Q, n).
         y: support targets (T, K, m).
         penalty: lambda.
+        workspace: holds what `gradient` returns, until the next call with it.
     """
 
-    def __init__(self, h: Array, h_query: Array, y: Array, penalty: float):
-        self._h, self._h_query = h, h_query
-        h_t = np.ascontiguousarray(transpose(h))
+    def __init__(self, h: Array, h_query: Array, y: Array, penalty: float, workspace: Workspace | None = None):
+        self._h, self._h_query, self._workspace = h, h_query, workspace or Workspace()
+        h_t = transpose(h)
         gram = h_query @ h_t + 1  # (T, Q, K)
         known = np.concatenate([y, transpose(gram)], axis=2)
         solved = _solved(h @ h_t + 1, penalty, known)
@@ -164,7 +168,13 @@ class Head:
         a, c = self._a, self._solved_gram @ d
         w_t = transpose(a) @ self._h  # (T, m, n)
         pulled = transpose(d) @ self._h_query - transpose(c) @ self._h
-        return a @ pulled - c @ w_t, d @ w_t, -float(np.vdot(c, a))
+        of_h = self._product("h", a, pulled)
+        of_h -= self._product("c W^T", c, w_t)
+        return of_h, self._product("h_Q", d, w_t), -float(np.vdot(c, a))
+
+    def _product(self, name: str, left: Array, right: Array) -> Array:
+        shape = (*left.shape[:2], right.shape[2])
+        return np.matmul(left, right, out=self._workspace.empty(name, shape, DOUBLE))
 
 
 def fitted(h: Array, h_query: Array, y: Array, penalty: float) -> Array:

@@ -42,7 +42,7 @@ def test_one_unit_by_hand():
 def test_its_derivative_is_the_complex_step_of_its_output_in_every_entry():
     """`Reading` itself keeps complex numbers: nothing of the backward pass is shared with the forward one."""
     theta = np.random.default_rng(0).standard_normal((2 + 3 + 1 + UNITS + 1, 4 * UNITS))
-    wanted = np.random.default_rng(1).standard_normal((TASKS, QUERY, UNITS))
+    wanted = np.random.default_rng(1).standard_normal((UNITS, QUERY, TASKS))
 
     def weighted(flat):
         points = [part.astype(complex) for part in BATCH[:3]]
