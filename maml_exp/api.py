@@ -38,7 +38,7 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
             what it wrote stays in its folder, and the message names it.
     """
     given = [*overrides, *(f"{key}={as_text(value)}" for key, value in flatten(dict(settings or {})).items() if key)]
-    config = compose(given)
+    config = compose(given).reading()
     if folder is None:
         path = new_folder(new_run_path(run_name(config)), given)
     else:
@@ -49,9 +49,12 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
     return Run(path)
 
 
-def load(folder: Path | str) -> Run:
-    """Open a run, finished or not; raises `SettingError` where there is none."""
-    return Run(folder)
+def load(folder: Path | str, file: Path | str | None = None) -> Run:
+    """Open a run, finished or not; raises `SettingError` where there is none.
+
+    `file` gives the table of its tasks again, which is not opened because a run names it; to adapt, none is needed.
+    """
+    return Run(folder, file)
 
 
 def compare(paths: Sequence[Path | str] | Path | str, where: Sequence[str] = ()) -> Comparison:

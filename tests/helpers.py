@@ -40,6 +40,15 @@ TINY = [
 TINY_STEPS = [7, 14, 21, 28, 30, 35, 42, 49, 56, 60, 63, 70, 77, 84, 90, 91, 98, 100]
 
 
+def shipped_options():
+    """(group, option) of every file in conf/ that is ours: a user's own stand beside them, and are none of git's."""
+    conf = Path(__file__).parents[1] / "conf"
+    listed = subprocess.run(["git", "ls-files"], cwd=conf, capture_output=True, text=True)
+    names = listed.stdout.split() if listed.returncode == 0 else [p.relative_to(conf) for p in conf.glob("*/*.yaml")]
+    paths = [Path(name) for name in names]
+    return sorted((path.parent.name, path.stem) for path in paths if len(path.parts) == 2 and path.parts[0] != "hydra")
+
+
 def train(folder, *overrides):
     """Train into `folder`, in this process; returns the folder."""
     assert main([*TINY, f"hydra.run.dir={folder}", *overrides]) == 0
@@ -169,8 +178,13 @@ def points_of_rows(rows):
     for row in rows:
         for tag, value in row.items():
             if tag not in NOT_SHOWN:
-                found.setdefault((tag, int(row["step"])), []).append(float(np.float32(value)))
+                found.setdefault((shown_as(tag), int(row["step"])), []).append(float(np.float32(value)))
     return found
+
+
+def shown_as(tag):
+    """A column's name in TensorBoard, where meta/ is to be the first section."""
+    return tag.replace("final/", "result/").replace("health/", "meta/")
 
 
 def tree(path):

@@ -161,14 +161,14 @@ def code_values(given: tuple[str, ...], pairs: bool) -> dict[str, np.ndarray]:
         kept = [first._grams["h", 1, 0], last._grams["h", 1, 0], last._grams["u", 1, 0]]
         assert [found[name] for name in ("G1", "G2", "M2")] == [gram.item() for gram in kept]
 
-    with_one = np.array([[[0.0, 1.0], [1.0, 1.0]]])  # the first layer's inputs 0 and 1, each beside its constant
-    bias, found["W1_Q"] = first.predict(with_one, 1)[0]
+    columns = np.array([[[0.0, 1.0], [1.0, 1.0]]])  # the first layer's inputs 0 and 1, each above its constant
+    bias, found["W1_Q"] = first.predict(columns, 1)[0].T
     found["b1_Q"], found["W1_Q"] = bias, found["W1_Q"] - bias
-    bias, *rows = last.predict(np.array([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), 1)[0, :, 0]
+    bias, *rows = last.predict(np.array([[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]]]), 1)[0, 0]
     found["b2_Q"], found["W2_Q"] = bias, np.array(rows) - bias
-    found["z_after"] = first.predict(np.array([[[batch.x_support.item(), 1.0]]]), 1)[0, 0]
+    found["z_after"] = first.predict(np.array([[[batch.x_support.item()], [1.0]]]), 1)[0, :, 0]
     found["loss_A_after"] = mean_square(loop.predict(batch.x_support, 1) - batch.y_support)
-    found["z_before"] = first.predict(np.array([[[batch.x_query.item(), 1.0]]]), 0)[0, 0]
+    found["z_before"] = first.predict(np.array([[[batch.x_query.item()], [1.0]]]), 0)[0, :, 0]
     found["loss_Q_before"] = mean_square(loop.predict(batch.x_query, 0) - batch.y_query)
 
     loop.start_pull_back()

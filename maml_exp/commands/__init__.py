@@ -68,3 +68,15 @@ class VerbParser(argparse.ArgumentParser):
 def parser_of(name: str, function: Callable[..., Any]) -> VerbParser:
     """The parser of a verb; what it does is said by its function, how it ends in the list above."""
     return VerbParser(prog=f"maml-exp {name}", description=function.__doc__, epilog=VERBS[name].ends)
+
+
+FILE = "task.file="
+
+
+def given_file(text: str) -> str:
+    """The path of task.file=PATH, that of a saved run's table; raises `SettingError` for another setting."""
+    if not text.startswith(FILE) or text == FILE:
+        raise SettingError(
+            f"{text} is not usable here: a saved run keeps its settings; the table may be given: {FILE}PATH"
+        )
+    return text.removeprefix(FILE)

@@ -32,17 +32,17 @@ def run_adapt(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
 
     run = Run(options.run)
-    family = run.config.problem.family
-    names = [*family.input_names, *family.output_names]
-    points = read_points(options.points, names, required=names)
-    x, y = (np.stack([points[name] for name in part], axis=1) for part in (family.input_names, family.output_names))
+    family = run.learner.problem.family
+    columns = [*family.input_columns, *family.output_names]
+    points = read_points(options.points, columns, required=columns, texts=family.text_columns)
+    x, y = family.inputs_of(points), np.stack([points[name] for name in family.output_names], axis=1)
     adapted = run.adapt(x, y, options.steps, options.lr)
     at = _inputs(family, options.at)
     path = adapted.path(at)
     out = options.out or Path(f"{options.points.stem}-adapted.csv")
     _write(out, _table(family, at, path))
     print(_describe(adapted, out, len(at)))
-    if family.inputs == 1 and family.outputs == 1:
+    if family.is_curve and family.outputs == 1:
         print(_draw(out.with_suffix(".png"), family, adapted, at, path))
     return 0
 
@@ -50,13 +50,12 @@ def run_adapt(arguments: Sequence[str]) -> int:
 def _inputs(family: TaskFamily, path: Path | None) -> Array:
     """Where to predict (G, n): the file's inputs, or a grid over the family's own range."""
     if path is not None:
-        columns = [*family.input_names, *family.output_names]
-        read = read_points(path, columns, required=family.input_names)
-        return np.stack([read[name] for name in family.input_names], axis=1)
+        columns = [*family.input_columns, *family.output_names]
+        return family.inputs_of(read_points(path, columns, required=family.input_columns, texts=family.text_columns))
     if family.inputs > 1:
-        names = ", ".join(family.input_names)
+        names = ", ".join(family.input_columns)
         raise SettingError(f"these tasks have {family.inputs} inputs: give --at FILE.csv with the columns {names}")
-    return family.held_out("test", seed=0, tasks=1, shots=1, grid=GRID).x_query[0]
+    return family.curve_inputs(GRID)
 
 
 def _table(family: TaskFamily, at: Array, path: Array) -> list[list[str]]:
@@ -76,12 +75,13 @@ def _write(path: Path, table: list[list[str]]) -> None:
 
 
 def _describe(adapted: Adapted, out: Path, count: int) -> str:
-    predicted = adapted.path(adapted.x_support)
-    loss = adapted.learner.problem.family.loss
-    errors = [float(loss.by_task(made[None], adapted.y_support[None])[0]) for made in (predicted[0], predicted[-1])]
+    family, predicted = adapted.learner.problem.family, adapted.path(adapted.x_own)
+    loss, target = family.loss, family.from_own_outputs(adapted.y_own)[None]
+    made = [family.from_own_outputs(predicted[step].reshape(adapted.y_own.shape))[None] for step in (0, -1)]
+    errors = [float(loss.by_task(prediction, target)[0]) for prediction in made]
     steps = f"{adapted.steps} step{'s' * (adapted.steps != 1)}"
     return (
-        f"{len(adapted.x_support)} support points: {loss.name} {errors[0]:.4g} before, {errors[1]:.4g} after {steps}\n"
+        f"{len(adapted.x_own)} support points: {loss.name} {errors[0]:.4g} before, {errors[1]:.4g} after {steps}\n"
         f"{count} predictions: {out}"
     )
 

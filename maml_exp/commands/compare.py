@@ -53,8 +53,7 @@ def draw(comparison: Comparison, out: Path, options: argparse.Namespace) -> list
     adaptation, learning, sweep, panels = (out / f"{name}.{options.format}" for name in names)
     plots.draw_adaptation(groups, shots, adaptation, options.style)
     drawn = [adaptation]
-    ranked = comparison.ranked_shots
-    if plots.draw_learning(groups, ranked, shots[ranked], learning, options.style):
+    if plots.draw_learning(groups, comparison.ranked_shots, learning, options.style):
         drawn.append(learning)
     if plots.draw_sweep(groups, keys, sweep, options.style):
         drawn.append(sweep)

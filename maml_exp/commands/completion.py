@@ -1,4 +1,4 @@
-"""`maml-exp completion`: what has bash complete verbs, their options and run folders, beside Hydra's settings."""
+"""`maml-exp completion`: what has a shell complete verbs, their options and run folders, beside Hydra's settings."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _maml_exp() {
         case "$verb:$COMP_CWORD" in
             help:*) choices="$verbs" ;;
             settings:*) choices="@GROUPS@" ;;
-            completion:*) choices="bash" ;;
+            completion:*) choices="bash zsh fish" ;;
             rerun:2 | adapt:2) _maml_exp_folders "$word" -d ;;
             rerun:* | gradcheck:*) choices="$(_maml_exp_settings "$1" "$word")" ;;
             adapt:*) _maml_exp_folders "$word" -f ;;
@@ -58,13 +58,29 @@ COMP_WORDBREAKS=${COMP_WORDBREAKS//=}
 complete -o nospace -F _maml_exp maml-exp
 """
 
+# zsh runs bash's functions itself
+ZSH = """(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+autoload -U +X bashcompinit && bashcompinit
+"""
+# fish has bash run them, on the words before the cursor and the one at it
+FISH = r"""set -g __maml_exp_bash @BASH@
+complete -c maml-exp -f -a '(bash --norc -c $__maml_exp_bash bash (commandline -opc) "$(commandline -ct)")'
+"""
+ANSWER = r"""COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+_maml_exp "$1"
+[ "${#COMPREPLY[@]}" -eq 0 ] || printf '%s\n' "${COMPREPLY[@]% }"
+"""
+
 
 def run_completion(arguments: Sequence[str]) -> int:
-    """Print what has the shell complete: put  eval "$(maml-exp completion bash)"  into ~/.bashrc."""
+    """Print what has the shell complete: put  eval "$(maml-exp completion bash)"  into ~/.bashrc.
+
+    For zsh the same with zsh into ~/.zshrc; for fish  maml-exp completion fish | source  into config.fish.
+    """
     parser = parser_of("completion", run_completion)
-    parser.add_argument("shell", choices=["bash"], help="for zsh and fish Hydra completes settings: maml-exp -sc")
-    parser.parse_args(arguments)
-    print(script())
+    parser.add_argument("shell", choices=["bash", "zsh", "fish"], help="fish needs bash, too")
+    shell = parser.parse_args(arguments).shell
+    print({"bash": script, "zsh": lambda: ZSH + script(), "fish": _for_fish}[shell]())
     return 0
 
 
@@ -72,3 +88,8 @@ def script() -> str:
     """The functions for bash."""
     groups = " ".join(group for group in GROUPS if group != "experiment")
     return BASH.replace("@VERBS@", " ".join(VERBS)).replace("@GROUPS@", groups)
+
+
+def _for_fish() -> str:
+    quoted = (script() + ANSWER).replace("\\", "\\\\").replace("'", "\\'")
+    return FISH.replace("@BASH@", f"'{quoted}'")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.commands import parser_of
+from maml_exp.commands import given_file, parser_of
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
@@ -26,10 +26,13 @@ def run_plot(arguments: Sequence[str]) -> int:
     parser = parser_of("plot", run_plot)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("--format", choices=FORMATS, default="png")
-    options = parser.parse_args(arguments)
+    parser.add_argument("file", nargs="?", help="task.file=PATH: the table of its tasks, which is not opened unasked")
+    options = parser.parse_intermixed_args(arguments)
 
     folder = open_run(options.run)
     config = load_config(folder.config)
+    if options.file is not None:
+        config.reading(given_file(options.file))
     point = judged_checkpoint(folder, config)
     if point is None:
         raise SettingError(f"{folder.path} has no usable checkpoint to draw from")
@@ -56,7 +59,7 @@ def run_plot(arguments: Sequence[str]) -> int:
 def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
     """What is drawn of summary.json, its lists as long as the steps that they are about; raises what damage brings."""
     evaluation = read_json(folder.summary)["evaluation"]
-    steps = config.evaluation.steps
+    steps = config.evaluation_steps
     if evaluation["steps"] != steps or not 1 <= len(evaluation["shots"]) <= len(config.evaluation.shots):
         raise ValueError("its evaluation is not the one that the configuration asks for")
     shots = {}
@@ -72,6 +75,7 @@ def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
         "tasks": int(evaluation["tasks"]),
         "reference": float("nan") if reference is None else float(reference),
         "shots": shots,
+        "baselines": {str(int(k)): dict(by_name) for k, by_name in evaluation.get("baselines", {}).items()},
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,11 @@ from maml_exp.comparison.differences import Differences, compare_runs, print_sec
 from maml_exp.config.composing import with_option
 from maml_exp.config.overrides import parse, parse_all
 from maml_exp.config.plain import put
-from maml_exp.config.saved import complete_config, load_plain_config
+from maml_exp.config.saved import complete_config, load_facts, load_plain_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.run.run import execute
-from maml_exp.store.memory import require_memory
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import RunFolder, new_folder, new_run_path, open_run
 
@@ -30,19 +31,35 @@ def run_rerun(arguments: Sequence[str]) -> int:
     original = open_run(options.run)
     parse_all(options.overrides)  # names a word that the shell has split
     config = saved_config_with(original, options.overrides)
-    if not options.overrides:
+    changes = [text for text in options.overrides if parse(text).key != "task.file"]  # that gives a table again
+    if not changes:
         require_finished(original)
+    require_tasks(config)
     require_memory(config)
+    _say_changed_data(original, config)
     path = new_folder(new_run_path(run_name(config)), options.overrides)
     outcome = execute(config, path)
     if outcome.evaluation is None:
         return outcome.exit_status
     print(f"{outcome.report()}\n")
     found = compare_runs(original, RunFolder(path), shared_steps_only=True)
-    if options.overrides:
+    if changes:
         print_section("configuration", found.config)
         return 0
     return report(found, original)
+
+
+def _say_changed_data(original: RunFolder, config: Config) -> None:
+    """Warn where the data of the tasks is not what it was: what is run is then something else."""
+    facts, before = config.problem.family.facts(), load_facts(original.path)
+    if facts is None or before is None:
+        return
+    was, now = (part.get("counts", {}) for part in (before, facts))
+    if was.get("file_sha256") != now["file_sha256"]:
+        same = before.get("fingerprint", {}).get("content") == facts["fingerprint"]["content"]
+        what = "other bytes, but the same rows" if same else "other rows, so results will differ"
+        sizes = f"{was.get('rows')} rows of {was.get('groups')} groups, now {now['rows']} of {now['groups']}"
+        print(f"maml-exp: {config.task.file} has changed since the run: {what} ({sizes})", file=sys.stderr, flush=True)
 
 
 def report(found: Differences, original: RunFolder) -> int:
@@ -52,6 +69,8 @@ def report(found: Differences, original: RunFolder) -> int:
         print(f"identical{unfinished}: parameters, every row of metrics.csv and the evaluation equal {original.path}")
         return 0
     print_section("results", found.results, most=5)
+    if found.same_parameters:
+        print("the parameters are the same to the bit: what differs is how they were measured")
     print_section("environment", found.environment)
     return 3
 
@@ -62,7 +81,9 @@ def saved_config_with(run: RunFolder, overrides: Sequence[str]) -> Config:
     for override in overrides:
         apply_override(plain, override)
     try:
-        return complete_config(plain, run.config)
+        config = complete_config(plain, run.config)
+        typed = any(parse(text).key == "task.file" for text in overrides)
+        return config.reading() if typed else config
     except SettingError as error:
         if overrides and _is_complete(load_plain_config(run.config), run.config):  # so it is not the file's fault
             raise SettingError(str(error).removeprefix(f"{run.config}: ")) from error

@@ -14,12 +14,10 @@ from typing import Any
 
 from maml_exp.comparison import tables
 from maml_exp.comparison.conditions import choose
-from maml_exp.comparison.groups import CLIP, Group, group_runs, shots_and_steps
+from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
 from maml_exp.config.overrides import as_text as override_text
 from maml_exp.config.usual import changes
 from maml_exp.core.checks import SettingError
-from maml_exp.core.optimizers.base import AUTO
-from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import Estimate
 from maml_exp.data.text_table import as_text
 from maml_exp.data.texts import as_code, for_markdown, for_terminal, one_line
@@ -47,7 +45,8 @@ class Comparison:
         return cls(groups, keys, shots_and_steps(groups))
 
     def _sections(self) -> list[tuple[str, list[list[str]]]]:
-        tasks = next(run for group in self.groups for run in group.runs.values()).settings.get("evaluation.tasks")
+        first = next(run for group in self.groups for run in group.runs.values())
+        tasks = first.judged_tasks or first.settings.get("evaluation.tasks")
         return tables.sections(self.groups, self.shots, tasks)
 
     @property
@@ -94,8 +93,6 @@ class Comparison:
             return "no group has a finite error"
         best, score = min(finite, key=lambda pair: pair[1].mean)
         words = changes(best.settings, BOOKKEEPING, always=self.keys)
-        if CLIP not in self.keys and words.get(CLIP) == clip_limit(AUTO, int(best.settings.get("inner.steps") or 0)):
-            words.pop(CLIP, None)  # the default says the same
         arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
         return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score)}, {seeds}"
@@ -105,14 +102,17 @@ class Comparison:
 
         The mean error after adapting to `ranked_shots` points, at the step that each was trained for.
         """
-        last = self.shots[self.ranked_shots]
-        return group.estimate(self.ranked_shots, min(group.objective_step, last))
+        return group.estimate(self.ranked_shots, group.objective_step)
 
     @property
     def ranked_shots(self) -> int:
-        """The number of support points that groups are ranked at: task.shots, where all were evaluated with it."""
-        wanted = {group.settings.get("task.shots") for group in self.groups}
-        return next((k for k in self.shots if wanted == {k}), next(iter(self.shots)))
+        """The number of support points that groups are ranked at: one that all were trained and evaluated with."""
+        trained = [_as_list(group.settings.get("task.shots")) for group in self.groups]
+        return next((k for k in self.shots if all(k in shots for shots in trained)), next(iter(self.shots)))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _number(cell: str) -> Any:

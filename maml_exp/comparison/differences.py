@@ -28,6 +28,7 @@ class Differences:
     config: list[str]
     environment: list[str]
     results: list[str]
+    same_parameters: bool = False  # both ended, with the same parameters to the bit
 
     @property
     def identical(self) -> bool:
@@ -43,7 +44,13 @@ def compare_runs(a: RunFolder, b: RunFolder, shared_steps_only: bool = False) ->
         config=_changed(flatten(load_plain_config(a.config)), flatten(load_plain_config(b.config))),
         environment=[line for line in _changed(*environments) if not line.startswith(NOT_COMPARED)],
         results=list(_result_differences(a, b, shared_steps_only)),
+        same_parameters=_have_same_parameters(a, b),
     )
+
+
+def _have_same_parameters(a: RunFolder, b: RunFolder) -> bool:
+    sums = {str(_summary(run).get("parameters_sha256")) for run in (a, b)}
+    return len(sums) == 1 and "None" not in sums
 
 
 def _as_dict(value: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from maml_exp.run.figures.drawing import (
     marker,
     set_log_limits,
 )
-from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks
+from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks, predictions
 from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder
@@ -61,9 +61,10 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
         beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             for number, group in enumerate(shown):
-                values = [group.estimate(k, step) for step in range(last + 1)]
-                beyond |= _line(axis, range(last + 1), values, number, for_figure(group.label), limits)
-                _mark_trained(axis, group, k, last, number, limits)
+                steps = range(group.last_step(k) + 1)
+                values = [group.estimate(k, step) for step in steps]
+                beyond |= _line(axis, steps, values, number, for_figure(group.label), limits)
+                _mark_trained(axis, group, k, number, limits)
             random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
             axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
             axis.set(title=f"K = {k} support points", xlabel="gradient steps")
@@ -77,8 +78,7 @@ def _representative(groups: Sequence[Group], shots: dict[int, int]) -> list[Any]
     """What the view must hold: medians, and the means of groups of which no task diverged."""
     found: list[Any] = []
     for run in [run for group in groups for run in group.runs.values()]:
-        for k, last in shots.items():
-            results = {name: values[: last + 1] for name, values in run.results[k].items()}
+        for results in [run.results[k] for k in shots]:
             found += [results["median"], results["random_median"], results["mean"][results["diverged"] == 0]]
     return found
 
@@ -101,21 +101,21 @@ def _line(axis: Any, x: Any, values: Sequence[Estimate], number: int, label: str
     return mark_beyond(axis, x, mean, limits, shade)
 
 
-def _mark_trained(axis: Any, group: Group, k: int, last: int, number: int, limits: tuple[float, float]) -> None:
+def _mark_trained(axis: Any, group: Group, k: int, number: int, limits: tuple[float, float]) -> None:
     """A ring around the step that a group was trained for, or judged at."""
     step = group.objective_step
-    mean = group.estimate(k, step).mean if step <= last else np.nan
+    mean = group.estimate(k, step).mean
     if limits[0] <= mean <= limits[1]:
         axis.plot([step], [mean], "o", ms=10, mfc="none", mec=colour(number), mew=1.2)
 
 
-def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, style: str | None) -> bool:
+def draw_learning(groups: Sequence[Group], shots: int, path: Path, style: str | None) -> bool:
     """Held-out error against iterations: a thin line for every seed, a thick one for their median.
 
     False where no run made small evaluations. A training loss has no place here: joint training's is another quantity.
     """
     shown = drawn(groups)
-    curves = [_curves(group, shots, last) for group in shown]
+    curves = [_curves(group, shots) for group in shown]
     every = [errors for of_group in curves for _, errors in of_group if len(errors)]
     if not every:
         return False
@@ -134,9 +134,8 @@ def draw_learning(groups: Sequence[Group], shots: int, last: int, path: Path, st
     return True
 
 
-def _curves(group: Group, shots: int, last: int) -> list[tuple[Array, Array]]:
-    step = min(group.objective_step, last)
-    return [learning_curve(RunFolder(run.folder), shots, step) for run in group.runs.values()]
+def _curves(group: Group, shots: int) -> list[tuple[Array, Array]]:
+    return [learning_curve(RunFolder(run.folder), shots, group.objective_step) for run in group.runs.values()]
 
 
 def _draw_curves(
@@ -241,14 +240,18 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     if len(panels) < 2:
         return False
     _, config, _, lr = panels[0]
+    if not config.problem.family.is_open:  # a table of the user's, which a saved run only names
+        return False
     panels.append(("random initialisation", config, Trainer(config.problem).init(config.seed).vector, lr))
     with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):
         for axis, (title, config, vector, lr) in zip(axes[0], panels, strict=True):
             learner, family = Trainer(config.problem).learner, config.problem.family
-            draw_task(axis, config, learner, plotted_tasks(config, learner, 1), 0, vector, lr)
+            tasks = plotted_tasks(config, learner, 1)
+            draw_task(axis, config, learner, tasks, 0, predictions(config, learner, tasks, vector, lr))
             trained = f", trained for {in_steps(learner.trained_steps)}" if learner.trained_steps else ""
             axis.set(xlabel=family.input_axis.label)
-            axis.set_title(f"{title}\nrate {lr:g}{trained}", fontsize=8)
+            adapts = "adapts at once" if config.adapts_at_once else f"{config.rate_in_words(lr)}{trained}"
+            axis.set_title(f"{title}\n{adapts}", fontsize=8)
         axes[0, 0].set_ylabel(family.output_axis.label)
         fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")
         handles: dict[str, Any] = {}

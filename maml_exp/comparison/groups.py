@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from maml_exp.comparison.conditions import as_condition, choose
-from maml_exp.config.choices import CHOICES
+from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.labels import label_of
+from maml_exp.config.usual import CLIP, changes, clip_norm_of
 from maml_exp.core.checks import SettingError
-from maml_exp.core.problem import clip_limit
 from maml_exp.core.statistics import (
     Estimate,
     Interval,
@@ -27,7 +27,7 @@ from maml_exp.store import run_folder as states
 from maml_exp.store.records import BOOKKEEPING, RunRecord
 
 Array = np.ndarray
-CLIP = "optimizer.clip_norm"
+STEPS = "evaluation.steps"
 UNKNOWN = Interval(float("nan"), float("nan"), float("nan"))
 PRESET = "algorithm.preset"  # the label of a method's settings
 
@@ -89,18 +89,25 @@ class Group:
         errors = self.task_errors(shots)
         return UNKNOWN if errors is None else trimmed_mean_interval(errors[..., step])
 
-    def paired(self, other: Group, shots: int, step: int) -> PairedDifference | None:
-        """This group's errors minus the other's, by seed and task; None where they share none or errors are missing."""
+    def paired(self, other: Group, shots: int, step: int, other_step: int | None = None) -> PairedDifference | None:
+        """This group's errors minus the other's (after `other_step`; None: the same), by seed and task.
+
+        None where they share none or errors are missing.
+        """
         seeds = [seed for seed in self.runs if seed in other.runs]
         ours, theirs = self.task_errors(shots, seeds), other.task_errors(shots, seeds)
         if ours is None or theirs is None or ours.shape[:2] != theirs.shape[:2]:
             return None
-        return paired_difference(ours[..., step], theirs[..., step])
+        return paired_difference(ours[..., step], theirs[..., step if other_step is None else other_step])
 
     @property
     def objective_step(self) -> int:
         """The gradient step that its runs were trained for, or judged at."""
         return max((run.objective_step for run in self.runs.values()), default=0)
+
+    def last_step(self, shots: int) -> int:
+        """The last step that all its runs were evaluated after."""
+        return min(len(run.results[shots]["mean"]) for run in self.runs.values()) - 1
 
     def objective(self) -> Estimate:
         """The number that sweeps minimise, over seeds."""
@@ -111,6 +118,15 @@ class Group:
         return sum(int(run.results[shots]["diverged"][step]) for run in self.runs.values() if shots in run.results)
 
 
+def baselines(groups: Sequence[Group], shots: int) -> dict[str, float]:
+    """Mean errors of what needs no meta-learning, of the first run that has each: all were judged on the same tasks."""
+    found: dict[str, float] = {}
+    for group in groups:
+        for run in group.runs.values():
+            found = run.baselines.get(shots, {}) | found
+    return found
+
+
 def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     """Groups, in the order in which they come, and the settings in which they differ; raises `SettingError`."""
     require_same_tasks(runs)
@@ -118,8 +134,10 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     for run in runs:
         settings = {key: value for key, value in run.settings.items() if key not in BOOKKEEPING}
         told_apart_by = dict(settings)
+        if settings.get(STEPS, 0) is None:
+            told_apart_by[STEPS] = _steps_to_judge(settings)
         if CLIP in settings:  # what auto and null of an older run mean is the same with one inner step
-            told_apart_by[CLIP] = _clip_limit(settings)
+            told_apart_by[CLIP] = clip_norm_of(settings)
         key = tuple((name, str(told_apart_by[name])) for name in sorted(told_apart_by))
         groups.setdefault(key, Group(settings)).add(run)
     found = list(groups.values())
@@ -130,13 +148,13 @@ def group_runs(runs: Sequence[RunRecord]) -> tuple[list[Group], list[str]]:
     return found, keys
 
 
-def _clip_limit(settings: dict[str, Any]) -> Any:
-    """What a run's clip_norm means; as it stands where its settings are damaged."""
-    limit, steps = settings[CLIP], settings.get("inner.steps")
+def _steps_to_judge(settings: dict[str, Any]) -> Any:
+    """What null as evaluation.steps means in a run; null where its settings are damaged, or its learner is not here."""
+    own = {key.removeprefix("algorithm."): value for key, value in settings.items() if key.startswith("algorithm.")}
     try:
-        return clip_limit(limit, steps) if isinstance(steps, int) else limit
-    except (TypeError, ValueError):
-        return limit
+        return settings_class("algorithm", own.get("learner"))(**own).steps_to_judge(settings["inner.steps"])
+    except (TypeError, ValueError, LookupError):
+        return None
 
 
 def _is_of_a_choice(key: str) -> bool:
@@ -153,12 +171,18 @@ def _differing(groups: Sequence[Group]) -> list[str]:
 
 
 def _without_what_presets_say(keys: list[str], groups: Sequence[Group]) -> list[str]:
-    """The keys without a method's settings, where its preset alone tells groups apart."""
+    """The keys without what methods bring along: their own settings, where their presets alone tell groups apart.
+
+    And settings of other groups, as reptile's optimizer, where every group has what its method brings.
+    """
+    if PRESET not in keys:
+        return keys
     own = [key for key in keys if key.startswith("algorithm.") and key != PRESET]
     settings = {(str(g.settings.get(PRESET)), *(str(g.settings.get(key)) for key in own)) for g in groups}
-    if PRESET not in keys or len(settings) > len({preset for preset, *_ in settings}):
-        return keys
-    return [key for key in keys if key not in own]
+    said_by_presets = len(settings) == len({preset for preset, *_ in settings})
+    typed = {key for group in groups for key in changes(group.settings)}
+    brought = [key for key in keys if not key.startswith("algorithm.") and not {key, key.split(".")[0]} & typed]
+    return [key for key in keys if key not in brought and not (said_by_presets and key in own)]
 
 
 def _says_more(key: str, keys: Sequence[str]) -> bool:
@@ -223,7 +247,7 @@ def _way_out(runs: Sequence[RunRecord], keys: Sequence[str]) -> str:
 
 
 def shots_and_steps(groups: Sequence[Group]) -> dict[int, int]:
-    """Numbers of shots that every finished run was evaluated with, and the gradient steps all of them made."""
+    """Numbers of shots that every finished run was evaluated with, and the steps that all of them made."""
     runs = [run for group in groups for run in group.runs.values()]
     if not runs:
         raise SettingError("none of these runs is finished; there is nothing to compare")

@@ -7,8 +7,8 @@ import io
 import math
 from collections.abc import Sequence
 
-from maml_exp.comparison.groups import Group
-from maml_exp.core.statistics import Estimate, Interval
+from maml_exp.comparison.groups import Group, baselines
+from maml_exp.core.statistics import Estimate, Interval, estimate
 from maml_exp.data.text_table import Table, digits
 from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.store.metrics_file import final_steps
@@ -47,32 +47,44 @@ def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     for group in groups:
         cells = [show(group.estimate(shots, step)) for step in steps]
         diverged = str(max((group.diverged_tasks(shots, step) for step in range(last_step + 1)), default=0))
-        trained = f"step {group.objective_step}" if group.runs else "-"
-        table.append([group.label, str(len(group.runs)), *cells, trained, diverged, unfinished(group)])
+        table.append(
+            [group.label, str(len(group.runs)), *cells, own(group, shots, last_step), diverged, unfinished(group)]
+        )
+    for name, mean in baselines(groups, shots).items():  # they make no steps: the same in every column
+        table.append([f"baseline {name}", "-", *[show(estimate([mean]))] * len(steps), "-", "-", ""])
     return table
+
+
+def own(group: Group, shots: int, last_step: int) -> str:
+    """The step that a group was trained for, with its error where that is beyond the steps that all groups made."""
+    step = group.objective_step
+    if not group.runs:
+        return "-"
+    return f"step {step}" + (f": {show(group.estimate(shots, step))}" if step > last_step else "")
 
 
 def middle_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     """Median and interquartile mean, which a few tasks that diverge do not move, at a group's own step and the last."""
     table = [["group", "step", "median", "middle half", f"median, step {last_step}", f"middle half, step {last_step}"]]
     for group in [group for group in groups if group.runs]:
-        own = min(group.objective_step, last_step)
         cells = []
-        for step in (own, last_step):
+        for step in (group.objective_step, last_step):
             cells += [show(group.median(shots, step)), show_interval(group.iqm(shots, step))]
-        table.append([group.label, str(own), *cells])
+        table.append([group.label, str(group.objective_step), *cells])
     return table
 
 
 def difference_table(groups: Sequence[Group], shots: int, last_step: int, intervals: bool) -> Table:
-    """Every group's error minus the first one's, paired by seed and task."""
+    """Every group's error minus the first one's, paired by seed and task: that of each after its own step."""
     steps = shown_steps(groups, last_step)
-    own = min(groups[0].objective_step, last_step)
-    paired = [f"step {own}, mean", f"step {own}, middle half"] if intervals else []
+    trained = {group.objective_step for group in groups if group.runs}
+    name = f"step {groups[0].objective_step}" if len(trained) == 1 else "own steps"
+    paired = [f"{name}, mean", f"{name}, middle half"] if intervals else []
     table = [["group", "pairs", *(f"step {step}" for step in steps), *paired]]
     for group in groups[1:]:
         differences = [group.difference(groups[0], shots, step) for step in steps]
-        by_task = group.paired(groups[0], shots, own) if intervals else None
+        own_steps = (group.objective_step, groups[0].objective_step)
+        by_task = group.paired(groups[0], shots, *own_steps) if intervals else None
         cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
         table.append([group.label, str(differences[0].n), *map(show, differences), *cells])
     return table
@@ -112,7 +124,8 @@ def sections(groups: Sequence[Group], shots: dict[int, int], tasks: object) -> l
 def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) -> str:
     """Everything: a row for every group, number of shots and gradient step.
 
-    Intervals over seeds and tasks stand in the rows of the step trained for and of the last one.
+    Steps are those that all groups made, and each group's own. Intervals over seeds and tasks stand in the rows of its
+    own step, paired with the first group's own, and of the last one.
     """
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -125,17 +138,25 @@ def as_csv(groups: Sequence[Group], shots: dict[int, int], keys: Sequence[str]) 
         settings = [for_csv(group.settings.get(key)) for key in keys]
         for k, last_step in shots.items():
             with_intervals = {group.objective_step, last_step} if len(groups) <= MOST_INTERVALS else set()
-            for step in range(last_step + 1):
-                median, difference = group.median(k, step), group.difference(groups[0], k, step)
+            for step in sorted({*range(last_step + 1), group.objective_step}):
+                median, common = group.median(k, step), step <= last_step
+                difference = group.difference(groups[0], k, step) if common else ("", "", "")
                 row: list[object] = [*group.estimate(k, step), median.mean, median.ci95, *difference]
                 row += _by_task(group, groups[0], k, step) if step in with_intervals else [""] * len(by_task)
                 count, left = group.diverged_tasks(k, step), for_csv(unfinished(group))
                 writer.writerow([for_csv(group.label), *settings, k, step, *row, count, left])
+    blank = [""] * len(keys)
+    for k, last_step in shots.items():
+        for name, mean in baselines(groups, k).items():
+            unknown: list[object] = [""] * (len(numbers) + len(by_task))
+            for step in range(last_step + 1):
+                writer.writerow([for_csv(f"baseline {name}"), *blank, k, step, "", mean, *unknown[2:], "", ""])
     return buffer.getvalue()
 
 
 def _by_task(group: Group, first: Group, shots: int, step: int) -> list[object]:
     """The interquartile mean and, against the first group, that of paired differences, with their intervals."""
-    paired = group.paired(first, shots, step) if group is not first else None
+    against = first.objective_step if step == group.objective_step else step
+    paired = group.paired(first, shots, step, against) if group is not first else None
     nothing: list[object] = ["", "", ""]
     return [*group.iqm(shots, step), *(nothing if paired is None else paired.iqm)]

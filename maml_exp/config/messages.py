@@ -31,6 +31,7 @@ EXPECTED = {
     "float | None": "a number or null",
     "str | None": "a text or null",
     "list[int]": "a list of integers, as in [40,40]",
+    "list[str]": "a list of names, as in [year]",
     "list[float]": "a list of two numbers, as in [0.1,5]",
 }
 FORMER = {"algorithm.name": "choose a method with algorithm=fomaml, or change what it does, as with algorithm.outer"}

@@ -57,6 +57,30 @@ def name_every_axis(plain: Plain) -> None:
             algorithm.setdefault(key, _copied(value))
 
 
+def keep_the_rate_constant(plain: Plain) -> None:
+    """3 -> 4: optimizer.schedule and optimizer.lr_end are new; the rate was the same in every iteration."""
+    optimizer = plain.get("optimizer")
+    if isinstance(optimizer, dict):
+        optimizer.setdefault("schedule", "constant")
+        optimizer.setdefault("lr_end", 0.0)
+
+
+def name_baselines(plain: Plain) -> None:
+    """3 -> 4: evaluation.baselines is new; null is what there was: none for sinusoids."""
+    evaluation = plain.get("evaluation")
+    if isinstance(evaluation, dict):
+        evaluation.setdefault("baselines", None)
+
+
+def name_what_sinusoids_lacked(plain: Plain) -> None:
+    """3 -> 4: sinusoids may have noise, and other ranges where they are judged."""
+    task = plain.get("task")
+    if isinstance(task, dict) and task.get("name") == "sinusoid":
+        task.setdefault("noise", 0.0)
+        for key in ("amplitude_test", "phase_test", "x_range_test"):
+            task.setdefault(key, None)
+
+
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -78,11 +102,12 @@ AXES_OF_3: Plain = {
 MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
-    3: (name_every_axis,),
+    3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {
     2: ("optimizer.clip_norm=null",),
+    3: ("evaluation.steps=10",),
 }
 
 

@@ -36,7 +36,7 @@ FIXED = (Config, ModelSettings, InnerSettings, TrainingSettings, EvaluationSetti
 
 def sections() -> list[Section]:
     """All of them: the groups that are always there, then every choice of the others."""
-    found = [_section(kind.group or "(no group)", kind) for kind in FIXED]
+    found = [_section(kind.section or "(no group)", kind) for kind in FIXED]
     for group, choice in CHOICES.items():
         for name in choice.registry.names():
             found.append(_section(f"{group} with {group}.{choice.key}={name}", settings_class(group, name)))
@@ -45,7 +45,7 @@ def sections() -> list[Section]:
 
 def _section(title: str, kind: Any) -> Section:
     about = " ".join((kind.__doc__ or "").split())
-    return Section(title, about, list(_entries(kind, kind.group)))
+    return Section(title, about, list(_entries(kind, kind.section)))
 
 
 def _entries(kind: Any, prefix: str) -> Iterator[Entry]:

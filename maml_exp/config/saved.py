@@ -23,6 +23,7 @@ LARGEST_CONFIG = 100_000  # bytes; ours have a thousand
 MOST_TEXTS = 2000  # names and values; ours have some hundred
 DEEPEST = 8  # levels of nesting; ours have three
 TOO_DEEP = "nested too deeply to be a configuration of ours"
+DATA_FILE = "data.json"  # in a run's folder
 NO_KEY = object()
 TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str"))
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
@@ -169,5 +170,24 @@ def complete_config(plain: dict[str, Any], path: Path) -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """The saved configuration, checked against today's schema; raises `SettingError`."""
-    return complete_config(load_plain_config(path), path)
+    """The saved configuration, checked against today's schema; raises `SettingError`.
+
+    The file of tasks that it names is not opened; what its run remembers of it comes along.
+    """
+    config = complete_config(load_plain_config(path), path)
+    if config.task.reader is not None:
+        config.remember(load_facts(path.parent.parent))
+    return config
+
+
+def load_facts(run: Path) -> dict[str, Any] | None:
+    """What a run's folder remembers of the data that its tasks come from; None where it has none."""
+    try:
+        facts = door.read_json(run / DATA_FILE)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{run / DATA_FILE} cannot be read: {error}") from error
+    if not isinstance(facts, dict):
+        raise SettingError(f"{run / DATA_FILE} is not one of ours")
+    return facts

@@ -20,10 +20,12 @@ from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
 from maml_exp.config.plain import as_plain, flatten, leaves
 from maml_exp.core import checks
+from maml_exp.core.baselines import BASELINES
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
+from maml_exp.data import sources
 
 SCHEMA = 4  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
@@ -35,7 +37,7 @@ OFTEN = checks.integer(0, 10**9)
 class TrainingSettings(checks.Settings):
     """The outer loop, and how often what is written. Intervals count iterations."""
 
-    group: ClassVar[str] = "training"
+    section: ClassVar[str] = "training"
     iterations: int = setting(10_000, "iterations of the outer loop", checks.integer(1, 10**9))
     meta_batch: int = setting(25, "T, tasks an iteration", checks.integer(1, 10**9))
     log_every: int = setting(100, "iterations between rows of scalars", checks.integer(1, 10**9))
@@ -72,18 +74,15 @@ def every(interval: int, step: int, last: int) -> bool:
     return bool(interval) and (step % interval == 0 or step == last)
 
 
-def _are_shots(value: Any) -> bool:
-    numbers = value if isinstance(value, list) else [value]
-    allowed = bool(numbers) and all(checks.is_integer(k, 1, 10**4) for k in numbers)
-    return allowed and len(set(numbers)) == len(numbers)
-
-
 def _are_rates(value: Any) -> bool:
     rates = value if isinstance(value, list) else [value]
     return value is None or (bool(rates) and all(checks.is_number(rate, above=0) for rate in rates))
 
 
-SHOTS = Check(_are_shots, lambda: "a list of different integers from 1 to 10000, as in [5,10,20], or one integer")
+BASELINE_NAMES = Check(
+    lambda value: value is None or (isinstance(value, list) and all(name in BASELINES.names() for name in value)),
+    lambda: f"null, or a list of {', '.join(BASELINES.names())}",
+)
 RATES = Check(_are_rates, lambda: "a finite number > 0, a list of such, or null")
 SEED = checks.integer(0, 2**63 - 1)
 
@@ -92,21 +91,28 @@ SEED = checks.integer(0, 2**63 - 1)
 class EvaluationSettings(checks.Settings):
     """How a run's weights are judged: on fixed tasks, the same for every run with the same seed here."""
 
-    group: ClassVar[str] = "evaluation"
+    section: ClassVar[str] = "evaluation"
     seed: int = setting(1000, "of the tasks that are reported", SEED)
     tasks: int = setting(600, "number of these tasks", checks.integer(1, 10**7))
     tasks_in_training: int = setting(100, "for the small evaluations while training", checks.integer(1, 10**7))
-    shots: Any = setting([5, 10, 20], "support points to adapt on", SHOTS)
-    steps: int = setting(10, "gradient steps", checks.integer(0, 1000))
+    shots: Any = setting([5, 10, 20], "support points to adapt on", checks.integers(1, 10**4))
+    steps: int | None = setting(
+        None,
+        "adaptation steps; null: 10 or inner.steps, with learned rates inner.steps, 1 for what adapts at once",
+        checks.optional(checks.integer(0, 1000)),
+    )
     lr: Any = setting(None, "rate of these steps; null: inner.lr; of a list, the best on validation tasks", RATES)
     validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
     grid: int = setting(100, "evenly spaced x on which the error is measured", checks.integer(2, 10**5))
+    baselines: Any = setting(
+        None, "what is judged beside it that needs no meta-learning; null: what is usual for the tasks", BASELINE_NAMES
+    )
     plots: bool = setting(True, "draw plots/ at the end", checks.boolean())
     objective: str = setting("mean", "over tasks: the number that sweeps minimise", checks.one_of(lambda: OBJECTIVES))
     objective_shots: int | None = setting(
         None,
-        "after adapting to so many points; null: task.shots, or the first of shots if it is none of them",
+        "after adapting to so many points; null: task.shots, or the first of shots that is one of several",
         checks.optional(checks.integer(1, 10**4)),
     )
     objective_steps: int | None = setting(
@@ -122,8 +128,6 @@ class EvaluationSettings(checks.Settings):
         key, shots = "evaluation.objective_shots", self.objective_shots
         among = f"one of evaluation.shots, {self.shots}, or null"
         checks.require(shots is None or shots in self.shots, key, shots, among)
-        if self.objective_steps is not None:
-            checks.integer(0, self.steps).require("evaluation.objective_steps", self.objective_steps)
 
 
 def _is_name(value: Any) -> bool:
@@ -150,17 +154,74 @@ class Config(checks.Settings):
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     algorithm: Any = "???"
 
+    # no settings. A saved configuration may be a stranger's: the file of tasks that it names is opened only if
+    # whoever works with it now has typed it
+    data_file: ClassVar[str | None] = None
+    data_facts: ClassVar[dict[str, Any] | None] = None  # what a run remembers of its tasks' data
+
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
+        self._require_objective_shots()
+        if self.evaluation.objective_steps is not None:
+            steps = checks.integer(0, self.evaluation_steps)
+            steps.require("evaluation.objective_steps", self.evaluation.objective_steps)
+        if self.adapts_at_once and self.evaluation.lr is not None:
+            shown = f"evaluation.lr={self.evaluation.lr} with algorithm.learner={self.algorithm.learner}"
+            raise SettingError(f"{shown} is not usable: it adapts at once, without a rate; leave it null")
+
+    def _require_objective_shots(self) -> None:
+        """Where several numbers of shots are trained with and none of them is judged, which one counts must be said."""
+        trained, judged = getattr(self.task, "shots", None), self.evaluation
+        if isinstance(trained, list) and judged.objective_shots is None and not set(trained) & set(judged.shots):
+            among = f"one of evaluation.shots, {judged.shots}, where none of task.shots, {trained}, is among them"
+            checks.require(False, "evaluation.objective_shots", None, among)
 
     @property
     def problem(self) -> Problem:
-        """What the core needs to know."""
+        """What the core needs to know; raises `SettingError` for a file of tasks that cannot be used."""
         parts = (self.model, self.algorithm, self.inner, self.task, self.optimizer)
         training = self.training
-        return Problem(*parts, training.meta_batch, training.iterations, self.dtype, curvature=training.log_curvature)
+        sizes = (training.meta_batch, training.iterations, self.dtype)
+        return Problem(*parts, *sizes, data=self._data(), curvature=training.log_curvature)
+
+    def _data(self) -> Any:
+        """What the family is computed on; of a saved run whose file is not given again, what it remembers of that."""
+        if self.task.reader is None:
+            return None
+        file = self.task.file if sources.is_shipped(self.task.file) else self.data_file
+        return self.data_facts if file is None else sources.load(self.task, file)
+
+    def remember(self, facts: dict[str, Any] | None) -> None:
+        """Take along what a run's folder remembers of the data of its tasks."""
+        self.__dict__["data_facts"] = facts  # not a field: it is no setting
+
+    def reading(self, file: str | None = None) -> Config:
+        """This configuration, whose file of tasks may be opened, since it was typed now; as another one, if given."""
+        own = getattr(self.task, "file", None)
+        if own is not None:
+            named = own if file is None else file
+            self.__dict__["data_file"] = named if sources.is_shipped(named) else str(sources.resolved(named))
+        return self
+
+    def rate_in_words(self, lr: float) -> str:
+        """The rate of gradient steps, in a title; learned rates are as many times inner.lr as `lr` is."""
+        if not getattr(self.algorithm, "learn_rates", False):
+            return f"rate {lr:g}"
+        factor = lr / self.inner.lr
+        return "learned rates" if factor == 1 else f"learned rates times {factor:g}"
+
+    @property
+    def adapts_at_once(self) -> bool:
+        """Whether the learner adapts in one go, without gradient steps and their rate."""
+        return getattr(self.algorithm, "at_once", False)
+
+    @property
+    def evaluation_steps(self) -> int:
+        """The steps that every evaluation makes."""
+        steps = self.evaluation.steps
+        return self.algorithm.steps_to_judge(self.inner.steps) if steps is None else steps
 
     @property
     def evaluation_rates(self) -> list[float]:
@@ -173,14 +234,17 @@ class Config(checks.Settings):
     @property
     def objective_shots(self) -> int:
         """The number of shots that the objective and the printed table are about."""
-        wanted, evaluated = self.evaluation.objective_shots or self.task.shots, self.evaluation.shots
-        return wanted if wanted in evaluated else evaluated[0]
+        trained, judged = self.task.all_shots, self.evaluation.shots
+        if self.evaluation.objective_shots is not None:
+            return self.evaluation.objective_shots
+        return next((k for k in judged if k in trained), judged[0])
 
     @property
     def objective_steps(self) -> int:
-        """The number of gradient steps after which the objective is measured."""
+        """The number of steps after which the objective is measured."""
         wanted = self.evaluation.objective_steps
-        return min(max(self.inner.steps, 1), self.evaluation.steps) if wanted is None else wanted
+        trained = 1 if self.adapts_at_once else max(self.inner.steps, 1)
+        return min(trained, self.evaluation_steps) if wanted is None else wanted
 
     def to_dict(self) -> dict[str, Any]:
         """Nested plain dictionaries and lists."""

@@ -17,6 +17,7 @@ from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.core.problem import clip_limit
 
 GROUPS = {
     "model": "the network: hidden layers, activation, initialisation",
@@ -30,6 +31,7 @@ GROUPS = {
 }
 # groups of settings that one word chooses, and the setting that says which it was
 CHOSEN_BY = {"algorithm": "algorithm.preset", "optimizer": "optimizer.name", "task": "task.name"}
+CLIP = "optimizer.clip_norm"
 GLOBAL = "# @package _global_"
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Plain = dict[str, Any]
@@ -130,15 +132,30 @@ def _lay(plain: Plain, over: Plain) -> None:
 def changes(settings: Mapping[str, Any], ignored: Container[str] = (), always: Sequence[str] = ()) -> dict[str, Any]:
     """The overrides, by key, that make these settings (dotted) of the defaults, in as few words as there are.
 
-    Settings named in `always` are among them where they are the default, too.
+    Settings named in `always` are among them where they are the default, too. What means the same is no change.
     """
     overrides: dict[str, Any] = dict(_chosen(*(str(settings.get(key)) for key in CHOSEN_BY.values())))
     usual = usual_settings(*overrides.items())
     for key, value in settings.items():
         chosen_already = key.split(".")[0] in overrides and value == usual.get(key)
-        if key not in ignored and (value != usual.get(key) or (key in always and not chosen_already)):
+        differs = value != usual.get(key) and not (key == CLIP and _clips_alike(settings, usual))
+        if key not in ignored and (differs or (key in always and not chosen_already)):
             overrides[_named(key)] = value
     return overrides
+
+
+def clip_norm_of(settings: Mapping[str, Any]) -> Any:
+    """What optimizer.clip_norm means beside the other settings (dotted); as it stands where they are damaged."""
+    limit, steps = settings.get(CLIP), settings.get("inner.steps")
+    try:
+        return clip_limit(limit, steps) if isinstance(steps, int) else limit
+    except (TypeError, ValueError):
+        return limit
+
+
+def _clips_alike(settings: Mapping[str, Any], usual: Mapping[str, Any]) -> bool:
+    """Whether the usual clip_norm would do the same here: auto and the null of older runs do with one inner step."""
+    return clip_norm_of(settings) == clip_norm_of({**settings, CLIP: usual.get(CLIP)})
 
 
 @cache

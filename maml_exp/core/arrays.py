@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
 
@@ -21,6 +21,16 @@ def transpose(a: Array) -> Array:
 def flat(rows: Array) -> Array:
     """The rows (T, K, n) of all tasks below each other (T K, n), a view."""
     return rows.reshape(-1, rows.shape[-1])
+
+
+def are_common(x: Array) -> bool:
+    """Whether the points (T, Q, n) of all tasks are the same, as those of a grid are."""
+    return len(x) > 1 and np.array_equal(x[0], x[-1]) and bool((x == x[:1]).all())
+
+
+def of_every_task(rows: Array, tasks: int) -> Array:
+    """Rows (1 or T, Q, n) of all tasks (T, Q, n)."""
+    return rows if len(rows) == tasks else np.repeat(rows, tasks, axis=0)
 
 
 def shared_product(rows: Array, matrix: Array, out: Array) -> Array:
@@ -51,6 +61,23 @@ class RowBuffer:
         ends = np.cumsum([tasks * k for k in points], dtype=int)
         self.flat = [self.whole[end - tasks * k : end] for end, k in zip(ends, points, strict=True)]
         self.by_task = [rows.reshape(tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
+
+
+class Workspace:
+    """Arrays that the next call uses again, by name: to get large ones from the system costs as much as to fill them.
+
+    One of a name is as large as it was ever asked for; what stands in it is of no use to the next who asks.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[Hashable, np.dtype], Array] = {}
+
+    def empty(self, name: Hashable, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """An array of this shape, not filled."""
+        size, kept = math.prod(shape), self._kept.get((name, dtype))
+        if kept is None or len(kept) < size:
+            kept = self._kept[name, dtype] = np.empty(size, dtype)
+        return kept[:size].reshape(shape)
 
 
 def norm(vector: Array) -> float:

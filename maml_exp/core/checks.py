@@ -56,9 +56,26 @@ def integer(low: int, high: int) -> Check:
     return Check(lambda value: is_integer(value, low, high), lambda: f"an integer from {low} to {high}")
 
 
+def integers(low: int, high: int) -> Check:
+    """One integer from `low` to `high`, or a list of different ones."""
+
+    def accepts(value: Any) -> bool:
+        several = value if isinstance(value, list) else [value]
+        allowed = bool(several) and all(is_integer(one, low, high) for one in several)
+        return allowed and len(set(several)) == len(several)
+
+    words = f"an integer from {low} to {high}, or a list of different integers from {low} to {high}, as in [5,10,20]"
+    return Check(accepts, lambda: words)
+
+
 def number(above: float = 0.0) -> Check:
     """A finite number greater than `above`."""
     return Check(lambda value: is_number(value, above), lambda: f"a finite number > {above:g}")
+
+
+def not_negative() -> Check:
+    """A finite number that is 0 or more."""
+    return Check(lambda value: is_number(value) and value >= 0, lambda: "a finite number >= 0")
 
 
 def fraction() -> Check:
@@ -118,7 +135,7 @@ def setting(default: Any, help: str, check: Check, unit: str = "") -> Any:
 class Settings:
     """Base of dataclasses of settings: each field is checked when an object is made; raises `SettingError`."""
 
-    group: ClassVar[str] = ""  # the key they stand under in a configuration
+    section: ClassVar[str] = ""  # the key they stand under in a configuration
 
     def __post_init__(self) -> None:
         for key, field in declared(self).items():
@@ -127,5 +144,5 @@ class Settings:
 
 def declared(settings: Any) -> dict[str, dataclasses.Field]:
     """The fields of a settings class or object that `setting` made, by their dotted keys."""
-    prefix = f"{settings.group}." if settings.group else ""
+    prefix = f"{settings.section}." if settings.section else ""
     return {prefix + f.name: f for f in dataclasses.fields(settings) if "check" in f.metadata}

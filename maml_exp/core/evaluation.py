@@ -11,7 +11,7 @@ from maml_exp.core.tasks.base import FixedTasks
 
 Array = np.ndarray
 # tasks adapted at a time: their predictions should stay in the cache
-NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 32
+NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 50
 
 
 def adaptation_errors(
@@ -27,7 +27,7 @@ def adaptation_errors(
     fitting = NUMBERS_AT_ONCE // (tasks.x_query.shape[1] * max(network.sizes))
     most = int(np.clip(fitting, FEWEST_TASKS, MOST_TASKS))
     chunk = -(-count // max(1, -(-count // most)))  # as large as `most` allows, and all about as large
-    errors = np.empty((count, steps + 1))
+    errors, weights = np.empty((count, steps + 1)), tasks.weights
     with np.errstate(over="ignore", invalid="ignore"):
         for end in range(chunk, count + chunk, max(1, chunk)):
             end = min(end, count)
@@ -35,7 +35,9 @@ def adaptation_errors(
             x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
             predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr)
             for step, prediction in enumerate(predictions):
-                errors[part, step] = loss.by_task(prediction, tasks.y_query[part])
+                errors[part, step] = loss.by_task(
+                    prediction, tasks.y_query[part], None if weights is None else weights[part]
+                )
     return errors
 
 

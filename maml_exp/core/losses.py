@@ -20,6 +20,7 @@ class Loss(Protocol):
     """What passes, trainer and evaluation ask of a loss."""
 
     name: str  # for tables and axes, as in mean squared error
+    unit: str  # of what it is the square of, "" where errors have none: tables then show their root, too
 
     def scale(self, factor: float, points: int, outputs: int) -> float:
         """The number by which residuals are multiplied to give factor * dL/dz, for so many points and outputs."""
@@ -33,10 +34,10 @@ class Loss(Protocol):
     def mean(self, residual: Array) -> float:
         """The loss from residuals: the mean over points, then over tasks."""
 
-    def by_task(self, prediction: Array, target: Array) -> Array:
-        """The error (N,) of every task that evaluations report."""
+    def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
+        """The error (N,) of every task that evaluations report, over points of weight 1 (N, G), not 0; None: all."""
 
-    def unadapted(self, target: Array) -> Array:
+    def unadapted(self, target: Array, weights: Array | None = None) -> Array:
         """The error (N,) of the best constant prediction of every task: what `diverged` measures by."""
 
 
@@ -44,6 +45,7 @@ class SquaredError:
     """The mean squared error, over points and outputs: L = sum (z - y)^2 / (K m), dL/dz = 2 / (K m) (z - y)."""
 
     name = "mean squared error"
+    unit = ""
 
     def scale(self, factor: float, points: int, outputs: int) -> float:
         """Factor times 2 / (K m)."""
@@ -64,11 +66,37 @@ class SquaredError:
         flat = residual.reshape(-1)
         return flat.dot(flat).item() / flat.size
 
-    def by_task(self, prediction: Array, target: Array) -> Array:
+    def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The mean square of every task (N,), over points (N, G, m) and outputs."""
-        residual = prediction - target
-        return np.mean(residual * residual, axis=(1, 2))
+        residual = self._reported(prediction - target)
+        if weights is None:
+            return np.mean(residual * residual, axis=(1, 2))
+        squares = np.where(weights > 0, np.mean(residual * residual, axis=2), 0)  # what fills up may be infinite
+        return squares.sum(axis=1) / weights.sum(axis=1)
 
-    def unadapted(self, target: Array) -> Array:
+    def unadapted(self, target: Array, weights: Array | None = None) -> Array:
         """The variance (N,) of every task's targets (N, G, m): what predicting their mean costs."""
-        return self.by_task(target.mean(axis=1, keepdims=True), target)
+        if weights is None:
+            mean = target.mean(axis=1, keepdims=True)
+        else:
+            mean = (target * weights[..., None]).sum(axis=1, keepdims=True) / weights.sum(axis=1)[:, None, None]
+        return self.by_task(mean, target, weights)
+
+    def _reported(self, residual: Array) -> Array:
+        """A residual (N, G, m) in the unit in which errors are reported."""
+        return residual
+
+
+class UnitsSquaredError(SquaredError):
+    """The mean squared error of standardised outputs, reported in the data's own units.
+
+    Args:
+        scale: (m,), the standard deviations by which outputs were divided.
+        unit: what the outputs are called.
+    """
+
+    def __init__(self, scale: Array, unit: str):
+        self._scale, self.unit = scale, unit
+
+    def _reported(self, residual: Array) -> Array:
+        return residual * self._scale

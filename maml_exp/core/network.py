@@ -33,7 +33,7 @@ WIDTHS = Check(_are_widths, lambda: "a list of 1 to 100 widths, each from 1 to 1
 class ModelSettings(checks.Settings):
     """A multilayer perceptron between the task's inputs and outputs."""
 
-    group: ClassVar[str] = "model"
+    section: ClassVar[str] = "model"
     hidden: list[int] = setting([40, 40], "width of every hidden layer", WIDTHS)
     activation: str = setting("relu", "behind every hidden layer", checks.one_of(lambda: ACTIVATIONS))
     initializer: str = setting(

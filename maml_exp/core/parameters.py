@@ -31,6 +31,12 @@ class Layout:
         """P, the length of the vector."""
         return sum(self.sizes.values())
 
+    @cached_property
+    def _only(self) -> str | None:
+        return next(iter(self.sizes)) if len(self.sizes) == 1 else None
+
     def parts(self, vector: Array) -> dict[str, Array]:
-        """Views of a vector (P,), by name."""
+        """A vector (P,) by the names of its parts: views of it, or itself where it has one part."""
+        if self._only:
+            return {self._only: vector}
         return {name: vector[part] for name, part in self.slices.items()}

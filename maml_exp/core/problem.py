@@ -9,7 +9,7 @@ from typing import Any
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers.base import AUTO, OptimizerSettings
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks import families
 from maml_exp.core.tasks.base import TaskFamily, TaskSettings
 
 # Several inner steps can explode on single tasks, at any time: one such meta-gradient, of norm 1e6 and more, stays in
@@ -36,6 +36,7 @@ class Problem:
     meta_batch: int  # T
     iterations: int = 1  # of the outer loop: what schedules are shares of
     dtype: str = "float32"
+    data: Any = None  # what a family that has a reader is computed on
     curvature: bool = False  # whether learners that can also measure what first order would drop
 
     @cached_property
@@ -45,8 +46,13 @@ class Problem:
 
     @cached_property
     def family(self) -> TaskFamily:
-        """The tasks."""
-        return TASKS.get(self.task.name).Family(self.task)
+        """The tasks; what it draws has the first of several numbers of shots, and nothing else depends on them."""
+        return families(self.task, self.data)[0]
+
+    @cached_property
+    def drawn_from(self) -> list[TaskFamily]:
+        """What meta-batches are drawn from: the family, or of several numbers of shots one for each."""
+        return families(self.task, self.data) if len(self.task.all_shots) > 1 else [self.family]
 
     @cached_property
     def network(self) -> Network:

@@ -229,23 +229,24 @@ def _ends(errors: Array, trim: float, over: str) -> tuple[float, float]:
     errors = errors[:, np.argsort(errors.mean(axis=0), kind="stable")]  # by rank, so that one seed has the ends above
     order = np.argsort(errors, axis=None, kind="stable")
     counts = (_resamples(over, *block, seeds, tasks).reshape(-1, errors.size) for block in _blocks(errors.size))
-    weights = (_trimmed_weights(block.take(order, axis=1), trim) for block in counts)
+    weights = ((slice(None), _trimmed_weights(block.take(order, axis=1), trim)) for block in counts)
     low, high = _percentiles(weights, errors.ravel()[order, None])
     return float(low[0]), float(high[0])
 
 
-def _percentiles(weights: Iterable[Array], ordered: Array) -> tuple[Array, Array]:
+def _percentiles(weights: Iterable[tuple[slice, Array]], ordered: Array) -> tuple[Array, Array]:
     """2.5% and 97.5% percentiles (columns,) of the sums of ordered values (n, columns) with weights (RESAMPLES, n).
 
-    A sum is infinite where an infinite value has a weight. Weights come in blocks of resamples.
+    A sum is infinite where an infinite value has a weight. Weights come in blocks of resamples, each with the ranks
+    that it is about: beyond them its weights are zero.
     """
     values = np.where(np.isfinite(ordered), ordered, 0).T.copy()
     infinities = [infinity for infinity in (-np.inf, np.inf) if infinity in ordered]
     sums = []
-    for block in weights:
-        sums.append(np.einsum("rn,cn->rc", block, values))  # not @: threads of BLAS change its bits, and cost more
+    for ranks, block in weights:
+        sums.append(np.einsum("rn,cn->rc", block, values[:, ranks]))  # not @: threads of BLAS change bits, and cost
         for infinity in infinities:
-            sums[-1][block @ (ordered == infinity) > 0] = infinity
+            sums[-1][block @ (ordered[ranks] == infinity) > 0] = infinity
     ordered_sums = np.sort(np.concatenate(sums), axis=0)
     return ordered_sums[LOW], ordered_sums[HIGH]
 
@@ -285,10 +286,14 @@ def _trimmed_weights(counts: Array, trim: float) -> Array:
 
 
 @lru_cache(maxsize=128)  # an evaluation asks a dozen times; 64 MB at most, up to 2**16 tasks
-def _iqm_weights(tasks: int, start: int, rows: int) -> Array:
+def _iqm_weights(tasks: int, start: int, rows: int) -> tuple[slice, Array]:
+    """The ranks that any of these resamples weighs, somewhat more than the middle half, and their weights."""
     weights = _trimmed_weights(_resamples("tasks", start, rows, 1, tasks)[:, 0], IQM_TRIM)
+    weighed = np.flatnonzero(weights.any(axis=0))
+    ranks = slice(int(weighed[0]), int(weighed[-1]) + 1)
+    weights = weights[:, ranks].copy()
     weights.flags.writeable = False
-    return weights
+    return ranks, weights
 
 
 def _infinite(errors: Array) -> Array:

@@ -13,8 +13,9 @@ from maml_exp.core.arrays import norm
 from maml_exp.core.learners import LEARNERS
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.optimizers import OPTIMIZERS
-from maml_exp.core.optimizers.base import OptimizerState, clipped
+from maml_exp.core.optimizers.base import OptimizerState, clipped, scheduled
 from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 
@@ -55,9 +56,9 @@ class Trainer:
     def __init__(self, problem: Problem):
         self.problem = problem
         self.learner = make_learner(problem)
-        self._family = problem.family
         self._optimizer = OPTIMIZERS.get(problem.optimizer.name)
-        # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter
+        # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter, and a
+        # schedule is that of both
         slices = self.learner.layout.slices
         self._outer_rates = [(slices[name], rate) for name, rate in self.learner.outer_rates.items()]
 
@@ -71,12 +72,13 @@ class Trainer:
     def train_step(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """One outer iteration: a meta-batch, its meta-gradient, one optimizer update."""
         problem, settings = self.problem, self.problem.optimizer
-        batch = self._family.sample(state.rng, problem.meta_batch, problem.dtype)
+        batch = self._draw(state.rng, state.learner_rng)
         progress = state.step / problem.iterations
         found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
         size = norm(found.vector)
         gradient = clipped(found.vector, size, problem.clip_norm)
-        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, settings)
+        now = scheduled(settings, progress)
+        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, now)
         for part, rate in self._outer_rates:
             vector[part] = state.vector[part] + rate / settings.lr * (vector[part] - state.vector[part])
         after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
@@ -85,7 +87,13 @@ class Trainer:
     @np.errstate(over="ignore", invalid="ignore")
     def next_loss(self, state: TrainState) -> float:
         """The meta-loss that one more iteration would measure at a state, which stays as it is."""
-        problem = self.problem
-        batch = self._family.sample(deepcopy(state.rng), problem.meta_batch, problem.dtype)
+        problem, learner_rng = self.problem, deepcopy(state.learner_rng)
+        batch = self._draw(deepcopy(state.rng), learner_rng)
         progress = min(state.step, problem.iterations - 1) / problem.iterations
-        return self.learner.meta_gradient(state.vector, batch, deepcopy(state.learner_rng), progress).loss
+        return self.learner.meta_gradient(state.vector, batch, learner_rng, progress).loss
+
+    def _draw(self, rng: np.random.Generator, learner_rng: np.random.Generator) -> Batch:
+        """A meta-batch; which of several numbers of shots all its tasks have is drawn from the learner's stream."""
+        among = self.problem.drawn_from
+        family = among[learner_rng.integers(len(among))] if len(among) > 1 else among[0]
+        return family.sample(rng, self.problem.meta_batch, self.problem.dtype)

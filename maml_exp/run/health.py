@@ -180,10 +180,12 @@ class Watch:
     def _about_inner_loop(self) -> str:
         inner = self._problem.inner
         smaller = "a smaller inner.lr" + (" or fewer inner.steps" if inner.steps > 1 else "")
+        smaller += f" (now {inner.lr:g} and {inner.steps})"
+        if self._problem.algorithm.at_once:
+            smaller = f"a smaller optimizer.lr (now {self._problem.optimizer.lr:g})"
         return (
             f"the inner loop exploded: in most of the {BLOCK} iterations up to {self._health.inner_loop}, adapting "
-            f"made the loss more than {MUCH_WORSE:g} times what it was before; "
-            f"try {smaller} (now {inner.lr:g} and {inner.steps})"
+            f"made the loss more than {MUCH_WORSE:g} times what it was before; try {smaller}"
         )
 
     def _about_outer_loop(self) -> str:
@@ -196,9 +198,10 @@ class Watch:
 
 def advice(problem: Problem) -> str:
     """What to try where a training explodes or diverges."""
+    rates = "optimizer.lr" if problem.algorithm.at_once else "optimizer.lr or inner.lr"
     if problem.clip_norm is not None:
-        return "try a smaller optimizer.lr or inner.lr"
+        return f"try a smaller {rates}"
     clip = f"optimizer.clip_norm={AUTO_CLIP_NORM:g}"
     if problem.inner.steps > 1:
         clip += f" (or {AUTO})"
-    return f"try {clip}, or a smaller optimizer.lr or inner.lr"
+    return f"try {clip}, or a smaller {rates}"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from maml_exp.config.overrides import keys_of
 from maml_exp.config.plain import flatten
 from maml_exp.config.schema import Config, to_yaml
 from maml_exp.config.usual import CHOSEN_BY, changes
+from maml_exp.core.learners.base import BaseLearner
 from maml_exp.data import door
 from maml_exp.run.tensorboard import Board
 from maml_exp.store.files import failure, naming, read_json, write_atomically
@@ -28,15 +28,13 @@ log = logging.getLogger("maml_exp")
 class MetricsLog:
     """Writes rows to metrics.csv and TensorBoard; each is with the system before `write` returns."""
 
-    def __init__(self, folder: RunFolder, config: Config, extras: Sequence[str], rows: list[Row]):
-        """Start a log that already holds `rows`; `extras` are the numbers that the learner measures."""
-        self._names, self._path = columns(config, extras), folder.metrics
+    def __init__(self, folder: RunFolder, config: Config, learner: BaseLearner, rows: list[Row]):
+        """Start a log that already holds `rows`."""
+        self._names, self._path = columns(config, learner), folder.metrics
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + to_yaml(config) + "```")
         settings = config.to_dict()
-        self.board.session_start(
-            hparams(settings), final_tags(settings["evaluation"]), _first_columns(folder, settings)
-        )
+        self.board.session_start(hparams(settings), final_tags(config), _first_columns(folder, settings))
         lines = [as_line(self._names), *(as_line(cells(row, self._names)) for row in rows)]
         write_atomically(folder.metrics, "".join(lines).encode())
         self._file = door.open_to_append(folder.metrics)

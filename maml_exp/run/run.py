@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer
 from maml_exp.data import door
-from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, held_out_tasks, next_steps, task_errors
+from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
-from maml_exp.run.progress import Progress, is_quiet, log, logging_to
+from maml_exp.run.outcome import DivergedError, Outcome
+from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.run.validation import Validation
 from maml_exp.store import checkpoints, files, provenance
@@ -27,30 +27,9 @@ from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint, sound_rows
-from maml_exp.store.files import failure
-from maml_exp.store.memory import require_memory
+from maml_exp.store.files import disk_trouble, failure
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
-
-
-class DivergedError(Exception):
-    """The meta-loss or a meta-parameter is no longer finite: what "diverged" means of a run."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended."""
-
-    state: str
-    folder: Path
-    message: str = ""
-    exit_status: int = 1
-    evaluation: FinalEvaluation | None = None  # of a finished run
-
-    def report(self) -> str:
-        """What a finished run says at its end: its table, what to do next, and last its folder; the table if quiet."""
-        assert self.evaluation is not None
-        table = self.evaluation.table()
-        return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
 
 
 def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
@@ -63,6 +42,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
 
     folder = RunFolder(path)
     folder.require_own()
+    require_tasks(config)
     require_memory(config)
     with (
         states.locked(path),
@@ -82,7 +62,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except OSError as error:
-            state, message = states.FAILED, _disk_trouble(error, path)
+            state, message = states.FAILED, disk_trouble(error, path)
             log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
         except SettingError as error:
             state, message = states.FAILED, str(error)
@@ -98,13 +78,6 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
         return Outcome(state, path, message, status)
 
 
-def _disk_trouble(error: OSError, path: Path) -> str:
-    """What went wrong with a run's files."""
-    if not os.path.isdir(path):
-        return f"{path} is not there any more; was it moved or deleted while it ran? Its name is needed to go on"
-    return f"cannot write {failure(error, path)}"
-
-
 class Run:
     """One run while it runs: training state, running sums, log."""
 
@@ -112,6 +85,7 @@ class Run:
         self.config, self.folder, self._signals = config, folder, signals
         self._trainer = Trainer(config.problem)
         self._learner = self._trainer.learner
+        self._family = self._learner.problem.family
         self._initial = self._state = self._trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
@@ -126,7 +100,7 @@ class Run:
     @property
     def notes(self) -> list[str]:
         """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
-        return self._validation.notes(self.step) + self._watch.notes()
+        return self._family.notes() + self._validation.notes(self.step) + self._watch.notes()
 
     def to_the_end(self, resume: bool) -> Outcome:
         """Train, evaluate, plot."""
@@ -145,12 +119,12 @@ class Run:
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
         rows: list[metrics.Row] = []
-        sound = sound_rows(self.folder, self.config, self._learner.extra_names) if resume else []
+        sound = sound_rows(self.folder, self.config, self._learner) if resume else []
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
+            provenance.require_same_data(self.folder, self._family, point.data)
             self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
-            self._watch = Watch(self.config.problem, point.watched.get("health"))
-            self._validation = Validation(self.config, self._learner, point.watched.get("validation"))
+            self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
             self.folder.clear_half_written()
@@ -162,16 +136,26 @@ class Run:
             door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
         self._write_status(states.RUNNING)
-        self._log = MetricsLog(self.folder, self.config, self._learner.extra_names, rows)
+        self._log = MetricsLog(self.folder, self.config, self._learner, rows)
         self._show_notes()
+        for note in self._family.notes():
+            log.warning(note)
         log.info("%s in %s", self._describe(), self.folder.path)
 
+    def _remember(self, watched: dict[str, Any]) -> None:
+        """Take up the health and the validation of the training so far."""
+        try:
+            self._watch = Watch(self.config.problem, watched.get("health"))
+            self._validation = Validation(self.config, self._learner, watched.get("validation"))
+        except (TypeError, ValueError) as error:
+            checkpoint = self.folder.checkpoints / checkpoints.file_name(self.step)
+            raise SettingError(
+                f"{checkpoint} remembers what no run does ({error}); delete it to go on before"
+            ) from error
+
     def _train(self) -> None:
-        training = self.config.training
-        last, progress = (
-            training.iterations,
-            Progress(self.step, training.iterations, method_label(self.config.algorithm)),
-        )
+        training, last = self.config.training, self.config.training.iterations
+        progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged = time.perf_counter(), self.step
         try:
             while self.step < last and not self._validation.is_over:
@@ -219,6 +203,7 @@ class Run:
         self._seconds += elapsed
         count = self._sums.pop("count")
         row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row |= {metrics.learned_tag(name): value for name, value in self._learner.learned(self._state.vector).items()}
         row[metrics.EXPLOSIONS_TAG] = self._watch.explosions
         row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
         self._sums = {}
@@ -238,7 +223,7 @@ class Run:
         return objective
 
     def _small_evaluation(self) -> metrics.Row:
-        tasks = held_out_tasks(self.config, self._learner, self.config.evaluation.tasks_in_training)
+        tasks = watched_tasks(self.config, self._learner)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
         for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
@@ -257,7 +242,8 @@ class Run:
     def _checkpoint(self) -> Checkpoint:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
-        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched)
+        facts = self._family.facts()
+        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched, facts)
 
     def _write_status(self, state: str) -> None:
         self.folder.write_status(state, self.step, self.config.training.iterations, notes=self.notes)
@@ -273,7 +259,7 @@ class Run:
         self._end_training()
         judged = self._validation.judged_vector(self.folder, self._state)
         found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
-        evaluation = replace(found, notes=tuple(self.notes))
+        evaluation = replace(found, notes=(*in_a_line(self._learner.learned(judged)), *self.notes, *found.notes))
         summary = self._summary(evaluation, judged)
         if self.config.evaluation.plots:
             self._plot(summary, judged)
@@ -304,6 +290,7 @@ class Run:
             "notes": self.notes,
             "parameters_sha256": checkpoints.parameters_sha256(judged),
             "objective": evaluation.objective(),
+            "learned": dict(self._learner.learned(judged)),
             "evaluation": evaluation.summary(),
             "config": self.config.to_dict(),
             "time": {"training_seconds": self._seconds, "iterations_per_second": self.step / max(self._seconds, 1e-9)},
@@ -320,7 +307,7 @@ class Run:
     def _describe(self) -> str:
         """The run in a line: method, network, inner loop, iterations."""
         config = self.config
-        network = "-".join(map(str, config.problem.network.sizes))
-        inside = self._learner.describes
-        parts = [method_label(config.algorithm), f"{network} {config.model.activation}", inside]
+        several = config.task.all_shots if len(config.task.all_shots) > 1 else []
+        shots = f"K drawn from {several}" if several else ""
+        parts = [method_label(config.algorithm), self._learner.network_label, self._learner.describes, shots]
         return ", ".join([part for part in parts if part] + [f"{config.training.iterations} iterations"])

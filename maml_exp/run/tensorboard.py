@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from maml_exp.data import door
 from maml_exp.store.files import naming
 from maml_exp.store.names import safe_name
@@ -36,13 +38,16 @@ def without(module: str) -> Iterator[None]:
 
 with without("torch"):  # tensorboardX imports it where it is installed, for more than a second, and we need none of it
     from tensorboardX import summary
-    from tensorboardX.crc32c import crc32c
+    from tensorboardX.crc32c import CRC_TABLE, crc32c
     from tensorboardX.proto.api_pb2 import Status
     from tensorboardX.proto.event_pb2 import Event
     from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData, SessionEndInfo
     from tensorboardX.proto.summary_pb2 import Summary, SummaryMetadata
 
 LARGEST_IMAGE = 2**26  # bytes
+MANY_BYTES = 2**14
+# TensorBoard orders its sections by name: what is watched while training, meta/, is to stand on top
+SECTIONS = {"final": "result", "health": "meta"}
 DIFFERS = b"\x38\x01"  # HParamInfo.differs = true; tensorboardX's copy of TensorBoard's format lacks the field
 
 
@@ -74,7 +79,7 @@ class Board:
 
     def scalars(self, values: dict[str, float], step: int, walltime: float) -> None:
         """A point of each of several curves."""
-        points = [Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()]
+        points = [Summary.Value(tag=shown_as(tag), simple_value=value) for tag, value in values.items()]
         self._write(Summary(value=points), step, walltime)
 
     def text(self, tag: str, markdown: str) -> None:
@@ -90,7 +95,7 @@ class Board:
 
     def session_start(self, hparams: dict[str, Any], metric_tags: list[str], swept: Collection[str] = ()) -> None:
         """This run's row in the HParams tab: its settings, `swept` ones in front, and its metrics."""
-        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(metric_tags, 0.0))
+        experiment, start, _ = summary.hparams(hparams, dict.fromkeys(map(shown_as, metric_tags), 0.0))
         plugin = experiment.value[0].metadata.plugin_data
         data = HParamsPluginData.FromString(plugin.content)
         for info in data.experiment.hparam_infos:
@@ -116,7 +121,37 @@ class Board:
             self._file.close()
 
 
+def shown_as(tag: str) -> str:
+    """What a column of metrics.csv is called in TensorBoard."""
+    section, slash, name = tag.partition("/")
+    return SECTIONS.get(section, section) + slash + name
+
+
 def _checksum(content: bytes) -> bytes:
     """TFRecord's: CRC-32C, rotated and offset."""
-    crc = crc32c(content)
+    crc = crc32c(content) if len(content) < MANY_BYTES else _crc32c_of_many(content)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _crc32c_of_many(content: bytes, parts: int = 512) -> int:
+    """CRC-32C of pictures, of so many parts at once: byte by byte in Python would take longer than to compress them.
+
+    The register is linear over GF(2). Behind a part of n bytes it is that of the part alone, xor what the register
+    before it becomes behind n zeros; that is the xor over its bits of what each of them becomes.
+    """
+    table = np.array(CRC_TABLE, np.uint32)
+
+    def after(registers: np.ndarray, byte: Any) -> np.ndarray:
+        return table[(registers ^ byte) & 0xFF] ^ (registers >> 8)
+
+    size = len(content) // parts
+    registers, bits = np.zeros(parts, np.uint32), np.uint32(1) << np.arange(32, dtype=np.uint32)
+    registers[0] = 0xFFFFFFFF
+    for column in np.frombuffer(content, np.uint8, parts * size).reshape(parts, size).T.copy():
+        registers, bits = after(registers, column), after(bits, 0)
+    total = registers[0]
+    for register in registers[1:]:
+        total = register ^ np.bitwise_xor.reduce(bits[(total >> np.arange(32)) & 1 == 1])
+    for byte in content[parts * size :]:
+        total = after(total, byte)
+    return int(total) ^ 0xFFFFFFFF

@@ -32,11 +32,18 @@ class Run:
         config: its settings, as `maml_exp.config.schema.Config`.
     """
 
-    def __init__(self, path: Path | str):
-        """Open a run; raises `SettingError` where there is none or its configuration cannot be used."""
+    def __init__(self, path: Path | str, file: Path | str | None = None):
+        """Open a run; raises `SettingError` where there is none or its configuration cannot be used.
+
+        Args:
+            path: its folder.
+            file: the file of its tasks, given again: a file that a run names is not opened. Adapting needs none.
+        """
         self._files = open_run(path)
         self.folder = self._files.path
         self.config: Config = load_config(self._files.config)
+        if file is not None:
+            self.config.reading(str(file))
 
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}, {self.state})"
@@ -76,7 +83,7 @@ class Run:
         """
         try:
             judged = self.config.evaluation
-            return read_evaluation(self._files, len(judged.shots), judged.tasks, judged.steps)
+            return read_evaluation(self._files, len(judged.shots), judged.tasks, self.config.evaluation_steps)
         except (OSError, ValueError) as error:
             raise SettingError(f"{self.folder} has no readable evaluation.npz: it is {self.state}") from error
 
@@ -127,27 +134,29 @@ class Run:
         Raises:
             SettingError: for shapes that do not fit, numbers that are not finite, steps or lr out of range.
         """
-        family = self.config.problem.family
-        x_support, y_support = as_points(x, family.inputs, "x"), as_points(y, family.outputs, "y")
-        if len(x_support) != len(y_support):
-            raise SettingError(f"x has {len(x_support)} points and y has {len(y_support)}: they must have as many")
+        family = self.learner.problem.family
+        x_own, y_own = as_points(x, family.inputs, "x"), as_points(y, family.outputs, "y")
+        if len(x_own) != len(y_own):
+            raise SettingError(f"x has {len(x_own)} points and y has {len(y_own)}: they must have as many")
         steps = max(1, self.learner.trained_steps) if steps is None else steps
         integer(0, 1000).require("steps", steps)
         if lr is None:
             lr = self.evaluated_lr
+        elif self.config.adapts_at_once:
+            raise SettingError(f"lr={lr} is not usable: {self.config.algorithm.learner} adapts at once, without a rate")
         else:
             number().require("lr", lr)
-        return Adapted(self.learner, self.vector, x_support, y_support, steps, lr, flat=np.ndim(y) == 1)
+        return Adapted(self.learner, self.vector, x_own, y_own, steps, lr, flat=np.ndim(y) == 1)
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A run's learner with a support set to adapt to; it predicts anywhere."""
+    """A run's learner with a support set to adapt to; it predicts anywhere. All in the tasks' own units."""
 
     learner: BaseLearner
     vector: Array  # (P,)
-    x_support: Array  # (K, n)
-    y_support: Array  # (K, m)
+    x_own: Array  # (K, n), the support set
+    y_own: Array  # (K, m)
     steps: int
     lr: float | None
     flat: bool  # whether targets, and so predictions, are (K,) and not (K, 1)
@@ -157,12 +166,13 @@ class Adapted:
 
         Raises `SettingError` for shapes that do not fit and numbers that are not finite.
         """
-        inputs = as_points(x, self.x_support.shape[1], "x")[None]
+        family = self.learner.problem.family
+        inputs = as_points(x, self.x_own.shape[1], "x")
+        x, x_support = family.from_own_inputs(inputs)[None], family.from_own_inputs(self.x_own)[None]
+        y_support = family.from_own_outputs(self.y_own)[None]
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging adaptation shows in its numbers
-            made = self.learner.adapt(
-                self.vector, self.x_support[None], self.y_support[None], inputs, self.steps, self.lr
-            )
-            predictions = np.stack([prediction[0] for prediction in made]).astype(float)
+            made = self.learner.adapt(self.vector, x_support, y_support, x, self.steps, self.lr)
+            predictions = family.to_own_outputs(np.stack([prediction[0] for prediction in made]).astype(float))
         return predictions[..., 0] if self.flat else predictions
 
     def predict(self, x: Any) -> Array:

@@ -26,7 +26,7 @@ def validation_objective(config: Config, learner: BaseLearner, vector: Array) ->
     """The objective of `vector` on the validation tasks: infinite where an error in it is."""
     evaluation, step = config.evaluation, config.objective_steps
     tasks = held_out_tasks(config, learner, evaluation.validation_tasks, "validation")
-    reference = learner.problem.family.loss.unadapted(tasks.y_query)
+    reference = learner.problem.family.loss.unadapted(tasks.y_query, tasks.weights)
 
     def objective(lr: float) -> float:
         errors = adaptation_errors(learner, vector, tasks, config.objective_shots, step, lr)

@@ -2,8 +2,9 @@
 
 Arrays `vector` (P,), `moment_0` ... and one JSON text `record` with the step, the optimizer's count, the states of
 both generators, where the named parts of the vector lie, the running sums of the metrics, the seconds spent, what the
-runner watches, the resolved configuration and a SHA-256 over all of it. A file is written beside its place, flushed to
-the disk, then renamed. Format 1, of the first version, had the vector as `theta` and no generator of the learner's.
+runner watches, what a family remembers of its data, the resolved configuration and a SHA-256 over all of it. A file
+is written beside its place, flushed to the disk, then renamed. Format 1, of the first version, had the vector as
+`theta` and no generator of the learner's.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ class Checkpoint:
     seconds: float  # spent training
     parts: dict[str, int]  # sizes of the named parts of the vector, in their order
     watched: dict[str, Any] = field(default_factory=dict)  # health and validation; nothing in older ones
+    data: dict[str, Any] | None = None  # what a family remembers of the data that its tasks come from
 
 
 def file_name(step: int) -> str:
@@ -67,6 +69,8 @@ def save(folder: Path, checkpoint: Checkpoint, name: str | None = None) -> Path:
         "watched": checkpoint.watched,
         "config": checkpoint.config,
     }
+    if checkpoint.data is not None:
+        record["data"] = checkpoint.data
     record["sha256"] = digest(arrays, record)
     path = folder / (name or file_name(state.step))
     write_arrays(path, {"record": np.array(json.dumps(record)), **arrays}, own_folder=True)
@@ -113,10 +117,22 @@ def _from_parts(arrays: dict[str, np.ndarray], record: dict[str, Any]) -> Checkp
         raise ValueError("its named parts do not fit its parameters")
     sums = {str(tag): float(total) for tag, total in record["sums"].items()}
     watched = {str(name): dict(value) for name, value in record.get("watched", {}).items()}
+    if not all(_is_of_numbers(watched.get(name)) for name in ("health", "validation")):
+        raise ValueError("what it remembers of the training is not made of numbers")
     generators = _generator(record["generator"]), _generator(record["learner_generator"])
     optimizer = OptimizerState(int(record["count"]), moments)
     state = TrainState(vector, optimizer, int(record["step"]), *generators)
-    return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts, watched)
+    data = None if record.get("data") is None else dict(record["data"])
+    return Checkpoint(state, record["config"], sums, float(record["seconds"]), parts, watched, data)
+
+
+def _is_of_numbers(value: Any) -> bool:
+    """Whether a value is a number, nothing, or lists and dictionaries of these."""
+    if isinstance(value, dict):
+        return all(map(_is_of_numbers, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_of_numbers, value))
+    return value is None or isinstance(value, (int, float))
 
 
 def _generator(state: dict[str, Any]) -> np.random.Generator:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from maml_exp.config.migrations import migrated
 from maml_exp.config.schema import Config, is_logged
 from maml_exp.core.checks import SettingError
+from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.training import make_learner
 from maml_exp.data import door
@@ -119,9 +120,9 @@ def _logged_up_to(step: int, config: Config) -> Iterator[int]:
         yield step
 
 
-def sound_rows(folder: RunFolder, config: Config, extras: Sequence[str]) -> list[metrics.Row]:
+def sound_rows(folder: RunFolder, config: Config, learner: BaseLearner) -> list[metrics.Row]:
     """The rows of metrics.csv before the first that is damaged; a damaged file is kept beside the new one."""
-    rows, damage = metrics.read_sound_rows(folder.metrics, metrics.columns(config, extras), config.training.iterations)
+    rows, damage = metrics.read_sound_rows(folder.metrics, metrics.columns(config, learner), config.training.iterations)
     if damage is not None:
         aside = door.set_aside(folder.metrics, keep=True)
         log.warning("%s; the file is kept as %s, and rows from there on are made again", damage, aside.name)

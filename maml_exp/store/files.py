@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,16 @@ import numpy as np
 from maml_exp.data.door import failure, naming, read_json
 from maml_exp.data.door import write as write_atomically
 
-__all__ = ["failure", "finite_or_none", "naming", "read_json", "timestamp", "write_arrays", "write_atomically"]
+__all__ = [
+    "disk_trouble",
+    "failure",
+    "finite_or_none",
+    "naming",
+    "read_json",
+    "timestamp",
+    "write_arrays",
+    "write_atomically",
+]
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -44,3 +54,10 @@ def write_arrays(path: Path, arrays: dict[str, np.ndarray], own_folder: bool = F
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # its stub has room for one keyword that is no array
     write_atomically(path, buffer.getvalue(), own_folder)
+
+
+def disk_trouble(error: OSError, path: Path) -> str:
+    """What went wrong with the files of the run in the folder `path`."""
+    if not os.path.isdir(path):
+        return f"{path} is not there any more; was it moved or deleted while it ran? Its name is needed to go on"
+    return f"cannot write {failure(error, path)}"

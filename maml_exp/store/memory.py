@@ -20,6 +20,11 @@ def require_memory(config: Config) -> None:
             )
 
 
+def require_tasks(config: Config) -> None:
+    """Raise `SettingError` where tasks cannot be drawn or judged as it is asked for; opens a table of the user's."""
+    config.problem.family.require_shots(max(config.evaluation.shots))
+
+
 def _needed(config: Config) -> list[tuple[str, float]]:
     """Rough lower bounds in bytes, each with the setting that is the first to make smaller."""
     problem, judged, training = config.problem, config.evaluation, config.training
@@ -29,7 +34,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
     vector = make_learner(problem).layout.size
 
     def tasks_of(count: int) -> float:  # float64: points of every task, and errors after every step
-        errors = 2 * len(judged.shots) * (judged.steps + 1)
+        errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
         return 8.0 * count * (numbers * (max(judged.shots) + judged.grid) + errors)
 
     return [
@@ -40,7 +45,10 @@ def _needed(config: Config) -> list[tuple[str, float]]:
         (f"evaluation.grid={judged.grid}", 8.0 * item * judged.grid * (numbers + width)),
         (
             f"training.meta_batch={training.meta_batch}",
-            float(item) * training.meta_batch * (config.task.shots + 1) * (numbers + 2 * sum(problem.network.sizes)),
+            float(item)
+            * training.meta_batch
+            * (max(config.task.all_shots) + 1)
+            * (numbers + 2 * sum(problem.network.sizes)),
         ),
     ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.core.learners.base import BaseLearner
 from maml_exp.data import door
 
 LARGEST = 8 * 2**30  # bytes; read a line at a time
@@ -23,7 +25,8 @@ CLOCK_TAGS = (SPEED_TAG, "time/seconds", "time/unix")  # the columns that no rer
 OBJECTIVE_TAG = "final/objective"
 ROBUST = ("median", "iqm")  # what a few tasks that diverge do not move, at the objective's shots and steps
 EVALUATION_GROUP, OLD_GROUP = "test_K", "evaluation_K"  # of the small evaluations; the latter until version 0.1.0
-KNOWN_TAGS = ("meta/", "health/", "validation/", "time/", EVALUATION_GROUP, "final/")  # how columns' names start
+# how columns' names start
+KNOWN_TAGS = ("meta/", "learned/", "health/", "validation/", "time/", EVALUATION_GROUP, "final/")
 NEEDED = {"time/unix"}  # in every row
 FINAL_STEPS = (0, 1, 5, 10)  # gradient steps whose errors are a run's final metrics
 
@@ -31,6 +34,17 @@ FINAL_STEPS = (0, 1, 5, 10)  # gradient steps whose errors are a run's final met
 def extra_tag(name: str) -> str:
     """Tag of a number that a learner measures beside the loss."""
     return f"meta/{name}"
+
+
+def learned_tag(name: str) -> str:
+    """Tag of a number in the meta-parameters, as a learned rate."""
+    return f"learned/{name}"
+
+
+def learner_tags(learner: BaseLearner) -> list[str]:
+    """Tags of the numbers that a learner has to tell beside the loss."""
+    nowhere = np.zeros(learner.layout.size)  # the names are the same everywhere
+    return [*map(extra_tag, learner.extra_names), *map(learned_tag, learner.learned(nowhere))]
 
 
 def evaluation_tag(shots: int, statistic: str, step: int) -> str:
@@ -62,24 +76,23 @@ def final_steps(last: int) -> list[int]:
     return [step for step in FINAL_STEPS if step <= last]
 
 
-def final_tags(evaluation: dict[str, Any]) -> list[str]:
-    """Tags of the final evaluation, the metrics of the HParams tab, from the settings of evaluation."""
-    steps = final_steps(evaluation["steps"])
+def final_tags(config: Config) -> list[str]:
+    """Tags of the final evaluation, the metrics of the HParams tab."""
+    steps = final_steps(config.evaluation_steps)
     robust = [robust_tag(name) for name in ROBUST]
-    return [OBJECTIVE_TAG, *robust, *(final_tag(shots, step) for shots in evaluation["shots"] for step in steps)]
+    return [OBJECTIVE_TAG, *robust, *(final_tag(shots, step) for shots in config.evaluation.shots for step in steps)]
 
 
-def columns(config: Config, extras: Sequence[str]) -> list[str]:
-    """All columns of metrics.csv, known before the first row; `extras` are the learner's own numbers."""
+def columns(config: Config, learner: BaseLearner) -> list[str]:
+    """All columns of metrics.csv, known before the first row."""
     evaluation, small = config.evaluation, []
     if config.training.evaluate_every:
-        steps = range(evaluation.steps + 1)
+        steps = range(config.evaluation_steps + 1)
         statistics = ("mean", "median")
         small = [evaluation_tag(k, name, step) for k in evaluation.shots for name in statistics for step in steps]
-    learned = [extra_tag(name) for name in extras]
     chosen_by = [VALIDATION_TAG] if config.training.validates else []
-    training = [*TRAINING_TAGS, *learned, EXPLOSIONS_TAG, *chosen_by]
-    return ["step", *training, *CLOCK_TAGS, *small, *final_tags(config.to_dict()["evaluation"])]
+    training = [*TRAINING_TAGS, *learner_tags(learner), EXPLOSIONS_TAG, *chosen_by]
+    return ["step", *training, *CLOCK_TAGS, *small, *final_tags(config)]
 
 
 def cells(row: Row, names: Sequence[str]) -> list[str]:

@@ -16,6 +16,8 @@ from typing import Any
 
 import maml_exp
 from maml_exp.config.schema import Config
+from maml_exp.core.checks import SettingError
+from maml_exp.core.tasks.base import TaskFamily
 from maml_exp.store.files import read_json, timestamp, write_atomically, write_json
 from maml_exp.store.run_folder import RunFolder
 
@@ -24,7 +26,7 @@ LARGEST_DIFF = 1_000_000  # bytes
 
 
 def record_start(folder: RunFolder, config: Config) -> None:
-    """Write provenance.json, and uncommitted changes to our code beside it, if there are any and not too many."""
+    """Write provenance.json, data.json of tasks from data, and uncommitted changes to our code, unless too many."""
     code, diff = _code()
     record = {
         "command": sys.argv,
@@ -34,9 +36,21 @@ def record_start(folder: RunFolder, config: Config) -> None:
         "code": code,
         "environment": environment(),
     }
+    if (facts := config.problem.family.facts()) is not None:
+        record["data"] = {"file": config.task.file, **facts["counts"]}
+        write_json(folder.data, facts)  # enough to adapt without the data, and to tell whether it has changed
     write_json(folder.provenance, record)
     if diff:
         write_atomically(folder.path / "provenance.diff", diff.encode())
+
+
+def require_same_data(folder: RunFolder, family: TaskFamily, known: Any) -> None:
+    """Raise `SettingError` where a run would go on with other data than it began with."""
+    facts = family.facts()
+    if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
+        raise SettingError(
+            f"{family.settings.file} has changed since the run began; a new run: maml-exp rerun {folder.path}"
+        )
 
 
 def record_resume(folder: RunFolder, config: Config, step: int) -> None:

@@ -7,16 +7,16 @@ import re
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maml_exp.config.plain import flatten
-from maml_exp.config.saved import load_plain_config
+from maml_exp.config.saved import load_facts, load_plain_config
 from maml_exp.core.checks import SettingError
-from maml_exp.core.tasks import TASKS
+from maml_exp.core.tasks import TASKS, families
 from maml_exp.data import door
 from maml_exp.data.npz import read_arrays
 from maml_exp.data.texts import for_terminal
@@ -26,6 +26,7 @@ from maml_exp.store.metrics_file import evaluation_tag, number_in, table
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
+MOST_BASELINES = 50
 # settings that change neither what is learned nor what is measured
 BOOKKEEPING = {
     "schema",
@@ -37,6 +38,7 @@ BOOKKEEPING = {
     "training.keep_checkpoints",
     "training.log_curvature",
     "evaluation.tasks_in_training",
+    "evaluation.baselines",
     "evaluation.plots",
 }
 
@@ -54,15 +56,9 @@ class RunRecord:
     sha256: str | None
     lr: float  # of the evaluation's gradient steps; NaN if unfinished
     judged_on: dict[str, Any]  # what decides the tasks of its evaluation: runs can be compared where this is the same
-
-    @property
-    def objective_step(self) -> int:
-        """The gradient step that the objective is about: the one trained for, unless the run was told otherwise."""
-        wanted, inner = self.settings.get("evaluation.objective_steps"), self.settings.get("inner.steps")
-        last = self.settings.get("evaluation.steps")
-        if isinstance(wanted, int):
-            return wanted
-        return min(max(inner, 1), last) if isinstance(inner, int) and isinstance(last, int) else 0
+    objective_step: int = 0  # that the objective is about: the one trained for, unless the run was told otherwise
+    baselines: dict[int, dict[str, float]] = field(default_factory=dict)  # mean errors of what needed no training
+    judged_tasks: Any = None  # how many there were: a table may have fewer groups than were asked for
 
     def task_errors(self, shots: int) -> Array | None:
         """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
@@ -87,8 +83,8 @@ def read_evaluation(run: RunFolder, shots: int, tasks: int, steps: int) -> dict[
 
     Or what damage makes zipfile and numpy raise.
     """
-    largest = 10_000_000 + 2 * shots * tasks * (steps + 1) * 8
-    return read_arrays(run.evaluation, r"(trained|random)_K\d{1,5}|reference", largest)
+    largest = 10_000_000 + 2 * shots * tasks * (steps + 1 + MOST_BASELINES) * 8
+    return read_arrays(run.evaluation, r"[a-z_]{1,40}_K\d{1,5}|reference", largest)
 
 
 def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
@@ -104,9 +100,19 @@ def find_runs(paths: Sequence[Path]) -> Iterator[RunFolder]:
 
 def no_run(paths: Sequence[Path]) -> SettingError:
     """What to say where no run was found."""
-    empty = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None)
-    hint = f": {empty} is a sweep whose jobs have not begun; maml-exp resume {empty} starts them" if empty else ""
+    empty, hint = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None), ""
+    if empty is not None:
+        starts = f"maml-exp resume {empty} starts them" if _plans_jobs(empty) else "start it again, as it was started"
+        hint = f": {empty} is a sweep whose jobs have not begun; {starts}"
     return SettingError(f"no run found in {', '.join(map(str, paths))}{hint}")
+
+
+def _plans_jobs(sweep: Path) -> bool:
+    """Whether a sweep's plan names its jobs; that of another sweeper, which chooses them as it goes, does not."""
+    try:
+        return bool(read_json(sweep / states.PLAN_FILE)["jobs"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def _walk(path: Path) -> Iterator[Path]:
@@ -136,16 +142,28 @@ def read_run(run: RunFolder) -> RunRecord:
     settings = flatten(plain)
     state, nan = str(run.read_status().get("state")), float("nan")
     if state != states.FINISHED:
-        return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain))
+        return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain, _remembered(run, plain)))
     try:
         summary = read_json(run.summary)
         evaluation = summary["evaluation"]
         results = {int(k): _results(part) for k, part in evaluation["shots"].items()}
         objective, lr = _float(summary["objective"]), _float(evaluation["lr"])
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
-        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks)
+        step = _objective_step(evaluation, settings, min(len(part["mean"]) for part in results.values()) - 1)
+        baselines = _baselines(evaluation.get("baselines", {}), set(results))
+        judged = evaluation.get("tasks")
+        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks, step, baselines, judged)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
+
+
+def _objective_step(evaluation: dict[str, Any], settings: dict[str, Any], last: int) -> int:
+    """As the summary says, or, of the first version, whose summary does not, as the settings do; up to the last one."""
+    told = evaluation.get("objective")
+    step = told.get("steps") if isinstance(told, dict) else settings.get("evaluation.objective_steps")
+    if not isinstance(step, int):
+        step = max(int(settings.get("inner.steps") or 0), 1)
+    return min(max(step, 0), last)
 
 
 @dataclass(frozen=True)
@@ -188,11 +206,21 @@ def judged_on(plain: dict[str, Any], fingerprint: Any = None) -> dict[str, Any]:
     return found | {f"evaluation.{key}": evaluation.get(key) for key in ("seed", "tasks", "grid")}
 
 
+def _remembered(run: RunFolder, plain: dict[str, Any]) -> Any:
+    """The fingerprint of tasks from data, as an unfinished run wrote it down; None where there is none."""
+    try:
+        if TASKS.get(plain["task"].get("name")).Settings.reader is None:
+            return None
+        facts = load_facts(run.path)
+        return None if facts is None else facts["fingerprint"] | {"support_rows": max(plain["evaluation"]["shots"])}
+    except (SettingError, LookupError, TypeError, AttributeError):
+        return None
+
+
 def _fingerprint(task: dict[str, Any]) -> dict[str, Any]:
     """A family's fingerprint from its settings; the settings themselves where it is not there or they are damaged."""
     try:
-        kind = TASKS.get(task.get("name"))
-        return kind.Family(kind.Settings(**task)).fingerprint()
+        return families(TASKS.get(task.get("name")).Settings(**task))[0].fingerprint()
     except (TypeError, ValueError, OSError, ArithmeticError, MemoryError):
         return {key: value for key, value in task.items() if key not in ("shots", "query")}
 
@@ -211,6 +239,15 @@ def _results(part: dict[str, Any]) -> dict[str, Array]:
     if {array.shape for array in found.values()} != {(max(1, len(found["mean"])),)}:
         raise ValueError("statistics of different numbers of steps")
     return found
+
+
+def _baselines(part: dict[str, Any], shots: set[int]) -> dict[int, dict[str, float]]:
+    """Mean errors by number of shots and baseline; older versions had none."""
+    by_shots = {int(k): results for k, results in part.items()}
+    return {
+        k: {str(name): _float(numbers["mean"]) for name, numbers in list(by_shots[k].items())[:MOST_BASELINES]}
+        for k in sorted(shots & set(by_shots))
+    }
 
 
 def _float(value: Any) -> float:

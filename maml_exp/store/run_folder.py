@@ -36,6 +36,7 @@ class RunFolder:
         self.summary = self.path / "summary.json"
         self.provenance = self.path / "provenance.json"
         self.evaluation = self.path / "evaluation.npz"
+        self.data = self.path / "data.json"
         self.checkpoints = self.path / "checkpoints"
         self.plots = self.path / "plots"
 
@@ -51,7 +52,7 @@ class RunFolder:
 
         A link in a stranger's folder must not decide where we write, nor a pipe hold us up. Raises `SettingError`.
         """
-        files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation]
+        files = [self.log, self.metrics, self.status, self.summary, self.provenance, self.evaluation, self.data]
         files += [self.path / LOCK_FILE, self.path / "provenance.diff", self.config, self.overrides]
         try:
             for folder in (self.config.parent, self.checkpoints, self.plots):

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, read_write
 from maml_exp.config import schema
 from maml_exp.config.overrides import gives, in_quotes
 from maml_exp.config.plain import as_plain
+from maml_exp.store.memory import require_tasks
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import create_folder
 from maml_exp.sweep.checks import EXPANDING, check_folders
@@ -28,7 +29,8 @@ class Guard(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Before a single run."""
         with refusing():
-            checked = schema.from_omegaconf(without_hydra(config))
+            checked = schema.from_omegaconf(without_hydra(config)).reading()
+            require_tasks(checked)
             path, chosen = Path(config.hydra.run.dir), _chosen(config, "hydra.run.dir")
             folder = create_folder(path if chosen else path.with_name(f"{path.name}-{run_name(checked)}"), exact=chosen)
         with read_write(config.hydra.run):

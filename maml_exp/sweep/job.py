@@ -21,8 +21,9 @@ from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
 from maml_exp.data.streams import sturdy_streams
 from maml_exp.run.metrics_log import hparams
+from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet, log, logging_to
-from maml_exp.run.run import Outcome, execute
+from maml_exp.run.run import execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import RunFolder
@@ -88,7 +89,7 @@ def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outco
         if stop is not None and stop.exists():
             return not_started(path)
         try:
-            return execute(schema.from_omegaconf(composed), path, stop=stop)
+            return execute(schema.from_omegaconf(composed).reading(), path, stop=stop)
         except SettingError as error:
             record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
             return Outcome(states.FAILED, path, str(error))

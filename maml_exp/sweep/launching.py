@@ -16,8 +16,8 @@ from omegaconf import DictConfig, open_dict
 
 import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
 from maml_exp.config.composing import HYDRA_DEFAULTS
+from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet
-from maml_exp.run.run import Outcome
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
 from maml_exp.sweep.job import objective_of

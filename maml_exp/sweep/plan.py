@@ -18,7 +18,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 from maml_exp.data.text_table import as_text
 from maml_exp.data.texts import one_line
-from maml_exp.run.run import Outcome
+from maml_exp.run.outcome import Outcome
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json, write_json
 from maml_exp.store.run_folder import LOCK_FILE, PLAN_FILE, RunFolder

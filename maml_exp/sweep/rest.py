@@ -24,7 +24,7 @@ from maml_exp.config.saved import LOADER, load_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
-from maml_exp.run.run import Outcome
+from maml_exp.run.outcome import Outcome
 from maml_exp.store import run_folder as states
 from maml_exp.store.names import safe_name
 from maml_exp.store.run_folder import RunFolder

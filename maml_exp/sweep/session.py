@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maml_exp.core.checks import SettingError
-from maml_exp.run.run import Outcome
+from maml_exp.run.outcome import Outcome
 from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store.files import failure
 from maml_exp.store.run_folder import locked

@@ -4,6 +4,7 @@
     python scripts/benchmark --main           the comparison with JAX and PyTorch alone, some six minutes
     python scripts/benchmark --quick          two of its cases, less than a minute
     python scripts/benchmark --sizes 40 256   these widths only
+    python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
 parameters, must agree on the meta-gradient first, and then take turns, each in a process of its own on
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_measure import Bench, losses_after, start_workers
-from bench_peers import Case
+from bench_peers import LEARNERS, Case
 from bench_peers.worker import use_one_core
 from bench_report import (
     HEADS,
@@ -53,6 +54,7 @@ OURS_ONLY = (
     Case(width=40, layers=1),
 )
 LATE = {Case(width=40): 8000, Case(width=256): 1500}  # iterations before times are taken
+LEARNER_TASKS = (25, 64)
 TASKS = (5, 10, 25, 50, 100, 250, 500, 1000)
 STEPS = (1, 2, 3, 5, 7, 10)
 LARGE = Case(width=1024, tasks=1000)
@@ -74,6 +76,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=clock)
     parser.add_argument("--core", type=int, help="the core to use (default: the last one)")
     parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
+    parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="default: runs/benchmark")
     chosen = parser.parse_args()
@@ -137,6 +140,19 @@ def compare_late(bench: Bench) -> None:
     print_table(("H", "after iterations", "", "ms"), lines)
 
 
+def compare_learners(bench: Bench) -> None:
+    """The learners that do not descend, beside JAX."""
+    lines = []
+    for name in LEARNERS:
+        for tasks in LEARNER_TASKS:
+            case = Case(algorithm=name, tasks=tasks)
+            ours, *theirs = bench.compare("learners", case, ["ours", "jax-learners"])
+            cells = [cell for row in theirs for cell in (timed(row), ratio(ours, row), f"{row.gradient_error:.0e}")]
+            lines.append([name, tasks, timed(ours), *cells])
+    print("Milliseconds an iteration, K = 10: median [10th 90th percentile]")
+    print_table(("learner", "T", "ours", "JAX", "/JAX", "|dg|/|g|"), lines)
+
+
 def growth(rows: list[Row], attribute: str) -> str:
     """The exponents of growth: from first to last, and the largest between neighbours."""
     x = np.log([getattr(row.case, attribute) for row in rows])
@@ -194,11 +210,15 @@ def main() -> None:
         title = f"{machine['cpu']}, one {where}; {versions}; float32; {chosen.clock} time"
         print(f"{title}\n")
 
-        losses = losses_after(workers, Case(), 512)
-        print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
-        print("  " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "\n")
+        if not chosen.learners:
+            losses = losses_after(workers, Case(), 512)
+            print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
+            print("  " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "\n")
 
-        if chosen.quick:
+        if chosen.learners:
+            bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
+            compare_learners(bench)
+        elif chosen.quick:
             bench = Bench(
                 workers, min(chosen.rounds, 5), min(chosen.seconds, 0.05), chosen.clock, ["reverse", "autograd", "func"]
             )
@@ -210,7 +230,7 @@ def main() -> None:
             extra = [case for case in EXTRA if case.width in chosen.sizes]
             cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, case.steps))
             compare_cases(bench, cases, memory=not chosen.main)
-        if not (chosen.quick or chosen.main):
+        if not (chosen.quick or chosen.main or chosen.learners):
             compare_ours(bench)
             grow_steps(bench, STEPS)
             few = Bench(workers, min(chosen.rounds, 7), chosen.seconds, chosen.clock, ["reverse", "autograd"])
@@ -223,7 +243,7 @@ def main() -> None:
 
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_csv(bench.rows, chosen.out / "benchmark.csv")
-    if not (chosen.quick or chosen.main):
+    if not (chosen.quick or chosen.main or chosen.learners):
         draw(bench.rows, chosen.out / "benchmark.png", title)
     say_if_busy(bench.rows)
     print(f"Written to {chosen.out}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from bench_peers import PEERS, Case, initial_theta
+from bench_peers import LEARNERS, PEERS, Case, initial_theta
 from bench_peers.worker import MIB, Elapsed, PeerAbsentError, Worker
 
 from maml_exp.core.training import make_learner
@@ -89,6 +89,8 @@ def framework_bytes(case: Case) -> float:
 
 def allowed(peer: str, case: Case) -> bool:
     """Whether a peer can run a case at all, and within the memory limit; says so if not."""
+    if peer == "jax-learners":
+        return case.algorithm in LEARNERS
     if peer == "floor":
         return case.products > 0
     if peer in ("jax", "torch") and framework_bytes(case) > MEMORY_LIMIT:
@@ -207,7 +209,7 @@ def losses_after(workers: dict[str, Worker], case: Case, iterations: int) -> dic
 
     losses = {"untrained": loss(initial_theta(case))}
     for peer, worker in workers.items():
-        if peer != "floor":
+        if peer not in ("floor", "jax-learners"):
             for variant in [v for v in worker.variants() if v.endswith(("by hand", "reverse", "pairs", "autograd"))]:
                 worker.make(case, variant)
                 worker.run(variant, iterations)

@@ -213,7 +213,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from maml_exp.config.composing import compose
     from maml_exp.core.training import Trainer
 
-    report(of_one_iteration(Trainer(compose(options.overrides).problem)), options.by_name)
+    report(of_one_iteration(Trainer(compose(options.overrides).reading().problem)), options.by_name)
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_a_spreadsheet_s_file_is_read(tiny, tmp_path):
 BAD_FILES = {
     "line 1: there is no column y; expected are the columns x, y": ["x", "1"],
     "line 1: 'z' is not a column to be used; expected are the columns x, y": ["x,y,z", "1,2,3"],
-    "line 1: the column x is there 2 times": ["x,y,x", "1,2,3"],
+    "line 1: the name 'x' is there twice, columns 1, 3": ["x,y,x", "1,2,3"],
     "line 3: 'abc' in column y is not a finite number": ["x,y", "1,2", "1,abc"],
     "line 2: 'nan' in column x is not a finite number": ["x,y", "nan,2"],
     "line 2: '' in column y is not a finite number": ["x,y", "1,"],

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TIMEOUT, TINY, command, only_run, read_status
+from helpers import TIMEOUT, TINY, command, only_run, read_status, shipped_options
 
 from maml_exp.cli import VERBS, main
 from maml_exp.config.composing import default_settings
 
-CONF = Path(__file__).parents[2] / "conf"
 SCRIPT = Path(sys.executable).with_name("maml-exp")
 
 
@@ -22,9 +21,8 @@ def test_help_lists_every_verb_group_option_and_setting(arguments, capsys):
     words = set(text.replace(",", " ").split())
     assert set(VERBS) <= words
     assert set(VERBS) >= {"resume", "rerun", "diff", "plot", "gradcheck", "compare", "adapt", "settings"}
-    for path in CONF.glob("*/*.yaml"):
-        if path.parent.name != "hydra":
-            assert {path.parent.name, path.stem} <= words
+    for group, option in shipped_options():
+        assert {group, option} <= words
     assert set(default_settings()) - {"schema"} <= words
     assert "schema" not in words
     assert "Powered by Hydra" not in text

@@ -1,6 +1,7 @@
 """Everyday use: version, help, one exit status for mistakes, words for what was mistyped, -q, what to do next."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -225,10 +226,13 @@ COMPLETED = [
 ]
 
 
-@pytest.mark.skipif(subprocess.run(["which", "bash"], capture_output=True).returncode != 0, reason="there is no bash")
-@pytest.mark.parametrize("install", ["completion bash", "-sc install=bash"])
-def test_bash_completes_verbs_runs_and_settings(install, tmp_path):
-    """In a real bash, by the function that `complete` says it would call."""
+def needs(shell):
+    return pytest.mark.skipif(shutil.which(shell) is None, reason=f"there is no {shell}")
+
+
+@pytest.fixture
+def home(tmp_path):
+    """A folder with runs, and the program beside them; returns where the program is looked for."""
     program = tmp_path / "bin" / "maml-exp"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
@@ -238,6 +242,45 @@ def test_bash_completes_verbs_runs_and_settings(install, tmp_path):
         (tmp_path / "runs" / run / ".hydra" / "config.yaml").touch()
         (tmp_path / "runs" / run / "plots").mkdir()
     (tmp_path / "points.csv").touch()
+    return f"{program.parent}:{environment()['PATH']}"
+
+
+@needs("bash")
+@needs("fish")
+def test_fish_completes_the_same(home, tmp_path):
+    asked = [f"complete -C {shlex.quote(shlex.join(['maml-exp', *words]))}; echo ." for words, _ in COMPLETED]
+    code = "maml-exp completion fish | source\n" + "\n".join(asked)
+    process = subprocess.run(
+        ["fish", "--no-config", "-c", code],
+        cwd=tmp_path,
+        env=environment(PATH=home, HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+    )
+    assert process.stderr == ""
+    answers = process.stdout.split(".\n")[:-1]
+    assert [set(answer.split()) for answer in answers] == [expected for _, expected in COMPLETED]
+
+
+@needs("zsh")
+def test_zsh_takes_over_bash_s_functions(home, tmp_path):
+    process = subprocess.run(
+        ["zsh", "-f", "-c", 'eval "$(maml-exp completion zsh)"; print -r -- $_comps[maml-exp]; whence -w _maml_exp'],
+        cwd=tmp_path,
+        env=environment(PATH=home, HOME=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert process.stderr == ""
+    assert process.stdout.splitlines() == ["_bash_complete -o nospace -F _maml_exp", "_maml_exp: function"]
+
+
+@needs("bash")
+@pytest.mark.parametrize("install", ["completion bash", "-sc install=bash"])
+def test_bash_completes_verbs_runs_and_settings(install, home, tmp_path):
+    """In a real bash, by the function that `complete` says it would call."""
     cases = COMPLETED if install == "completion bash" else COMPLETED[:1]
     calls = [f"ask maml-exp {shlex.join(words)}" for words, _ in cases]
     code = f"""eval "$(maml-exp {install})"
@@ -248,11 +291,10 @@ ask() {{
     echo "${{COMPREPLY[@]}}"
 }}
 """ + "\n".join(calls)
-    path = f"{program.parent}:{environment()['PATH']}"
     process = subprocess.run(
         ["bash", "--norc", "-c", code],
         cwd=tmp_path,
-        env=environment(PATH=path),
+        env=environment(PATH=home),
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

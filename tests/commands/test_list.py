@@ -73,7 +73,8 @@ def test_where_chooses_and_a_sweep_s_count_stays(runs, capsys):
 MISTAKES = [
     (["nowhere"], "nowhere is not a folder"),
     (["empty"], "no run found in empty"),
-    (["begun"], "begun is a sweep whose jobs have not begun"),
+    (["begun"], "begun is a sweep whose jobs have not begun; maml-exp resume begun starts them"),
+    (["searching"], "searching is a sweep whose jobs have not begun; start it again, as it was started"),
     (["runs", "--where", "seed=77"], "no run found with these settings; 5 have others"),
     (["runs", "--where", "sed=7"], "did you mean seed?"),
     (["runs", "--were", "seed=7"], "--were seed=7 is not understood; did you mean --where?"),
@@ -85,6 +86,8 @@ def test_a_mistake_costs_a_line(runs, capsys, arguments, message):
     (runs.parent / "empty").mkdir()
     (runs.parent / "begun").mkdir()
     (runs.parent / "begun" / "sweep.json").write_text(json.dumps({"overrides": [], "constant": [], "jobs": [["a=1"]]}))
+    (runs.parent / "searching").mkdir()
+    (runs.parent / "searching" / "sweep.json").write_text(json.dumps({"overrides": [], "constant": [], "jobs": []}))
     assert main(["list", *arguments]) == 1
     captured = capsys.readouterr()
     assert message in captured.err

@@ -61,15 +61,15 @@ MOMENTS = {
     "before the first checkpoint": signalled(19, "SIGKILL"),
     "between a row and its checkpoint": signalled(40, "SIGKILL"),
     "before the last step": signalled(99, "SIGKILL"),
-    "flushing a file to the disk": "plant(lambda: send(signal.SIGKILL), 9, os, 'fsync')",
+    "flushing a file to the disk": "plant(lambda: send(signal.SIGKILL), 8, os, 'fsync')",
     "renaming the first checkpoint": FOLDER + "real = os.replace\n"
-    "def replace(a, b):\n"
+    "def replace(a, b, **folders):\n"
     "    if 'step_00000020' in str(b): send(signal.SIGKILL)\n"
-    "    real(a, b)\n"
+    "    real(a, b, **folders)\n"
     "os.replace = replace",
     "after renaming a checkpoint": "real = os.replace\n"
-    "def replace(a, b):\n"
-    "    real(a, b)\n"
+    "def replace(a, b, **folders):\n"
+    "    real(a, b, **folders)\n"
     "    if 'step_00000060' in str(b): send(signal.SIGKILL)\n"
     "os.replace = replace",
     "between a row of metrics.csv and its point": "from maml_exp.run.tensorboard import Board\n"
@@ -78,13 +78,13 @@ MOMENTS = {
     "after the final row": "from maml_exp.run.run import files  # checkpoints have their own name for it\n"
     "plant(lambda: send(signal.SIGKILL), 0, files, 'write_arrays')",
     "writing the summary": "real = os.replace\n"
-    "def replace(a, b):\n"
+    "def replace(a, b, **folders):\n"
     "    if 'summary' in str(b): send(signal.SIGKILL)\n"
-    "    real(a, b)\n"
+    "    real(a, b, **folders)\n"
     "os.replace = replace",
     "before it says finished": "real = os.replace\n"
-    "def replace(a, b):\n"
-    "    real(a, b)\n"
+    "def replace(a, b, **folders):\n"
+    "    real(a, b, **folders)\n"
     "    if 'summary' in str(b): send(signal.SIGKILL)\n"
     "os.replace = replace",
 }

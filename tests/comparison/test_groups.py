@@ -74,6 +74,25 @@ def test_a_method_that_was_changed_is_told_from_its_preset(tmp_path):
     assert [group.label for group in groups] == ["algorithm=maml", "algorithm=maml outer=joint", "algorithm=fomaml"]
 
 
+def test_what_a_method_brings_along_is_not_told_but_what_was_changed_of_it_is(tmp_path):
+    def run_of(name, *overrides):
+        plain = compose([f"algorithm={name}", *overrides]).to_dict()
+        make_run(
+            tmp_path / f"{name}{len(overrides)}", MEANS, **{g: plain[g] for g in ("algorithm", "optimizer", "inner")}
+        )
+
+    for name in ("maml", "cavia", "reptile", "maml_plus_plus"):
+        run_of(name)
+    groups, _ = group_runs(records(tmp_path))
+    assert sorted(group.label for group in groups) == [
+        f"algorithm={name}" for name in ("cavia", "maml", "maml_plus_plus", "reptile")
+    ]
+    run_of("cavia", "inner.lr=0.5")
+    groups, _ = group_runs(records(tmp_path))
+    labels = {group.label for group in groups}
+    assert {"inner.lr=0.5, algorithm=cavia", "inner.lr=1.0, algorithm=cavia", "inner.lr=0.01, algorithm=maml"} <= labels
+
+
 @pytest.mark.parametrize("key", sorted(BOOKKEEPING - {"seed", "name", "schema"}))
 def test_bookkeeping_does_not_split_a_group(tmp_path, key):
     make_run(tmp_path / "a", MEANS)

@@ -48,13 +48,17 @@ def test_a_method_s_name_becomes_learner_preset_and_outer(name, outer):
 def test_an_optimizer_keeps_its_own_keys_with_their_values(name, own):
     plain = saved_by_the_first()
     plain["optimizer"] |= {"name": name, "lr": 0.25, "momentum": 0.5, "beta1": 0.125, "clip_norm": 3.0}
-    assert migrated(plain)["optimizer"] == {key: plain["optimizer"][key] for key in ["name", "lr", "clip_norm", *own]}
+    kept = {key: plain["optimizer"][key] for key in ["name", "lr", "clip_norm", *own]}
+    assert migrated(plain)["optimizer"] == kept | {"schedule": "constant", "lr_end": 0.0}
 
 
 def test_everything_else_stays_as_it_was():
     plain = saved_by_the_first()
     ours, theirs = migrated(plain), {**plain, "schema": SCHEMA}
     theirs["training"] = {**plain["training"], "keep_best": False, "patience": 0}
+    theirs["evaluation"] = {**plain["evaluation"], "baselines": None}
+    beyond = dict.fromkeys(["amplitude_test", "phase_test", "x_range_test"])
+    theirs["task"] = {**plain["task"], "noise": 0.0, **beyond}
     for group in ("algorithm", "optimizer"):
         ours.pop(group)
         theirs.pop(group)
@@ -115,8 +119,9 @@ def test_a_new_choice_adds_no_key_to_anybody_else_s_configuration(monkeypatch):
     for option, plain in before.items():
         assert compose([*TINY, f"optimizer={option}"]).to_dict() == plain
         assert from_dict(plain).to_dict() == plain
-    assert before["adam"]["optimizer"].keys() == {"name", "lr", "clip_norm", "beta1", "beta2", "epsilon"}
-    assert before["sgd"]["optimizer"].keys() == {"name", "lr", "clip_norm", "momentum"}
+    everybody_s = {"name", "lr", "schedule", "lr_end", "clip_norm"}
+    assert before["adam"]["optimizer"].keys() == everybody_s | {"beta1", "beta2", "epsilon"}
+    assert before["sgd"]["optimizer"].keys() == everybody_s | {"momentum"}
     for folder in FOLDERS:
         assert "caution" not in load_config(FIRST / folder / ".hydra" / "config.yaml").to_dict()["optimizer"]
 

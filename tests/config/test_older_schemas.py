@@ -21,7 +21,9 @@ from maml_exp.config.schema import SCHEMA
 DATA = Path(__file__).parents[1] / "data"
 NEW = {  # what a configuration of a schema is given, and what it meant there
     2: {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0},
-    3: flatten({"algorithm": AXES_OF_3}),
+    3: flatten({"algorithm": AXES_OF_3})
+    | {"optimizer.schedule": "constant", "optimizer.lr_end": 0.0, "evaluation.baselines": None, "task.noise": 0.0}
+    | {f"task.{key}_test": None for key in ("amplitude", "phase", "x_range")},
 }
 each_schema = pytest.mark.parametrize("schema", [2, 3])
 
@@ -78,15 +80,16 @@ def test_the_interrupted_run_ends_with_the_bits_of_the_one_that_was_not(saved, s
         expected = file["vector"].tobytes()
     assert load(interrupted).vector.tobytes() == load(finished).vector.tobytes() == expected
     assert read_summary(interrupted)["parameters_sha256"] == hashlib.sha256(expected).hexdigest()
-    assert read_summary(interrupted)["objective"] == read_summary(finished)["objective"]
+    objective = read_summary(finished)["objective"]  # measured by sums in another order then
+    assert read_summary(interrupted)["objective"] == pytest.approx(objective, rel=1e-6)
     assert saved_steps(interrupted) == [20]
     assert "health/explosions" in read_rows(interrupted)[-2]
 
 
 @each_schema
-def test_a_rerun_of_the_finished_run_is_identical(saved, schema, capsys):
-    assert main(["rerun", str(saved / "finished")]) == 0
-    assert "identical: parameters, every row of metrics.csv and the evaluation" in capsys.readouterr().out
+def test_a_rerun_of_the_finished_run_has_the_same_parameters(saved, schema, capsys):
+    assert main(["rerun", str(saved / "finished")]) == 3  # errors are summed in another order now
+    assert "the parameters are the same to the bit" in capsys.readouterr().out
     new = yaml.safe_load((only_run(Path.cwd()) / ".hydra" / "config.yaml").read_text())
     old = flatten(saved_config(schema))
     assert {key: value for key, value in flatten(new).items() if key in old} == old | {"schema": SCHEMA}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from helpers import shipped_options
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose, conf_dir, default_settings
@@ -14,7 +15,7 @@ from maml_exp.config.plain import flatten
 from maml_exp.config.schema import default_config, from_dict, to_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
-OPTIONS = sorted((path.parent.name, path.stem) for path in CONF.glob("*/*.yaml") if path.parent.name != "hydra")
+OPTIONS = shipped_options()
 GROUPS = sorted({group for group, _ in OPTIONS} - {"experiment"})
 
 # overrides, {setting: value}; from the issue where it names them
@@ -119,7 +120,7 @@ def test_the_default_is_the_experiment_of_the_issue():
         "optimizer.lr": 1e-3,
         "optimizer.clip_norm": "auto",
         "evaluation.shots": [5, 10, 20],
-        "evaluation.steps": 10,
+        "evaluation.steps": None,
         "evaluation.lr": None,
         "evaluation.grid": 100,
         "dtype": "float32",

@@ -3,6 +3,7 @@
 import pytest
 
 from maml_exp.config.composing import compose
+from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
 from maml_exp.config.usual import GROUPS, changes, options, short_names, usual_settings
 from maml_exp.store.names import joined, run_name
@@ -25,6 +26,7 @@ DIFFERING = [
     (["optimizer=sgd", "optimizer.momentum=0.9"], {"optimizer": "sgd", "optimizer.momentum": 0.9}),
     (["model=one_hidden"], {"model.hidden": [40]}),
     (["optimizer=sgd", "optimizer.lr=0.01"], {"optimizer": "sgd"}),
+    (["optimizer.clip_norm=3"], {"optimizer.clip_norm": 3}),
 ]
 
 
@@ -34,6 +36,23 @@ def test_what_differs_makes_the_same_configuration_again(overrides, expected):
     found = changes(flatten(config.to_dict()))
     assert found == expected
     assert compose([f"{key}={str(value).replace(' ', '')}" for key, value in found.items()]) == config
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["optimizer.clip_norm=null"], {}),  # never, as auto with one inner step
+        (["optimizer.clip_norm=10", "inner.steps=2"], {"inner.steps": 2}),
+        (["optimizer.clip_norm=null", "inner.steps=2"], {"optimizer.clip_norm": None, "inner.steps": 2}),
+        (["optimizer.clip_norm=null", "optimizer=sgd"], {"optimizer": "sgd"}),
+    ],
+)
+def test_what_means_the_same_is_no_difference(overrides, expected):
+    config = compose(overrides)
+    found = changes(flatten(config.to_dict()))
+    assert found == expected
+    again = compose([f"{key}={as_text(value)}" for key, value in found.items()])
+    assert again.problem.clip_norm == config.problem.clip_norm
 
 
 NAMES = [

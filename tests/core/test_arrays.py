@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core import arrays as module
-from maml_exp.core.arrays import RowBuffer, flat, norm, rows_product, shared_product
+from maml_exp.core.arrays import RowBuffer, Workspace, flat, norm, rows_product, shared_product
 
 from .helpers import relative_error
 
@@ -58,3 +58,20 @@ def test_norm_is_finite_where_squares_overflow():
     with np.errstate(over="ignore"):  # as a training step has it
         assert norm(np.full(4, 1e30, np.float32)) == pytest.approx(2e30, rel=1e-6)
         assert norm(np.array([np.inf], np.float32)) == np.inf
+
+
+def test_a_workspace_gives_the_same_memory_again_and_more_where_it_does_not_do():
+    workspace, double = Workspace(), np.dtype(float)
+    first = workspace.empty("a", (3, 4), double)
+    first[:] = 1
+    again = workspace.empty("a", (2, 5), double)
+    assert again.shape == (2, 5)
+    assert again.flags.c_contiguous
+    assert np.shares_memory(first, again)
+    others = [workspace.empty("b", (3, 4), double), workspace.empty("a", (3, 4), np.dtype(np.float32))]
+    assert not any(np.shares_memory(first, other) for other in others)
+    assert others[1].dtype == np.float32
+    larger = workspace.empty("a", (5, 5), double)
+    assert not np.shares_memory(first, larger)
+    assert np.shares_memory(larger, workspace.empty("a", (3, 4), double))
+    assert workspace.empty("a", (), double).shape == ()

@@ -9,7 +9,7 @@ from maml_exp.core.checks import Check, SettingError, declared, setting
 
 @dataclass
 class Oven(checks.Settings):
-    group: ClassVar[str] = "oven"
+    section: ClassVar[str] = "oven"
     name: str = "?"  # not declared by `setting`: nothing checks it
     degrees: float = setting(180.0, "how hot", checks.number(above=20), unit="degrees")
     trays: list[int] = setting([1, 2], "which trays are in", Check(lambda v: len(v) < 4, lambda: "at most 3 trays"))

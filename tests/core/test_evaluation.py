@@ -97,7 +97,7 @@ def test_a_task_has_the_same_errors_in_every_chunk(hidden):
     together = adaptation_errors(learner, theta, tasks, 5, 2, 0.03)
     alone = []
     for i in range(150):
-        one = FixedTasks(*(part[i, None] for part in tasks))
+        one = FixedTasks(*(part[i, None] for part in tasks[:4]))
         alone.append(adaptation_errors(learner, theta, one, 5, 2, 0.03)[0])
     np.testing.assert_allclose(together, alone, rtol=1e-11)
 
@@ -213,7 +213,7 @@ def test_two_tasks_have_one():
 @pytest.mark.parametrize("tasks", [1, 31, 33, 64, 67])
 def test_every_task_is_evaluated_once_whatever_the_chunks(tasks):
     learner, theta, all_tasks = problem(WIDE, "relu", tasks=67, grid=100)
-    some = FixedTasks(*(part[:tasks] for part in all_tasks))
+    some = FixedTasks(*(part[:tasks] for part in all_tasks[:4]))
     errors = adaptation_errors(learner, theta, some, 5, 1, 0.03)
     for step in (0, 1):
         exact = reference_predictions(learner, theta, some, 5, 0.03, step)

@@ -7,14 +7,17 @@ import pytest
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.checks import SettingError, declared
 from maml_exp.core.inner.settings import InnerSettings
-from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
 from maml_exp.core.learners._gradient_settings import OUTER, RATES, STARTS, STEP_LOSSES, STORES, SUPPORT_LOSSES
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
-from maml_exp.core.tasks import TASKS, sinusoid
+from maml_exp.core.optimizers.base import SCHEDULES
+from maml_exp.core.tasks import TASKS, harmonic, mixture, polynomial, sinusoid, table
 
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
+KINDS += [ridge.Settings, recurrent.Settings, neural_process.Settings]
+KINDS += [table.Settings, mixture.Settings, polynomial.Settings, harmonic.Settings]
 CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
 LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
 
@@ -39,6 +42,7 @@ def names(registry):
 
 SWITCH = ("true or false", [0, 1, None, "true", []], [True, False])
 SHARE = ("a number with 0 <= value <= 1", [-0.1, 1.1, NAN, INF, None, "0.5", True, [0.5]], [0, 0.0, 0.5, 1, 1.0])
+COLUMNS, COLUMNS_BAD = "a list of different names of columns", [None, "a", ["a", "a"], [1], [" "], {"a": 1}]
 RANGE = "[low, high], two finite numbers with low <= high"
 TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
@@ -78,18 +82,45 @@ TABLE = {
         [[], [1], (40, 3), [100_000]],
     ),
     "algorithm.loss_sees_targets": SWITCH,
+    "algorithm.penalty": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "algorithm.learn_penalty": ("true or false", [0, 1, None, "true", []], [True, False]),
+    "algorithm.units": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 64, np.int64(5)]),
+    "algorithm.aggregate": ("one of attention, mean", NAMES_BAD, ["mean", "attention"]),
+    "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
+    "algorithm.decoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
+    "algorithm.heads": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 4, np.int64(5)]),
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
     "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),
-    "task.shots": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
+    "task.shots": (
+        "an integer from 1 to 1000000, or a list of different integers",
+        [*(v for v in COUNTS_BAD if v != [1]), 0, 10**6 + 1, [], [5, 5], [0, 1], [1.0, 2], [[1], 2], (1, 2), "5,10"],
+        [1, 10**6, np.int32(5), [5, 10], [20, 1]],
+    ),
     "task.query": ("an integer from 1 to 1000000", [*COUNTS_BAD, 0, 10**6 + 1], [1, 10**6, np.int32(5)]),
     "task.amplitude": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.phase": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.frequency": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.x_range": (RANGE.replace("<=", "<"), [*RANGES_BAD, [1, 1]], RANGES_GOOD),
     "task.oracle": SWITCH,
+    "task.noise": ("a finite number >= 0", [-1, -1e-30, NAN, INF, None, "0.1", True], [0, 0.0, 0.3, np.float64(1)]),
+    "task.amplitude_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
+    "task.phase_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
+    "task.x_range_test": (RANGE.replace("<=", "<"), [[1, 1], *RANGES_BAD[:11]], [None, *RANGES_GOOD]),
+    "task.modes": ("a list of different ones of", [[], ["cube"], ["line", "line"], "line", None], [["line"]]),
+    "task.degree": ("an integer from 0 to 20", [*COUNTS_BAD, 21], [0, 1, 20]),
+    "task.file": ("the path of a CSV or npz file", [None, 1, ["a.csv"]], ["", "a.csv", "package:fertility.csv"]),
+    "task.group": ("the name of a column", [None, 1, ["a"]], ["", "country"]),
+    "task.inputs": (COLUMNS, COLUMNS_BAD, [[], ["a"], ["a", "b"]]),
+    "task.outputs": (COLUMNS, COLUMNS_BAD, [[], ["a"], ["a", "b"]]),
+    "task.categorical": (COLUMNS, COLUMNS_BAD, [[]]),
+    "task.split": ("three numbers > 0 that sum to 1", [[], [1], [0.5, 0.5], [1, 0, 0], None], [[0.5, 0.25, 0.25]]),
+    "task.split_seed": ("an integer from 0 to 9223372036854775807", COUNTS_BAD, [0, 1, 2**63 - 1]),
+    "task.short": (names(["refuse", "drop"]), NAMES_BAD, ["refuse", "drop"]),
     "optimizer.name": (names(OPTIMIZERS.names()), NAMES_BAD, OPTIMIZERS.own_names()),
     "optimizer.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "optimizer.schedule": (names(SCHEDULES), NAMES_BAD, list(SCHEDULES)),
+    "optimizer.lr_end": ("a finite number >= 0", [v for v in NUMBERS_BAD if v not in (0, 0.0) or v is None], [0, 0.0]),
     "optimizer.momentum": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta1": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
     "optimizer.beta2": ("a number with 0 <= value < 1", FRACTIONS_BAD, FRACTIONS_GOOD),
@@ -156,7 +187,7 @@ def test_a_value_longer_than_sixty_characters_is_cut(length, shown):
 
 
 def test_the_table_has_every_setting():
-    fields = {f"{kind.group}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
+    fields = {f"{kind.section}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
     assert set(TABLE) == fields - LABELS
     assert {key for kind in KINDS for key in declared(kind)} == fields - LABELS - set(CHOICES)
 

@@ -168,7 +168,7 @@ def test_an_explosion_is_said_everywhere(exploding, which):
     assert "iteration 60: a meta-gradient exploded" in (folder / "maml_exp.log").read_text()
     texts = [v for event in read_events(folder) for v in event.summary.value if v.tag.startswith("health")]
     assert note in [v for v in texts if v.tensor.string_val][-1].tensor.string_val[0].decode()
-    counts = {step: value for (tag, step), value in points(folder).items() if tag == "health/explosions"}
+    counts = {step: value for (tag, step), value in points(folder).items() if tag == "meta/explosions"}
     assert {step: value for step, value in counts.items() if step in (56, 60, 84, 91)} == {
         56: [0.0],
         60: [1.0],

@@ -118,12 +118,32 @@ def test_a_learner_s_own_numbers_have_columns_of_their_own_and_means_too(overrid
         state, metrics = trainer.train_step(state)
         values.append([metrics.extras[tag.removeprefix("meta/")] for tag in extras])
     header = (folder / "metrics.csv").read_text().splitlines()[0].split(",")
-    assert header == columns(config, trainer.learner.extra_names)
+    assert header == columns(config, trainer.learner)
     assert tuple(header[1 : 4 + len(extras)]) == (*TRAINING, *extras)
     assert {*CURVATURE} & {*header} == {*extras}
     first = read_rows(folder)[0]
     np.testing.assert_allclose([first[tag] for tag in extras], np.mean(values, axis=0), rtol=1e-12)
     assert {tag for tag, _ in points(folder)} >= {*extras}
+
+
+def test_learned_rates_are_logged_as_they_are_and_told_at_the_end(tmp_path):
+    options = ["algorithm=lslr", "inner.steps=2", "model.hidden=[4]"]
+    folder, config = train(tmp_path / "run", *options), compose([*TINY, *options])
+    trainer = Trainer(config.problem)
+    state, found = trainer.init(config.seed), {}
+    names = [f"layer_{layer}_step_{step}" for layer in (0, 1) for step in (0, 1)]
+    for step in range(1, config.training.iterations + 1):
+        state, _ = trainer.train_step(state)
+        rates = trainer.learner.layout.parts(state.vector)["rates"].reshape(2, 2).T  # stored step by step, and raw
+        found[step] = dict(zip(names, rates.ravel().tolist(), strict=True))
+    rows = [row for row in read_rows(folder) if "meta/loss" in row]
+    assert len(rows) >= 2
+    for row in rows:
+        told = {name: row[f"learned/rate_{name}"] for name in names}
+        assert told == pytest.approx(found[int(row["step"])], rel=1e-6)
+    last = {name.removeprefix("rate_"): value for name, value in read_summary(folder)["learned"].items()}
+    assert last == pytest.approx(found[config.training.iterations], rel=1e-6)
+    assert "learned/rate_layer_1_step_0" in {tag for tag, _ in points(folder)}
 
 
 def test_clock_columns_are_plausible(smoke):

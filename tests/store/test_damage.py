@@ -106,6 +106,7 @@ DAMAGE = {
     "the first format without what it had": lambda path: rewrite(path, format=1),
     "sums that are none": lambda path: rewrite(path, sums=3),
     "seconds that are none": lambda path: rewrite(path, seconds="long"),
+    "a health that is no numbers": lambda path: rewrite(path, watched={"health": {"norms": "many"}}),
     "only the vector": lambda path: path.write_bytes(npz(vector=np.zeros(25, np.float32))),
     "another kind of npz": lambda path: path.write_bytes(npz(a=np.arange(3))),
     "an npy file": lambda path: np.save(path.open("wb"), np.arange(3)),
@@ -174,6 +175,17 @@ def test_a_flipped_bit_is_found_or_harmless(killed, copied):
             continue
         assert described(point) == described(whole)
     assert found > 200
+
+
+@pytest.mark.parametrize("watched", [{"health": {"norms": 5}}, {"health": {"mood": 1}}, {"validation": {"x": [1]}}])
+def test_a_memory_that_no_run_has_is_refused_in_a_line(watched, killed, copied, capsys):
+    folder = copied(killed)
+    rewrite(checkpoint_path(folder, 80), watched=watched)
+    assert main(["resume", str(folder)]) == 1
+    said = capsys.readouterr().err
+    assert str(checkpoint_path(folder, 80)) in said
+    assert "Traceback" not in said + (folder / "maml_exp.log").read_text()
+    assert saved_steps(folder) == [20, 40, 60, 80]  # nothing is lost
 
 
 @pytest.mark.parametrize("damage", ["zero bytes", "cut to 50%", "random bytes", "another configuration"])

@@ -7,7 +7,7 @@ import signal
 import subprocess
 
 import pytest
-from helpers import TINY, assert_same_result, checkpoint_path, command, read_rows, read_status, saved_steps, train
+from helpers import TINY, assert_same_result, checkpoint_path, command, read_rows, read_status, saved_steps, train, tree
 
 from maml_exp.cli import main
 from maml_exp.store import checkpoints as checkpoint
@@ -139,6 +139,38 @@ def test_a_full_file_system(pages, tiny, tmp_path, capfd):
             assert_same_result(folder, tiny)
     finally:
         subprocess.run(["umount", disk], check=True, timeout=30)
+
+
+# bytes: nothing; the new run's configuration; its checkpoints and rows
+@pytest.mark.parametrize("size", [0, 1500, 6000])
+def test_a_rerun_that_does_not_fit(size, tiny, tmp_path):
+    before = tree(tiny)
+    process = limited(size, "rerun", tiny, cwd=tmp_path)
+    assert_says_what_is_wrong(process, "runs")
+    assert tree(tiny) == before
+    for folder in tmp_path.glob("runs/*/*"):
+        whole_files(folder)
+
+
+@pytest.mark.parametrize("size", [0, 300, 3000, 20_000])  # the first table; the page; a figure
+def test_a_comparison_that_does_not_fit(size, tiny, tmp_path):
+    before, out = tree(tiny), tmp_path / "out"
+    process = limited(size, "compare", tiny, "--out", out, cwd=tmp_path)
+    assert_says_what_is_wrong(process, out)
+    assert tree(tiny) == before
+    assert list(tmp_path.rglob("*.tmp")) == []
+    assert command("compare", tiny, "--out", out, cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("size", [0, 10_000])
+def test_figures_that_do_not_fit(size, tiny, copied):
+    folder = copied(tiny)
+    before = tree(folder)
+    process = limited(size, "plot", folder, cwd=folder.parent)
+    assert_says_what_is_wrong(process, folder)
+    assert list((folder / "plots").iterdir()) == []
+    (folder / "plots").rmdir()
+    assert {**tree(folder), ".": None} == {**before, ".": None}  # but for when it was changed
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")

@@ -165,9 +165,9 @@ def strong_colours(picture):
 @pytest.mark.parametrize(
     ("tab", "words"),
     [
-        ("scalars", ["final", "final/mean_K10_step_00", "health"]),
+        ("scalars", ["meta", "meta/loss", "meta/explosions"]),
         ("images", ["adaptation", "step"]),
-        ("hparams", ["Trial ID", "optimizer.lr", "final/objective"]),
+        ("hparams", ["Trial ID", "optimizer.lr", "result/objective"]),
     ],
 )
 def test_every_run_is_seen_by_its_name(server, empty, see, resumed, tab, words):
@@ -195,7 +195,7 @@ def test_the_hparams_table_shows_rates_and_objectives(server, see, resumed):
         rows.setdefault(name, []).append(line)
     heading = rows.pop(None)
     assert "optimizer.lr" in heading
-    assert "final/objective" in heading
+    assert "result/objective" in heading
     assert sorted(rows) == sorted(path.name for path in folders)
     for number, path in enumerate(folders):
         numbers = [float(cell) for cell in rows[path.name] if re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", cell)]

@@ -37,6 +37,7 @@ def resuming(tmp_path):
     assert len(job_folders(tmp_path / "sweep")) == 1
     with started_command(["resume", tmp_path / "sweep", "--jobs", "2"], tmp_path) as resuming:
         resuming.wait_for(lambda: resuming.states() == [("finished", 10), ("running", 60), ("running", 60)])
+        resuming.wait_for(lambda: len(list(resuming.gate.parent.glob("waits.*"))) == 2)  # both beyond iteration 60
         assert resuming.process.poll() is None, resuming.ended()
         yield resuming
 

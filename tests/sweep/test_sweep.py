@@ -289,6 +289,20 @@ def test_what_cannot_be_composed_is_refused_in_a_line_before_the_first_job(overr
     assert not (tmp_path / "sweep").exists()
 
 
+def test_resume_of_a_sweep_whose_jobs_nobody_knows_says_so(tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    (sweep / "sweep.json").write_text('{"schema": 3, "overrides": ["seed=0"], "constant": ["seed"], "jobs": []}')
+    before = tree(sweep)
+    for arguments in ([], ["--jobs", "2"], ["hydra/launcher=basic"]):
+        assert main(["resume", str(sweep), *arguments]) == 1
+        captured = capsys.readouterr()
+        (line,) = captured.err.splitlines()
+        assert line.startswith(f"maml-exp: {sweep} is a sweep of which no job has begun")
+        assert captured.out == ""
+    assert tree(sweep) == before
+
+
 def test_a_folder_of_the_user_s_own_is_left(tmp_path):
     (tmp_path / "mine").mkdir()
     assert sweep_here(tmp_path / "mine", "seed=0,x") == 1

@@ -5,13 +5,13 @@ import urllib.request
 import numpy as np
 import pytest
 import yaml
-from helpers import NOT_SHOWN, points_of_rows, read_events, read_rows, read_status, read_summary
+from helpers import NOT_SHOWN, points_of_rows, read_events, read_rows, read_status, read_summary, shown_as
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
 from .conftest import DIVERGING, FAILING, RATES, job_folders
 
-FINAL = ["final/objective", "final/median", "final/iqm"]
-FINAL += [f"final/mean_K{shots}_step_0{step}" for shots in (5, 10) for step in (0, 1)]
+FINAL = ["result/objective", "result/median", "result/iqm"]
+FINAL += [f"result/mean_K{shots}_step_0{step}" for shots in (5, 10) for step in (0, 1)]
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +44,7 @@ def test_every_scalar_equals_metrics_csv_at_every_step(server, jobs):
         assert set(tags.get(name, {})) == set(expected)
         if not expected:  # refused before it began
             continue
+        assert min(tag.partition("/")[0] for tag in expected) == "meta"  # the order of TensorBoard's sections
         walltimes = {row["step"]: row["time/unix"] for row in rows if "meta/loss" in row}
         for tag, values in expected.items():
             served = server.get("data/plugin/scalars/scalars", run=name, tag=tag)
@@ -57,14 +58,15 @@ def test_the_scalars_are_those_of_a_run_never_killed(server, whole, jobs):
     never_killed = read_rows(whole.folder / name)
     for tag in {tag for row in never_killed for tag in row if not tag.startswith("time/") and tag not in NOT_SHOWN}:
         expected = [[row["step"], float(np.float32(row[tag]))] for row in never_killed if tag in row]
-        assert [point[1:] for point in server.get("data/plugin/scalars/scalars", run=name, tag=tag)] == expected
+        served = server.get("data/plugin/scalars/scalars", run=name, tag=shown_as(tag))
+        assert [point[1:] for point in served] == expected
 
 
 def test_the_diverged_runs_shows_what_it_logged_and_the_failed_run_nothing(server, jobs):
     tags = server.get("data/plugin/scalars/tags")
     by_number = {number: name for name, (number, _) in jobs.items()}
     assert tags.get(by_number[FAILING], {}) == {}
-    assert not any(tag.startswith("final/") for tag in tags.get(by_number[DIVERGING], {}))
+    assert not any(tag.startswith("result/") for tag in tags.get(by_number[DIVERGING], {}))
 
 
 def test_images_are_the_png_files(server, jobs):
@@ -126,8 +128,8 @@ def test_hparams_has_the_final_numbers(server, jobs):
             assert found == {}
             continue
         last = [row for row in read_rows(folder) if "final/objective" in row][-1]
-        assert found == {tag: float(np.float32(last[tag])) for tag in FINAL}
-        assert found["final/objective"] == float(np.float32(read_summary(folder)["objective"]))
+        assert found == {tag: float(np.float32(last[tag.replace("result/", "final/")])) for tag in FINAL}
+        assert found["result/objective"] == float(np.float32(read_summary(folder)["objective"]))
 
 
 def test_hparams_shows_the_swept_setting_first_and_the_final_numbers(server):

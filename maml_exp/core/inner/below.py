@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.layers.layer import Layer
 
 Array = np.ndarray
@@ -29,9 +30,9 @@ class Data:
         """Write x (T, K, n) to the inputs of pass r."""
         self._x[r][...] = x
 
-    def inputs_for(self, x: Array, r: int) -> Array:
-        """The first layer's inputs at theta_r for any x (T, Q, n)."""
-        return np.concatenate([x, np.ones_like(x[..., :1])], axis=-1)
+    def columns_for(self, x: Array, r: int) -> Array:
+        """The first layer's inputs at theta_r for any x (T, Q, n), in columns that end in 1, (T, n + 1, Q)."""
+        return np.concatenate([transpose(x), np.ones((len(x), 1, x.shape[1]), x.dtype)], axis=1)
 
     def backward(self, r: int) -> None:
         """Take the errors of the inputs of pass r."""
@@ -55,10 +56,6 @@ class Features(Data):
         self._layer = layer
         self._x = layer.inputs
         self.errors: list[Array | None] = [None] * len(layer.inputs)
-
-    def inputs_for(self, x: Array, r: int) -> Array:
-        """The features themselves: they are the same in every step."""
-        return x
 
     def backward(self, r: int) -> None:
         """Take the errors of a query pass."""
@@ -115,10 +112,10 @@ class Context(Data):
         super().fill(r, x)
         self._layer.inputs[r][..., self._columns] = self._phi[self._behind[r]][:, None]
 
-    def inputs_for(self, x: Array, r: int) -> Array:
-        """Rows [x, phi_r, 1] for any x (T, Q, n)."""
-        phi = np.repeat(self._phi[r][:, None], x.shape[1], axis=1)
-        return np.concatenate([x, phi, np.ones_like(x[..., :1])], axis=-1)
+    def columns_for(self, x: Array, r: int) -> Array:
+        """Columns [x, phi_r, 1] for any x (T, Q, n): (T, n + c + 1, Q)."""
+        phi = np.repeat(self._phi[r][: len(x), None], x.shape[1], axis=1)
+        return super().columns_for(np.concatenate([x, phi], axis=-1), r)
 
     def backward(self, r: int) -> None:
         """Take (1^T u_r) W_phi^T."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.below import Context, Data, Features
 from maml_exp.core.inner.layers.choice import make_layer
 from maml_exp.core.inner.layers.heads import TwoHeads
@@ -145,7 +146,7 @@ class InnerLoop:
 
     def predict(self, x: Array, r: int) -> Array:
         """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""
-        return self._stack.predict(self.below.inputs_for(x, r), r)
+        return transpose(self._stack.predict(self.below.columns_for(x, r), r))
 
     def start_pull_back(self) -> None:
         """v = gradient of the last query loss, at theta_S."""

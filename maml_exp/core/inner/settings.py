@@ -13,6 +13,6 @@ from maml_exp.core.checks import setting
 class InnerSettings(checks.Settings):
     """The inner loop: gradient descent on a task's support set."""
 
-    group: ClassVar[str] = "inner"
+    section: ClassVar[str] = "inner"
     lr: float = setting(0.01, "alpha, the rate of gradient descent on the support loss", checks.number())
     steps: int = setting(1, "S, the number of inner steps", checks.integer(0, 1000))

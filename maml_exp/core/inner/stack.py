@@ -50,19 +50,23 @@ class Stack:
                 self._backs[index, r] = u.copy()
             u *= self._slopes[index][r]
 
-    def predict(self, h: Array, r: int) -> Array:
-        """The last layer's z (T, Q, m) at theta_r for inputs h (T, Q, n) of the first; keeps nothing."""
+    def predict(self, columns: Array, r: int) -> Array:
+        """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
+        tasks, _, points = columns.shape
         for index, layer in enumerate(self.layers[:-1]):
-            z = layer.predict(h, r, out=self._buffer(index, (*h.shape[:2], layer.m), h.dtype))
-            h = self._value(z, out=z)
-        return self.top.predict(h, r)
+            above = self._columns(index, (tasks, layer.m + 1, points), columns.dtype)
+            z = layer.predict(columns, r, out=above[:, :-1])
+            self._value(z, out=z)
+            columns = above
+        return self.top.predict(columns, r)
 
-    def _buffer(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        """An array that the next prediction of this shape uses again: a large one allocated anew costs page faults."""
+    def _columns(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        """Columns (T, n + 1, Q) that end in 1, which later predictions use again: new ones cost page faults."""
         kept = self._hidden.get(index)
-        if kept is None or kept.shape != shape:
+        if kept is None or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
             kept = self._hidden[index] = np.empty(shape, dtype)
-        return kept
+            kept[:, -1] = 1
+        return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:
         """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""

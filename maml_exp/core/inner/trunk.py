@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.below import Data
 from maml_exp.core.inner.layers.layer import SharedLayer
 from maml_exp.core.inner.passes import Pass
@@ -51,8 +52,8 @@ class Trunk:
 
     def predict(self, x: Array) -> Array:
         """Features (T, G, n') of any x (T, G, n); nothing is kept."""
-        z = self._stack.predict(self._below.inputs_for(x, 0), 0)
-        return self.network.activation.value(z, out=z)
+        z = self._stack.predict(self._below.columns_for(x, 0), 0)
+        return transpose(self.network.activation.value(z, out=z))
 
     def gradient(self, errors: Array, out: Array) -> None:
         """Write the derivative with respect to the parameters, from that of the features (T, K + Q, n'), to out."""

@@ -90,6 +90,10 @@ class Settings(LearnerSettings):
                 if is_refused:
                     _refuse(self, first, second, why)
 
+    def steps_to_judge(self, trained: int) -> int:
+        """As any learner's, but learned rates are not taken beyond the steps that they were learned for."""
+        return trained if self.learn_rates else super().steps_to_judge(trained)
+
     def _refused_by_outer(self) -> list[tuple[bool, str, str, str]]:
         """(whether it is so, two keys that do not go together, why)."""
         joint, reptile = self.outer == "joint", self.outer == "reptile"
@@ -166,7 +170,7 @@ def check(problem: Problem) -> None:
     _check_layers(settings, layers)
     if settings.minibatch is not None:
         pooled = settings.outer == "reptile"
-        most = int(np.min(problem.task.shots)) + problem.task.query * pooled
+        most = int(np.min(problem.task.shots)) + problem.family.query * pooled
         keys = "task.shots + task.query" if pooled else "task.shots"
         if settings.minibatch > most:
             shown = f"algorithm.minibatch={settings.minibatch} with {keys}={most}"

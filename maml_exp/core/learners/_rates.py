@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from maml_exp.core.inner.layers.rates import StepRates, UnitRates, WeightRates
 
 Array = np.ndarray
+QUANTILES = {"lowest_tenth": 0.1, "median": 0.5, "highest_tenth": 0.9}  # what is told of rates by weight
 
 
 class LearnedRates:
@@ -22,12 +23,12 @@ class LearnedRates:
         store: log or raw.
         alpha: inner.lr.
         steps: S.
-        shapes: of whatever moves, layer by layer, then the context: (n + 1, m) and (c,).
+        shapes: of whatever moves, by name, layer by layer, then the context: (n + 1, m) and (c,).
     """
 
-    def __init__(self, by: str, store: str, alpha: float, steps: int, shapes: Sequence[tuple[int, ...]]):
+    def __init__(self, by: str, store: str, alpha: float, steps: int, shapes: Mapping[str, tuple[int, ...]]):
         self.by, self.store, self.alpha, self.steps = by, store, alpha, steps
-        self.shapes = list(shapes)
+        self.names, self.shapes = list(shapes), list(shapes.values())
         unit, step = np.arange(len(self.shapes))[:, None], np.arange(steps)
         # which of the part's numbers is the rate of every unit and step
         numbers = {"one": 0 * unit + 0 * step, "layer": unit + 0 * step, "layer_and_step": step * len(unit) + unit}
@@ -61,6 +62,24 @@ class LearnedRates:
         table = kappa[self._number]
         last = self.steps - 1
         return [[unit[s : s + 1] if s < last else unit[last:] for s in range(steps)] for unit in table]
+
+    def by_name(self, part: Array) -> dict[str, Array]:
+        """rho of everything that moves: (S,) each, or of its shape if rates are by weight."""
+        kappas = self.by_unit(part, self.steps)
+        if self.by != "weight":
+            kappas = [np.concatenate(steps) for steps in kappas]
+        return {name: self.alpha * kappa for name, kappa in zip(self.names, kappas, strict=True)}
+
+    def told(self, part: Array) -> dict[str, float]:
+        """rho of every step of everything that moves, or, if rates are by weight, their quantiles; by name."""
+        found: dict[str, float] = {}
+        for name, rates in self.by_name(part).items():
+            if self.by == "weight":
+                values = dict(zip(QUANTILES, np.quantile(rates, list(QUANTILES.values())), strict=True))
+            else:
+                values = {f"step_{s}": rate for s, rate in enumerate(rates)}
+            found |= {f"rate_{name}_{which}": float(value) for which, value in values.items()}
+        return found
 
     def gradient(self, part: Array, dots: Sequence) -> Array:
         """dL/dpart (size,) from dL/dkappa of everything that moves: S numbers each, or an array of its shape."""

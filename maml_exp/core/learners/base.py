@@ -19,15 +19,21 @@ from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
+USUAL_STEPS = 10  # of an evaluation
 
 
 @dataclass
 class LearnerSettings(checks.Settings):
     """What every learner has."""
 
-    group: ClassVar[str] = "algorithm"
+    section: ClassVar[str] = "algorithm"
+    at_once: ClassVar[bool] = False  # it adapts in one go: step 0 is before, step 1 after, and steps have no rate
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
+
+    def steps_to_judge(self, trained: int) -> int:
+        """Steps that an evaluation makes where it is not told how many, of a learner trained with inner.steps."""
+        return 1 if self.at_once else max(USUAL_STEPS, trained)
 
 
 class Gradient(NamedTuple):
@@ -84,8 +90,8 @@ class BaseLearner(ABC):
             vector: (P,).
             x_support, y_support: (T, K, n) and (T, K, m).
             x: (T, G, n).
-            steps: as many as wanted, also more than in training.
-            lr: rate of the steps; None: the one it was trained with.
+            steps: as many as wanted, also more than in training; one that adapts at once repeats step 1.
+            lr: rate of the steps; None: the one it was trained with. One that adapts at once has none.
         """
 
     @abstractmethod
@@ -108,10 +114,27 @@ class BaseLearner(ABC):
         """The names of `Gradient.extras`, known before training."""
         return ()
 
+    def learned(self, vector: Array) -> Mapping[str, float]:
+        """What a reader wants to see of the meta-parameters (P,) while they are learned, by name, to be logged.
+
+        The names are the same for every vector.
+        """
+        return {}
+
+    def spreads(self, vector: Array) -> Mapping[str, Array]:
+        """Inner rates in the meta-parameters (P,) that are too many to be told one by one, by name: for a figure."""
+        return {}
+
     @property
     def trained_steps(self) -> int:
         """Inner steps made in training before the query loss is taken: 0 for a learner that makes none."""
         return 0
+
+    @property
+    def network_label(self) -> str:
+        """The network it learns, for a run's first line of log."""
+        network = self.problem.network
+        return f"{'-'.join(map(str, network.sizes))} {network.activation_name}"
 
     @property
     def describes(self) -> str:

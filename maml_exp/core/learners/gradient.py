@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.arrays import norm
+from maml_exp.core.arrays import are_common, norm, of_every_task
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
@@ -37,7 +37,7 @@ __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
 CURVATURE = ("curvature_share", "fomaml_cosine")
-MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept
+MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
 
 
 class Learner(BaseLearner):
@@ -79,10 +79,10 @@ class Learner(BaseLearner):
         settings, inner = self.settings, self.problem.inner
         if not settings.learn_rates:
             return None
-        layers = zip(self.network.shapes, self.moving, strict=True)
-        shapes: list[tuple[int, ...]] = [(n + 1, m) for (n, m), moves in layers if moves]
+        layers = enumerate(zip(self.network.shapes, self.moving, strict=True))
+        shapes: dict[str, tuple[int, ...]] = {f"layer_{i}": (n + 1, m) for i, ((n, m), moves) in layers if moves}
         if settings.context:
-            shapes.append((settings.context,))
+            shapes["context"] = (settings.context,)
         return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
 
     def _make_structure(self, pairs: bool | None) -> Structure:
@@ -138,15 +138,16 @@ class Learner(BaseLearner):
 
     def inner_rates(self, vector: Array) -> dict[str, Array]:
         """The learned rates rho in `vector` (P,), by what moves: (S,) each, or of its shape if they are by weight."""
-        if self.rates is None:
-            return {}
-        names = [f"layer_{index}" for index, moves in enumerate(self.moving) if moves]
-        names += ["context"] if self.settings.context else []
-        kappas = self.rates.by_unit(self.layout.parts(vector)["rates"], self.problem.inner.steps)
-        if self.settings.rates != "weight":
-            kappas = [np.concatenate(steps) for steps in kappas]
-        alpha = self.problem.inner.lr
-        return {name: alpha * kappa for name, kappa in zip(names, kappas, strict=True)}
+        return {} if self.rates is None else self.rates.by_name(self.layout.parts(vector)["rates"])
+
+    def learned(self, vector: Array) -> Mapping[str, float]:
+        """Learned inner rates, see `LearnedRates.told`."""
+        return {} if self.rates is None else self.rates.told(self.layout.parts(vector)["rates"])
+
+    def spreads(self, vector: Array) -> Mapping[str, Array]:
+        """Learned rates by weight."""
+        by_weight = self.rates is not None and self.rates.by == "weight"
+        return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
     def _bound(
         self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
@@ -167,7 +168,7 @@ class Learner(BaseLearner):
         return whole
 
     def _keep(self, key: Any, whole: WholeLoop) -> None:
-        if len(self._loops) >= MOST_LOOPS:
+        if len(self._loops) >= MOST_LOOPS + len(self.problem.task.all_shots):
             self._loops.pop(next(iter(self._loops)))
         self._loops[key] = whole
 
@@ -277,11 +278,14 @@ class Learner(BaseLearner):
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
+        if are_common(x):  # before the first step predictions are, too, and features in every step
+            x = x[:1]
         if whole.trunk is not None:
             x_support, x = whole.trunk.forward(x_support), whole.trunk.predict(x)
         try:
             for step in range(steps + 1):
-                yield whole.loop.predict(x, step)
+                yield of_every_task(whole.loop.predict(x, step), tasks)
+                x = of_every_task(x, tasks)
                 if step < steps:
                     whole.loop.run_pass(step, x_support, shown)
         finally:
@@ -313,7 +317,8 @@ class Learner(BaseLearner):
         steps = self.trained_steps
         if self.outer == "joint":
             return ""
-        return f"{steps} inner step{'s' * (steps != 1)} of rate {self.problem.inner.lr:g}"
+        rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
+        return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
 
 
 def curvature(exact: Array, first_order: Array) -> dict[str, float]:

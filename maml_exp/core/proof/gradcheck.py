@@ -22,7 +22,7 @@ from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 TOLERANCE = 1e-10
-DIRECTIONS = 8  # random directions along which a part of a gradient is compared
+DIRECTIONS = 4  # random directions along which a part of a gradient is compared
 
 
 class Check(NamedTuple):

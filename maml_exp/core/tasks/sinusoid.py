@@ -9,6 +9,7 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import setting
+from maml_exp.core.tasks._curves import NOISE, OTHER_RANGE, columns, noise_of, plain
 from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 Array = np.ndarray
@@ -23,6 +24,10 @@ class Settings(TaskSettings):
     phase: list[float] = setting([0.0, 3.141592653589793], "range of phi", checks.interval(), unit="radians")
     frequency: list[float] = setting([1.0, 1.0], "range of f", checks.interval(), unit="radians per unit of x")
     x_range: list[float] = setting([-5.0, 5.0], "range of x", checks.interval(strict=True))
+    noise: float = setting(0.0, NOISE, checks.not_negative())
+    amplitude_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()))
+    phase_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()), unit="radians")
+    x_range_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval(strict=True)))
     oracle: bool = setting(False, "the network is told A and phi too: the best one can hope for", checks.boolean())
 
 
@@ -42,41 +47,58 @@ class Family(TaskFamily):
         low, high = np.array([settings.amplitude, settings.phase, settings.frequency, settings.x_range]).T
         draws = [1, 1, 1, settings.shots + settings.query]  # of each, for a task
         self._low, self._width = np.repeat(low, draws), np.repeat(high - low, draws)
+        test = [settings.amplitude_test, settings.phase_test, None, settings.x_range_test]
+        own = [settings.amplitude, settings.phase, settings.frequency, settings.x_range]
+        self._test_ranges = [other or usual for other, usual in zip(test, own, strict=True)]
 
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
         """A meta-batch; one draw of uniform numbers gives parameters and points of all tasks."""
         shots, queries = self.settings.shots, self.settings.query
         drawn = self._low + self._width * rng.random((tasks, 3 + shots + queries))
         parameters, x = _columns(drawn), drawn[:, 3:]
-        y = self.curve(parameters, x)[..., None].astype(dtype)
+        y = self.curve(parameters, x)
+        if self.settings.noise:
+            y += self.settings.noise * rng.standard_normal(y.shape)
+        y = y[..., None].astype(dtype)
         x = self.features(parameters, x).astype(dtype)
         return Batch(x[:, :shots], y[:, :shots], x[:, shots:], y[:, shots:])
 
     def held_out(self, split: str, seed: int, tasks: int, shots: int, grid: int) -> FixedTasks:
         """Support points at random, and the true curve on `grid` evenly spaced x; splits differ by their seeds."""
+        ranges = self._test_ranges if split == "test" else None
 
-        def uniform(columns: range) -> Array:  # (N, columns), every column from a stream of its own
-            streams = [np.random.SeedSequence(seed, spawn_key=(column,)) for column in columns]
-            return np.stack([np.random.default_rng(stream).random(tasks) for stream in streams], axis=1)
+        def uniform(places: range) -> Array:
+            return columns(seed, places, tasks, np.random.Generator.random)
 
-        parameters = self.parameters(uniform(range(3)))
-        x_support = self.inputs_from(uniform(range(3, 3 + shots)))
-        x_query = self.inputs_from(np.linspace(0, 1, grid))
+        parameters = self.parameters(uniform(range(3)), ranges)
+        x_support = self.inputs_from(uniform(range(3, 3 + shots)), ranges)
+        x_query = self.inputs_from(np.linspace(0, 1, grid), ranges)
         y_support, y_query = (self.curve(parameters, x)[..., None] for x in (x_support, x_query))
+        if self.settings.noise:
+            y_support = y_support + np.expand_dims(noise_of(self.settings.noise, seed, tasks, shots), -1)
         return FixedTasks(self.features(parameters, x_support), y_support, self.features(parameters, x_query), y_query)
 
     def fingerprint(self) -> dict[str, Any]:
         """The ranges; what a network is told beside x changes neither tasks nor errors."""
         ranges = ("amplitude", "phase", "frequency", "x_range")
-        return {"name": "sinusoid"} | {key: [float(end) for end in getattr(self.settings, key)] for key in ranges}
+        found: dict[str, Any] = {"name": "sinusoid"}
+        found |= {key: [float(end) for end in getattr(self.settings, key)] for key in ranges}
+        others = {key: plain(getattr(self.settings, key)) for key in ("amplitude_test", "phase_test", "x_range_test")}
+        if self.settings.noise:
+            found["noise"] = float(self.settings.noise)
+        return found | {
+            key: value for key, value in others.items() if value is not None
+        }  # older runs had none of these
 
-    def parameters(self, uniform: Array) -> tuple[Array, Array, Array]:
+    def parameters(self, uniform: Array, ranges: list[list[float]] | None = None) -> tuple[Array, Array, Array]:
         """Amplitude, phase (radians) and frequency, (T, 1) each, from uniform numbers (T, 3) in [0, 1)."""
-        return _columns(self._low[:3] + self._width[:3] * uniform)
+        low, width = (self._low[:3], self._width[:3]) if ranges is None else _ends(ranges[:3])
+        return _columns(low + width * uniform)
 
-    def inputs_from(self, uniform: Array) -> Array:
+    def inputs_from(self, uniform: Array, ranges: list[list[float]] | None = None) -> Array:
         """x in the x range from uniform numbers of the same shape in [0, 1)."""
-        return self._low[3] + self._width[3] * uniform
+        low, width = (self._low[3], self._width[3]) if ranges is None else _ends(ranges[3])
+        return low + width * uniform
 
     def features(self, parameters: tuple[Array, Array, Array], x: Array) -> Array:
         """What a network sees (T, K, n) of x (T, K) or (K,)."""
@@ -95,6 +117,12 @@ class Family(TaskFamily):
         np.sin(y, out=y)
         y *= amplitude
         return y
+
+
+def _ends(ranges: Any) -> tuple[Any, Any]:
+    """Low ends and widths of one range or several."""
+    low, high = np.array(ranges, dtype=float).T
+    return low, high - low
 
 
 def _columns(drawn: Array) -> tuple[Array, Array, Array]:

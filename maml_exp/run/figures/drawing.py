@@ -5,7 +5,9 @@ The only module that imports matplotlib, and only when a figure is drawn.
 
 from __future__ import annotations
 
+import gc
 import io
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -33,8 +35,11 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "axes.grid": True,
     "grid.alpha": 0.25,
+    "text.hinting": "none",  # letters are as readable at 150 dpi, and cost a third less
+    "axes.titley": 1.0,  # just above the frame: else every tick is measured once more, to keep clear of its label
 }
 FAR_ABOVE = 10.0  # times the baseline, the view ends
+LABEL_BELOW = 0.285  # inches, below ticks of 9 points
 INCHES_A_LETTER, INCHES_A_LINE, INCHES_A_HANDLE = 0.077, 0.19, 0.6  # of a legend, at 9 points
 
 
@@ -47,6 +52,34 @@ class Margins(NamedTuple):
     top: float = 0.6
     across: float = 0.3
     down: float = 0.35
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Drawing makes many small objects and drops few: looking through all of them again and again frees nothing."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _import_matplotlib() -> None:
+    """Import it without the list of settings that each of its classes writes into its docstrings.
+
+    They take a third of the time that importing takes. Where somebody may ask for help they are left as they are.
+    """
+    import matplotlib.artist
+
+    kwdoc = matplotlib.artist.kwdoc
+    if not hasattr(sys, "ps1") and "IPython" not in sys.modules:
+        matplotlib.artist.kwdoc = lambda artist: ""
+    try:
+        import matplotlib.figure
+    finally:
+        matplotlib.artist.kwdoc = kwdoc
 
 
 @contextmanager
@@ -67,15 +100,17 @@ def figure(
         rows, columns: of axes.
         size: inches.
         style: one of matplotlib's, over ours; raises `SettingError` for a name that is none.
-        margins: where the axes lie; None leaves that to matplotlib, which takes half of the time of a figure.
+        margins: where axes and their labels lie; None leaves that to matplotlib, which takes most of a figure's time.
         own_folder: of a run's plots/: made where it is not there, and never a link.
         options: of `Figure.subplots`.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     with ExitStack() as stack:
+        stack.enter_context(_without_collector())
+        _import_matplotlib()
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
         stack.enter_context(matplotlib.rc_context(STYLE))
         if style is not None:
             stack.enter_context(_style(style))
@@ -87,8 +122,8 @@ def figure(
         yield fig, axes
         picture, suffix = io.BytesIO(), path.suffix.lstrip(".")
         # no date or version in the file: the same run gives the same picture
-        metadata = {"Software": None} if suffix == "png" else None
-        fig.savefig(picture, format=suffix, metadata=metadata)
+        as_png: dict[str, Any] = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}}
+        fig.savefig(picture, format=suffix, **(as_png if suffix == "png" else {}))
         if not own_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         door.write(path, picture.getvalue(), own_folder)
@@ -116,6 +151,10 @@ def _place(fig: Any, margins: Margins, rows: int, columns: int) -> None:
         wspace=margins.across / inner_width,
         hspace=margins.down / inner_height,
     )
+    for axis in fig.axes:  # labels at a distance, where they keep clear of ticks; matplotlib would measure each tick
+        axis.xaxis.set_label_coords(0.5, -LABEL_BELOW / inner_height)
+        if not axis.get_subplotspec().is_first_col():
+            axis.yaxis.set_label_coords(0.0, 0.5)  # they have none
 
 
 def colour(number: int) -> str:

@@ -12,6 +12,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
     BLACK,
     BLUE,
@@ -22,9 +23,11 @@ from maml_exp.run.figures.drawing import (
     draw_band,
     figure,
     legend_below,
+    legend_height,
     mark_beyond,
     set_log_limits,
 )
+from maml_exp.run.figures.of_learned import draw_learned
 from maml_exp.run.trained import Adapted
 from maml_exp.store import metrics_file as metrics
 
@@ -42,7 +45,7 @@ def draw_all(
     folder: Path,
     suffix: str = "png",
 ) -> list[Path]:
-    """Draw both figures of a run into `folder`; returns their paths.
+    """Draw the figures of a run into `folder`; returns their paths.
 
     Args:
         config, learner: of the run.
@@ -55,7 +58,17 @@ def draw_all(
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
     draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
     draw_adaptation(config, learner, evaluation, rows, paths[1])
+    paths += draw_learned(learner, vectors, folder / f"rates.{suffix}")
+    if evaluation.get("baselines") and len(evaluation["shots"]) > 1:
+        from maml_exp.run.figures.by_points import draw_by_points  # for few runs: the others do without
+
+        paths.append(draw_by_points(config, learner.problem.family.loss, evaluation, folder / f"points.{suffix}"))
     return paths
+
+
+def how(config: Config, lr: float) -> str:
+    """How a run adapts, in a title."""
+    return "adapting at once" if config.adapts_at_once else f"gradient steps with {config.rate_in_words(lr)}"
 
 
 def in_steps(count: int) -> str:
@@ -68,8 +81,10 @@ def in_steps(count: int) -> str:
 
 def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str, str]]:
     """The predictions drawn: (step, label, colour, line style), that of the step trained for among them."""
-    trained, last = learner.trained_steps, config.evaluation.steps
+    trained, last = learner.trained_steps, config.evaluation_steps
     lines = [(0, "before", GREY, ":")]
+    if config.adapts_at_once:
+        return [*lines, (1, "after", BLUE, "-")][: last + 1]
     if 0 < trained <= last:
         lines.append((trained, f"{in_steps(trained)} (trained for)", ORANGE, "--"))
     elif last > 1:
@@ -80,24 +95,32 @@ def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str
 
 
 def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
-    """Predictions on a few held-out tasks, before and after gradient steps; below, the random initialisation's."""
+    """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
-    size = (2.6 * FINETUNE_TASKS, 5.2)
-    margins = Margins(left=0.75, bottom=0.75, top=0.62, across=0.34, down=0.2)
-    options: dict[str, Any] = {"margins": margins, "own_folder": True, "sharex": True, "sharey": "col"}
-    with figure(path, 2, FINETUNE_TASKS, size, **options) as (fig, axes):
+    columns = min(FINETUNE_TASKS, len(tasks.x_query))
+    draw = draw_task if family.is_curve else draw_predicted
+    width = 2.6 * columns
+    below = 0.5 + legend_height(["", "", *(label for _, label, _, _ in step_lines(config, learner))], width)
+    size = (width, 4.5 + below)
+    margins = Margins(left=0.75, bottom=below, top=0.62, across=0.34, down=0.2)
+    shared = {"sharex": True if family.is_curve else "col", "sharey": "col"}
+    options: dict[str, Any] = {"margins": margins, "own_folder": True, **shared}
+    with figure(path, 2, columns, size, **options) as (fig, axes):
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
         for row, (which, label) in zip(axes, labels.items(), strict=True):
+            made = predictions(config, learner, tasks, vectors[which], lr)
             for task, axis in enumerate(row):
-                draw_task(axis, config, learner, tasks, task, vectors[which], lr)
-            row[0].set_ylabel(f"{label}\n{family.output_axis.label}")
+                draw(axis, config, learner, tasks, task, made)
+            what = family.output_axis.label if family.is_curve else f"predicted {family.output_axis.label}"
+            row[0].set_ylabel(f"{label}\n{what}")
         for number, axis in enumerate(axes[0], start=1):
-            axis.set_title(f"task {number}")
-            axis.locator_params(nbins=5)
+            axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
+            axis.locator_params(axis="x", nbins=4)
+            axis.locator_params(axis="y", nbins=5)
         for axis in axes[1]:
-            axis.set_xlabel(family.input_axis.label)
-        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, gradient steps with rate {lr:g}")
+            axis.set_xlabel(family.input_axis.label if family.is_curve else f"true {family.output_axis.label}")
+        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
 
@@ -107,23 +130,42 @@ def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTask
     return learner.problem.family.held_out("test", seed, tasks, config.objective_shots, DRAWN_POINTS)
 
 
-def draw_task(
-    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, vector: Array, lr: float
-) -> None:
-    """One task: true curve, support points, predictions before and after gradient steps."""
-    one = slice(task, task + 1)
-    x_support, y_support, x = tasks.x_support[one], tasks.y_support[one], tasks.x_query[one]
+def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector: Array, lr: float) -> list[Array]:
+    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps, in the tasks' own units."""
     with np.errstate(over="ignore", invalid="ignore"):
-        made = list(learner.adapt(vector, x_support, y_support, x, config.evaluation.steps, lr))
-    drawn_x, true = x[0, :, 0], tasks.y_query[task, :, 0]
-    axis.plot(drawn_x, true, color=BLACK, lw=1, label="true curve")
+        points = tasks.x_support, tasks.y_support, tasks.x_query
+        made = learner.adapt(vector, *points, config.evaluation_steps, lr)
+        return [learner.problem.family.to_own_outputs(prediction.astype(float)) for prediction in made]
+
+
+def draw_task(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task: true curve, support points, predictions before and after gradient steps, of those `made` for all."""
+    own_x, own_y = learner.problem.family.to_own_inputs, learner.problem.family.to_own_outputs
+    x, true = own_x(tasks.x_query[task])[:, 0], own_y(tasks.y_query[task])[:, 0]
+    axis.plot(x, true, color=BLACK, lw=1, label="true curve")
     for step, label, colour, style in step_lines(config, learner):
-        axis.plot(drawn_x, made[step][0, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    axis.plot(x_support[0, :, 0], y_support[0, :, 0], "o", color=RED, ms=4, label="support points", zorder=3)
+        axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
+    axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
     middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
     axis.set_ylim(
         middle - reach, middle + reach
     )  # a prediction that diverges leaves the frame, the task stays readable
+
+
+def draw_predicted(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
+    true = learner.problem.family.to_own_outputs(tasks.y_query[task])[:, 0]
+    reach = [true.min(), true.max()]
+    axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
+    for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
+        axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
+    room = 0.3 * (reach[1] - reach[0]) + 1e-9
+    axis.set_ylim(reach[0] - room, reach[1] + room)
 
 
 # ------------------------------------------------------------------ learning curve, error by steps
@@ -146,10 +188,12 @@ def draw_adaptation(
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
+            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
+            axis.set_title(_points_title(config, int(k)), fontsize=9)
+            axis.set(xlabel="before (0) and after (1)" if config.adapts_at_once else "gradient steps")
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
-        method, lr = method_label(config.algorithm), evaluation["lr"]
-        title = f"{method}: {evaluation['tasks']} held-out tasks, gradient steps with rate {lr:g}"
+        method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
+        title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"
         fig.suptitle(title + (f"\n{BEYOND}" if any(beyond) else ""))
         legend_below(fig, *axes[0, -1].get_legend_handles_labels())
 
@@ -191,7 +235,13 @@ def _draw_learning(
     return mark_beyond(axis, x, mean, limits, BLUE)
 
 
-def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
+def _points_title(config: Config, shots: int) -> str:
+    """The number of support points, and where a run was trained with several others than these, that it was."""
+    trained = config.task.all_shots
+    return f"K = {shots} support points" + ("\n(not trained with)" if len(trained) > 1 and shots not in trained else "")
+
+
+def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
     """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
     steps, beyond = np.arange(len(results["trained"]["mean"])), False
     for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
@@ -201,8 +251,6 @@ def _draw_steps(axis: Any, k: str, results: dict[str, Any], tasks: int, limits: 
         axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, median")
         beyond |= mark_beyond(axis, steps, mean, limits, colour)
         _say_diverged(axis, results[key], tasks, label, colour)
-    axis.set(xlabel="gradient steps")
-    axis.set_title(f"K = {k} support points", fontsize=9)
     axis.locator_params(axis="x", nbins=6, integer=True)
     return beyond
 
@@ -223,8 +271,6 @@ def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, ma
         axis = axes[0, 0]
         axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
         axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
-        axis.plot(
-            adapted.x_support[:, 0], adapted.y_support[:, 0], "o", color=RED, ms=5, label="support points", zorder=3
-        )
+        axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
         axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
         legend_below(fig, *axis.get_legend_handles_labels())

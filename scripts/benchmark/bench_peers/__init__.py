@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from maml_exp.core.inner.settings import InnerSettings
-from maml_exp.core.learners import gradient
+from maml_exp.core.learners import gradient, neural_process, recurrent, ridge
 from maml_exp.core.network import ModelSettings, Network, initial_parameters
 from maml_exp.core.optimizers import adam
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks import sinusoid
 from maml_exp.core.tasks.base import Batch, TaskFamily
+from maml_exp.core.training import make_learner
 
 PEERS = {  # name -> module
     "ours": "bench_peers.ours",
@@ -31,9 +32,16 @@ PEERS = {  # name -> module
     "jax-pairs": "bench_peers.jax_pairs_peer",
     "torch": "bench_peers.torch_peer",
     "floor": "bench_peers.floor",
+    "jax-learners": "bench_peers.jax_learners_peer",
 }
 ADAM = adam.Settings(lr=1e-3)
 OUTER = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
+LEARNERS = {  # by the names of their presets
+    "ridge": ridge.Settings(),
+    "recurrent": recurrent.Settings(),
+    "neural_process": neural_process.Settings(),
+    "attention": neural_process.Settings(aggregate="attention", encoder=[64, 64], decoder=[64, 64]),
+}
 SEED = 1
 
 
@@ -54,7 +62,7 @@ class Case:
         """The same as the core's object."""
         return Problem(
             model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
-            algorithm=gradient.Settings(outer=OUTER[self.algorithm]),
+            algorithm=LEARNERS.get(self.algorithm) or gradient.Settings(outer=OUTER[self.algorithm]),
             inner=InnerSettings(lr=0.01, steps=self.steps),
             task=sinusoid.Settings(shots=self.shots, query=self.shots),
             optimizer=ADAM,
@@ -94,6 +102,8 @@ class Case:
 def initial_theta(case: Case) -> np.ndarray:
     """theta (P,), float32, that every contender starts from."""
     rng = np.random.default_rng(SEED)
+    if case.algorithm in LEARNERS:
+        return make_learner(case.problem).init(rng)
     return initial_parameters(case.network, case.problem.model.initializer, rng, "float32")
 
 

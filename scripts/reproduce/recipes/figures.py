@@ -75,6 +75,49 @@ def late_mean(runs: Sequence[RunRecord], tag: str) -> Estimate:
     return estimate(values)
 
 
+class MethodPoint(NamedTuple):
+    """A method with some number of inner steps."""
+
+    method: str
+    steps: int
+    milliseconds: float  # an iteration
+    median: float  # error at K = 10
+
+
+def methods(points: Sequence[MethodPoint], path: Path, title: str) -> None:
+    """What a method reaches against what an iteration of it costs."""
+    with figure(path, 1, 1, (7.4, 5.2)) as (fig, ((axis,),)):
+        for point in points:
+            colour, marker = (BLUE, "o") if point.steps == 1 else (ORANGE, "s")
+            axis.plot(point.milliseconds, point.median, color=colour, marker=marker, ls="")
+            place, style = (point.milliseconds, point.median), {"fontsize": 7, "textcoords": "offset points"}
+            axis.annotate(point.method, place, (5, 3), **style)
+        for steps, colour, marker in ((1, BLUE, "o"), (5, ORANGE, "s")):
+            label = "5 inner steps" if steps == 5 else "1 inner step, or as the method has it"
+            axis.plot([], [], color=colour, marker=marker, ls="", label=label)
+        axis.set(xscale="log", yscale="log", xlabel="milliseconds an iteration, one core")
+        axis.set_ylabel("mean squared error, K = 10\n(median task; mean over seeds)")
+        axis.margins(x=0.15)
+        fig.suptitle(f"{title}\nbehind as many steps as in training", fontsize=9)
+        fig.legend(loc="outside lower center", ncols=2)
+
+
+def rates(curves: dict[str, list[list[float]]], at: Sequence[float], path: Path) -> None:
+    """Error against the rate that is fixed or that learning starts from, a point a seed."""
+    with figure(path, 1, 1, (6.4, 4.6)) as (fig, ((axis,),)):
+        for number, (kind, by_rate) in enumerate(curves.items()):
+            colour, marker = COLOURS[number], MARKERS[number]
+            middle = [float(np.median(seeds)) for seeds in by_rate]
+            axis.plot(at, middle, color=colour, marker=marker, label=f"{kind} (median seed)")
+            for rate, seeds in zip(at, by_rate, strict=True):
+                axis.plot([rate] * len(seeds), seeds, color=colour, marker=".", ls="", ms=4)
+        axis.set(xscale="log", yscale="log", xlabel="inner.lr", ylim=(None, 20))
+        axis.set_xticks(at, [f"{rate:g}" for rate in at])
+        axis.minorticks_off()
+        axis.set_ylabel("mean squared error, K = 10, one step\n(mean over tasks)")
+        fig.legend(loc="outside lower center", ncols=3)
+
+
 X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the panel
 
 

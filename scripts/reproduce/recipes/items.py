@@ -10,32 +10,16 @@ from maml_exp.comparison.groups import Group
 from maml_exp.comparison.tables import show
 from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
-from recipes import figures
+from recipes import figures, methods
+from recipes.fertility import fertility
+from recipes.grid import COMMON, MEASURED, SEEDS, Grid
 from recipes.report import cell, errors_of, show_factor, write
-from recipes.runs import Overrides, ensure
+from recipes.runs import Overrides
 
-SEEDS = 3
 JOINT_RATES = "evaluation.lr=[0.001,0.002,0.005,0.01,0.02]"
-COMMON = ("evaluation=thorough", "evaluation.plots=false")
 LONGER = "training.iterations=30000"
 PAPER = (*COMMON, "training=paper", "model.initializer=truncated_normal")
-MEASURED = (
-    "mean squared error on 100 evenly spaced x of 6000 tasks, mean ± 95% CI over seeds (Student's t); "
-    "medians over tasks; diverged: an error beyond 100"
-)
 CHOSEN = "the rate of joint and oracle is the best of {0.001, 0.002, 0.005, 0.01, 0.02} on 200 validation tasks"
-
-
-class Grid:
-    """Named groups of overrides, each run with several seeds."""
-
-    def __init__(self, groups: dict[str, Overrides], seeds: int, jobs: int):
-        self.groups, self.seeds = groups, seeds
-        wanted = [(*overrides, f"seed={seed}") for overrides in groups.values() for seed in range(seeds)]
-        self._records = ensure(wanted, jobs)
-
-    def __getitem__(self, name: str) -> list[RunRecord]:
-        return [self._records[(*self.groups[name], f"seed={seed}")] for seed in range(self.seeds)]
 
 
 def paper(out: Path, jobs: int) -> None:
@@ -174,6 +158,8 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     "depth": depth,
     "curvature": curvature,
     "activation": activation,
+    **methods.ITEMS,
+    "fertility": fertility,
 }
 
 

@@ -25,7 +25,7 @@ Overrides = tuple[str, ...]
 
 def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]:
     """A record of a finished run for every set of overrides; raises `SettingError` if one cannot be had."""
-    configs = {overrides: compose(overrides) for overrides in dict.fromkeys(wanted)}
+    configs = {overrides: compose(overrides).reading() for overrides in dict.fromkeys(wanted)}
     folders = {overrides: RunFolder(BASE / _name(config)) for overrides, config in configs.items()}
     ended = (FINISHED, DIVERGED)
     missing = [key for key, folder in folders.items() if folder.read_status().get("state") not in ended]
@@ -38,10 +38,12 @@ def ensure(wanted: Sequence[Overrides], jobs: int) -> dict[Overrides, RunRecord]
 def _name(config: Config) -> str:
     """A folder name that reads well and is the configuration's own."""
     model, inner = config.model, config.inner
-    steps = "" if config.algorithm.outer == "joint" else f"-lr{inner.lr:g}x{inner.steps}"
-    oracle = "-oracle" if config.task.oracle else ""
+    makes_steps = getattr(config.algorithm, "outer", "joint") != "joint"
+    steps = "" if not makes_steps else f"-lr{inner.lr:g}x{inner.steps}"
+    oracle = "-oracle" if getattr(config.task, "oracle", False) else ""
+    split = f"-split{config.task.split_seed}" if config.task.reader else ""
     network = f"{'x'.join(map(str, model.hidden))}-{model.activation}"
-    start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}-seed{config.seed}"
+    start = f"{method_label(config.algorithm)}{oracle}-{network}{steps}-K{config.task.shots}{split}-seed{config.seed}"
     return f"{start}-{config_sha256(config)[:8]}"
 
 

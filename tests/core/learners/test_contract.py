@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors
-from maml_exp.core.learners import LEARNERS, gradient
+from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
 from maml_exp.core.learners._gradient_settings import OUTER
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import FixedTasks
@@ -38,7 +38,16 @@ METHODS = {
         "first_order": Method(gradient.Settings(outer="first_order"), True),
         "reptile": Method(gradient.Settings(outer="reptile", minibatch=3), False, least_steps=1),
         "joint": Method(gradient.Settings(outer="joint"), False),
-    }
+    },
+    "ridge": {
+        "learned": Method(ridge.Settings(), True),
+        "fixed": Method(ridge.Settings(penalty=0.3, learn_penalty=False), True),
+    },
+    "recurrent": {"lstm": Method(recurrent.Settings(units=5), True)},
+    "neural_process": {
+        "mean": Method(neural_process.Settings(encoder=[5, 4], decoder=[6]), True),
+        "attention": Method(neural_process.Settings("neural_process", None, "attention", [5, 6], [6, 4], 3), True),
+    },
 }
 CASES = [
     pytest.param(method, variant, id=f"{learner}-{label}-{'-'.join(map(str, variant.values()))}")
@@ -88,7 +97,7 @@ def test_every_part_of_the_gradient_is_the_complex_step_of_the_reference_loss(me
     assert learner.layout.size == vector.size == found.vector.size
     for name, part in learner.layout.slices.items():
         assert relative_error(found.vector[part], exact[part]) <= 1e-10, name
-    if method.settings.outer != "reptile":  # its function has the direction for a gradient, and is no loss
+    if method is not METHODS["gradient"]["reptile"]:  # its function has the direction for a gradient, and is no loss
         assert found.loss == pytest.approx(float(np.real(loss(vector))), rel=1e-12)
 
 
@@ -129,7 +138,7 @@ def test_adapting_leaves_nothing_behind(method, variant):
     after = predictions()
     assert len(before) == 4
     np.testing.assert_array_equal(before, after)
-    assert all(relative_error(z, before[0]) > 1e-4 for z in before[1:])  # the steps did something
+    assert all(relative_error(before[0], z) > 1e-4 for z in before[1:])  # the steps did something
 
 
 @each_case
@@ -228,12 +237,15 @@ def test_evaluation_after_the_trained_steps_is_the_training_pass(method, variant
     """A learner that is not judged as it was trained is judged by the inner loop that its settings describe."""
     learner = make(method, variant, steps)
     vector = vector_of(learner)
-    steps = max(steps, method.least_steps)
+    at_once = method.settings.at_once
+    steps = 1 if at_once else max(steps, method.least_steps)
     errors = adaptation_errors(learner, vector, FixedTasks(*BATCH), SHOTS, steps)
     if method.judged_as_trained:
         found = call(learner, vector, BATCH)
         assert learner.trained_steps == steps
         assert errors[:, steps].mean() == pytest.approx(found.loss, rel=1e-12)
+        further = adaptation_errors(learner, vector, FixedTasks(*BATCH), SHOTS, steps + 2)
+        assert not at_once or (further[:, 1:] == errors[:, 1:]).all()
     else:
         trained = make(METHODS["gradient"]["exact"], variant, steps)
         assert learner.trained_steps == steps * (method.least_steps > 0)

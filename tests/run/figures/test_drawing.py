@@ -1,5 +1,7 @@
 """What figures share: views that one diverging task cannot move, colours that differ, legends that fit."""
 
+import gc
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -105,3 +107,38 @@ def test_an_unknown_style_is_refused(tmp_path):
     with refused, drawing.figure(tmp_path / "f.png", 1, 1, (4, 3), style="nice"):
         pass
     assert not (tmp_path / "f.png").exists()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_drawing_leaves_the_collector_and_matplotlib_as_they_were(enabled, tmp_path):
+    import matplotlib.artist
+
+    kwdoc = matplotlib.artist.kwdoc
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with drawing.figure(tmp_path / "f.png", 1, 1, (4, 3)):
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+        with pytest.raises(ZeroDivisionError), drawing.figure(tmp_path / "f.png", 1, 1, (4, 3)):
+            raise ZeroDivisionError
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()
+    assert matplotlib.artist.kwdoc is kwdoc
+    assert kwdoc(matplotlib.artist.Artist)
+
+
+def test_labels_at_a_distance_keep_clear_of_ticks_and_lie_in_the_figure(tmp_path):
+    margins = drawing.Margins(left=0.75, bottom=0.5, top=0.3)
+    with drawing.figure(tmp_path / "f.png", 1, 2, (6, 3), margins=margins) as (fig, axes):
+        for axis in axes[0]:
+            axis.plot([-1e-3, 1e4], [-4, 4])
+            axis.set_xlabel("an input")
+        axes[0, 0].set_ylabel("two lines\nof text")
+        fig.canvas.draw()
+        for axis in axes[0]:
+            ticks = [label.get_window_extent() for label in axis.get_xticklabels()]
+            label = axis.xaxis.label.get_window_extent()
+            assert label.y1 < min(tick.y0 for tick in ticks)
+            assert label.y0 >= 0
+        assert axes[0, 0].yaxis.label.get_window_extent().x0 >= 0

@@ -28,8 +28,10 @@ def meets(gradient, state, theta, settings):
 
 
 def waits(gradient, state, theta, settings):
-    """Gradient descent, slow from update 60 on for as long as there is no file GATE."""
-    if state.count >= 60 and not Path(os.environ["GATE"]).exists():
+    """Gradient descent, slow from update 60 on for as long as there is no file GATE; it leaves a file that says so."""
+    gate = Path(os.environ["GATE"])
+    if state.count >= 60 and not gate.exists():
+        gate.with_name(f"waits.{os.getpid()}").touch()
         time.sleep(0.1)
     return sgd.update(gradient, state, theta, settings)
 

@@ -50,9 +50,9 @@ class TwoHeads:
         first, second = self.of_support.forward(r), self.of_query.forward(r)
         return first if r < self.step_count else second
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W + b of the query head: what is judged."""
-        return self.of_query.predict(h, r, out)
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W; b]^T [h^T; 1] of the query head: what is judged."""
+        return self.of_query.predict(columns, r, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T of the pass's own head (T, K, n)."""

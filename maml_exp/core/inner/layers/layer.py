@@ -18,6 +18,9 @@ The four products that forward, backward and R passes need:
     r_forward(s)      R{h_s} W_s + h_s kappa_s V + kappa_s c           (V, c): v's part of this layer
     r_backward(s)     R{u_s} W_s^T + u_s kappa_s V^T
 
+Predictions for many points, which are judged and not learned from, are made in columns, one a point, that end in the
+bias's 1: a product less in height is one pass over memory less, and the points are many.
+
 `PairedLayer` never forms a task's (n, m) matrix, `MultipliedOutLayer` does, which is cheaper for thin layers and high
 ranks; `SharedLayer` does not move and has neither. `choice.make_layer` decides, and nothing else knows.
 """
@@ -108,8 +111,8 @@ class Layer:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         raise NotImplementedError
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W_r + b_r (T, Q, m) for any inputs h (T, Q, n); nothing is kept."""
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
         raise NotImplementedError
 
     def backward(self, r: int, out: Array | None = None) -> Array:
@@ -157,11 +160,9 @@ class Layer:
             z += self.bias
         return self._z[r]
 
-    def _shared_predict(self, h: Array, out: Array | None = None) -> Array:
-        """h W + b (T, Q, m) of any inputs h (T, Q, n)."""
-        out = np.empty((*h.shape[:2], self.m), h.dtype) if out is None else out
-        z = shared_product(flat(h), self.weight, out)
-        return z if self.bias_is_data else np.add(z, self.bias, out=z)
+    def _shared_predict(self, columns: Array, out: Array | None = None) -> Array:
+        """[W; b]^T [h^T; 1] (T, m, Q)."""
+        return np.matmul(self.matrix.T, columns, out=out)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
         """u_r W^T (T, K, n)."""
@@ -187,9 +188,9 @@ class SharedLayer(Layer):
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         return self._shared_forward(r)
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W + b for any inputs h (T, Q, n); nothing is kept."""
-        return self._shared_predict(h, out)
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W; b]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+        return self._shared_predict(columns, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T (T, K, n)."""

@@ -22,7 +22,7 @@ class TaskMatrices:
         self.whole = np.empty((tasks, n + 1, m), dtype)
         self.weight: Array = self.whole if bias_is_data else self.whole[:, :-1]
         self.bias: Array | None = None if bias_is_data else self.whole[:, -1:]
-        self.weight_t = transpose(self.weight)
+        self.whole_t, self.weight_t = transpose(self.whole), transpose(self.weight)
 
     def product(self, h: Array, out: Array | None = None) -> Array:
         """h W + b (T, K, m)."""
@@ -76,9 +76,9 @@ class MultipliedOutLayer(Layer):
             return self._shared_forward(r)
         return self._adapted[behind - 1].product(self.inputs[r], self._z[r])
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        return self._adapted[r - 1].product(h, out) if r else self._shared_predict(h, out)
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+        return np.matmul(self._adapted[r - 1].whole_t, columns, out=out) if r else self._shared_predict(columns, out)
 
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T kappa_r u_r; 1^T kappa_r u_r]."""

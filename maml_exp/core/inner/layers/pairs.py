@@ -44,13 +44,13 @@ class PairedLayer(Layer):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.steps[s]
         return z
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        z = self._shared_predict(h, out)
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+        z = self._shared_predict(columns, out)
         for s in range(r):
-            gram = h @ self._inputs_t[s]
+            gram = self.inputs[s] @ columns[:, : self.n]
             gram += not self.bias_is_data
-            z += gram @ self.steps[s]
+            z += self._steps_t[s] @ gram
         return z
 
     def backward(self, r: int, out: Array | None = None) -> Array:
@@ -116,14 +116,14 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def predict(self, h: Array, r: int, out: Array | None = None) -> Array:
-        """h W_r + b_r for any inputs h (T, Q, n); nothing is kept."""
-        z = self._shared_predict(h, out)
+    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+        z = self._shared_predict(columns, out)
         for s in range(r):
-            gram = h @ self._inputs_t[s]
+            gram = self.inputs[s] @ columns[:, : self.n]
             gram += not self.bias_is_data
             gram *= self._keep ** (r - 1 - s)
-            z += gram @ self.steps[s]
+            z += self._steps_t[s] @ gram
         return z
 
     def moved(self, out: Array) -> None:
