@@ -142,8 +142,7 @@ def _plain_change(rng: random.Random, content: bytes) -> bytes:
 
 def change_plain(rng: random.Random, plain: Any) -> Any:
     """Plain data with one place in it changed."""
-    places = list(_places(plain))
-    place, key = rng.choice(places)
+    place, key = rng.choice(_places(plain))
     action = rng.choice(["value", "value", "value", "less", "more", "key"])
     if action == "less":
         del place[key]
@@ -156,11 +155,15 @@ def change_plain(rng: random.Random, plain: Any) -> Any:
     return plain
 
 
-def _places(plain: Any) -> Any:
-    keys = plain if isinstance(plain, dict) else range(len(plain)) if isinstance(plain, list) else []
-    for key in list(keys):
-        yield plain, key
-        yield from _places(plain[key])
+def _places(plain: Any) -> list[tuple[Any, Any]]:
+    """Every place in plain data; an odd value put in before may be nested deeper than a call can follow."""
+    found, left = [], [plain]
+    while left:
+        here = left.pop()
+        keys = list(here) if isinstance(here, dict) else list(range(len(here))) if isinstance(here, list) else []
+        found += [(here, key) for key in keys]
+        left += [here[key] for key in reversed(keys)]
+    return found
 
 
 DAMAGES: dict[str, Callable[..., None]] = {
