@@ -47,7 +47,8 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
 
     trainer.train_step(trainer.init(0))
     (loop,) = trainer.learner._loops.values()
-    trainer._family.sample = timed(trainer._family.sample, "tasks", "drawn")
+    (family,) = trainer.problem.drawn_from
+    family.sample = timed(family.sample, "tasks", "drawn")
     for number, layer in enumerate(loop.layers, start=1):
         kind = "pairs" if isinstance(layer, PairedLayer) else "multiplied out"
         name = f"layer {number} ({layer.n - layer.ones} x {layer.m}, {kind})"
