@@ -179,6 +179,9 @@ def draw_adaptation(
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
             beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
+            best = learner.problem.family.bayes_error(int(k))
+            if best is not None:
+                axis.set_title(f"{axis.get_title()}\nBayes error: {best:g}", fontsize=9)
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
         method, lr = method_label(config.algorithm), evaluation["lr"]
         title = f"{method}: {evaluation['tasks']} held-out tasks, gradient steps with rate {lr:g}"
