@@ -100,6 +100,14 @@ class Group:
             return None
         return paired_difference(ours[..., step], theirs[..., step if other_step is None else other_step])
 
+    def less_than(self, baseline: str, shots: int, step: int) -> PairedDifference | None:
+        """A baseline's errors minus this group's, by task; None where one of them is missing."""
+        ours = self.task_errors(shots)
+        found = next((run.task_errors(shots, baseline) for run in self.runs.values()), None)
+        if ours is None or found is None or found.shape != ours.shape[1:2]:
+            return None
+        return paired_difference(np.broadcast_to(found, ours.shape[:2]), ours[..., step])
+
     @property
     def objective_step(self) -> int:
         """The gradient step that its runs were trained for, or judged at."""

@@ -87,6 +87,10 @@ def difference_table(groups: Sequence[Group], shots: int, last_step: int, interv
         by_task = group.paired(groups[0], shots, *own_steps) if intervals else None
         cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
         table.append([group.label, str(differences[0].n), *map(show, differences), *cells])
+    for name in baselines(groups, shots) if intervals else ():
+        by_task = groups[0].less_than(name, shots, own)
+        cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
+        table.append([f"baseline {name}", "-", *["-"] * len(steps), *cells])
     return table
 
 
@@ -114,7 +118,7 @@ def sections(groups: Sequence[Group], shots: dict[int, int], tasks: object) -> l
                 f"K = {k}: median (mean of seeds), and interquartile mean with its 95% interval over seeds and tasks"
             )
             found.append((title, middle_table(groups, k, last_step)))
-        if len(groups) > 1:
+        if len(groups) > 1 or baselines(groups, k):
             how = "; by task with 95% intervals over seeds and tasks" if intervals else ""
             title = f"K = {k}: difference to {groups[0].label}, paired by seed, ± 95% CI over seeds{how}"
             found.append((title, difference_table(groups, k, last_step, intervals)))

@@ -60,15 +60,16 @@ class RunRecord:
     baselines: dict[int, dict[str, float]] = field(default_factory=dict)  # mean errors of what needed no training
     judged_tasks: Any = None  # how many there were: a table may have fewer groups than were asked for
 
-    def task_errors(self, shots: int) -> Array | None:
-        """Errors (tasks, steps + 1) of the trained parameters; None where evaluation.npz does not hold them."""
+    def task_errors(self, shots: int, baseline: str | None = None) -> Array | None:
+        """Errors (tasks, steps + 1) of the trained parameters, or (tasks,) of a baseline; None where there are none."""
         try:
             tasks, steps = int(self.judged_on["evaluation.tasks"]), len(self.results[shots]["mean"]) - 1
-            errors = read_evaluation(RunFolder(self.folder), len(self.results), tasks, steps)[f"trained_K{shots}"]
+            arrays = read_evaluation(RunFolder(self.folder), len(self.results), tasks, steps)
+            errors = arrays[f"{baseline or 'trained'}_K{shots}"]
         except Exception:  # numpy raises whatever damage makes it stumble over
             return None
-        known = self.results.get(shots)
-        fits = known is not None and errors.shape[1:] == known["mean"].shape and errors.dtype.kind == "f"
+        steps_made = () if baseline else (steps + 1,)
+        fits = errors.ndim > 0 and errors.shape[1:] == steps_made and errors.dtype.kind == "f"
         return errors.astype(float) if fits else None
 
     @property

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import TINY, command, train
 
-from maml_exp import SettingError, load
+from maml_exp import SettingError, compare, load
 from maml_exp.cli import main
 from maml_exp.store.records import read_run
 from maml_exp.store.run_folder import RunFolder
@@ -167,6 +167,10 @@ def test_a_sweep_is_run_by_workers_and_resumed_with_its_table(trained, tmp_path,
     shown = capsys.readouterr().out
     assert "baseline gaussian_process" in shown
     assert "on 6 tasks" in shown
+    (group,) = compare(tmp_path / "sweep").groups
+    errors = [np.load(job / "evaluation.npz") for job in jobs]
+    expected = np.mean([found["ridge_K4"] - found["trained_K4"][:, 1] for found in errors])
+    assert group.less_than("ridge", 4, 1).mean.value == pytest.approx(expected, rel=1e-5)
 
 
 def test_runs_on_different_tables_or_splits_are_kept_apart(trained, tmp_path, capsys):

@@ -141,6 +141,10 @@ class TaskFamily(ABC):
         tasks = self.held_out("train", TRAINING_SEED, TRAINING_TASKS, 1, TRAINING_POINTS)
         return list(zip(tasks.x_query, tasks.y_query, strict=True))
 
+    def bayes_error(self, shots: int) -> float | None:
+        """The error of the best predictor there could be after so many support points; None where it is not known."""
+        return None
+
     def notes(self) -> list[str]:
         """What a reader of any result on these tasks must know, a line each."""
         return []

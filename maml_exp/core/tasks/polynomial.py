@@ -29,6 +29,10 @@ class Family(CurveFamily):
         super().__init__(settings)
         self.draws = settings.degree + 1
 
+    def bayes_error(self, shots: int) -> float | None:
+        """0 where there are as many points as coefficients."""
+        return 0.0 if shots >= self.draws and not self.settings.noise else None
+
     def parameters(self, uniform: Array) -> Array:
         """Coefficients (T, degree + 1), from that of x^0 on."""
         return (2 * uniform - 1) / 2.0 ** np.arange(self.draws)

@@ -188,9 +188,12 @@ def draw_adaptation(
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
+            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
             axis.set_title(_points_title(config, int(k)), fontsize=9)
             axis.set(xlabel="before (0) and after (1)" if config.adapts_at_once else "gradient steps")
+            best = learner.problem.family.bayes_error(int(k))
+            if best is not None:
+                axis.set_title(f"{axis.get_title()}\nBayes error: {best:g}", fontsize=9)
         axes[0, 0].set_ylabel(learner.problem.family.loss.name)
         method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
         title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"

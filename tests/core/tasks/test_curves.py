@@ -175,3 +175,20 @@ def test_sinusoids_as_they_were_have_the_fingerprint_they_had():
 def test_settings_that_cannot_be_used_are_refused(settings):
     with pytest.raises(SettingError, match=f"task.{next(iter(settings))}="):
         replace(MIXED, **settings)
+
+
+def test_the_bayes_error_is_zero_where_so_many_points_decide_a_curve():
+    assert [family(sinusoid.Settings()).bayes_error(k) for k in (1, 2, 10)] == [None, 0.0, 0.0]
+    assert family(sinusoid.Settings(frequency=[0.5, 2.0])).bayes_error(10) is None
+    assert family(sinusoid.Settings(noise=0.1)).bayes_error(10) is None
+    assert [family(polynomial.Settings(degree=3)).bayes_error(k) for k in (3, 4)] == [None, 0.0]
+    assert family(MIXED).bayes_error(10) is None
+
+
+def test_two_points_decide_a_sinusoid():
+    tasks = family(sinusoid.Settings()).held_out("test", 0, 200, 2, 30)
+    for x, y, x_query, y_query in zip(*(part[..., 0] for part in tasks[:4]), strict=True):
+        matrix = np.stack([np.sin(x), np.cos(x)], axis=1)
+        if np.linalg.cond(matrix) < 1e6:
+            found = np.stack([np.sin(x_query), np.cos(x_query)], axis=1) @ np.linalg.solve(matrix, y)
+            np.testing.assert_allclose(found, y_query, atol=1e-6)
