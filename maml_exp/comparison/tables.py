@@ -88,7 +88,7 @@ def difference_table(groups: Sequence[Group], shots: int, last_step: int, interv
         cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
         table.append([group.label, str(differences[0].n), *map(show, differences), *cells])
     for name in baselines(groups, shots) if intervals else ():
-        by_task = groups[0].less_than(name, shots, own)
+        by_task = groups[0].less_than(name, shots, groups[0].objective_step)
         cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
         table.append([f"baseline {name}", "-", *["-"] * len(steps), *cells])
     return table

@@ -188,7 +188,7 @@ def draw_adaptation(
         if learned:
             beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, k, results, evaluation["tasks"], limits))
+            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
             axis.set_title(_points_title(config, int(k)), fontsize=9)
             axis.set(xlabel="before (0) and after (1)" if config.adapts_at_once else "gradient steps")
             best = learner.problem.family.bayes_error(int(k))
