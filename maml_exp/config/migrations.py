@@ -76,6 +76,7 @@ def name_what_sinusoids_lacked(plain: Plain) -> None:
     """3 -> 4: sinusoids may have noise, and other ranges where they are judged."""
     task = plain.get("task")
     if isinstance(task, dict) and task.get("name") == "sinusoid":
+        task.setdefault("x_training", "random")
         task.setdefault("noise", 0.0)
         for key in ("amplitude_test", "phase_test", "x_range_test"):
             task.setdefault(key, None)

@@ -22,7 +22,13 @@ DATA = Path(__file__).parents[1] / "data"
 NEW = {  # what a configuration of a schema is given, and what it meant there
     2: {"optimizer.clip_norm": None, "training.keep_best": False, "training.patience": 0},
     3: flatten({"algorithm": AXES_OF_3})
-    | {"optimizer.schedule": "constant", "optimizer.lr_end": 0.0, "evaluation.baselines": None, "task.noise": 0.0}
+    | {
+        "optimizer.schedule": "constant",
+        "optimizer.lr_end": 0.0,
+        "evaluation.baselines": None,
+        "task.noise": 0.0,
+        "task.x_training": "random",
+    }
     | {f"task.{key}_test": None for key in ("amplitude", "phase", "x_range")},
 }
 each_schema = pytest.mark.parametrize("schema", [2, 3])

@@ -103,6 +103,7 @@ TABLE = {
     "task.frequency": (RANGE, RANGES_BAD, [*RANGES_GOOD, [1, 1]]),
     "task.x_range": (RANGE.replace("<=", "<"), [*RANGES_BAD, [1, 1]], RANGES_GOOD),
     "task.oracle": SWITCH,
+    "task.x_training": ("one of grid, random", NAMES_BAD, ["random", "grid"]),
     "task.noise": ("a finite number >= 0", [-1, -1e-30, NAN, INF, None, "0.1", True], [0, 0.0, 0.3, np.float64(1)]),
     "task.amplitude_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
     "task.phase_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),

@@ -13,6 +13,7 @@ from maml_exp.core.tasks._curves import NOISE, OTHER_RANGE, columns, noise_of, p
 from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 Array = np.ndarray
+X_TRAINING = ("random", "grid")
 
 
 @dataclass
@@ -24,6 +25,7 @@ class Settings(TaskSettings):
     phase: list[float] = setting([0.0, 3.141592653589793], "range of phi", checks.interval(), unit="radians")
     frequency: list[float] = setting([1.0, 1.0], "range of f", checks.interval(), unit="radians per unit of x")
     x_range: list[float] = setting([-5.0, 5.0], "range of x", checks.interval(strict=True))
+    x_training: str = setting("random", "x in training: random, or evenly spaced", checks.one_of(lambda: X_TRAINING))
     noise: float = setting(0.0, NOISE, checks.not_negative())
     amplitude_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()))
     phase_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()), unit="radians")
@@ -54,7 +56,10 @@ class Family(TaskFamily):
     def sample(self, rng: np.random.Generator, tasks: int, dtype: np.dtype | type | str) -> Batch:
         """A meta-batch; one draw of uniform numbers gives parameters and points of all tasks."""
         shots, queries = self.settings.shots, self.settings.query
-        drawn = self._low + self._width * rng.random((tasks, 3 + shots + queries))
+        uniform = rng.random((tasks, 3 + shots + queries))
+        if self.settings.x_training == "grid":  # in random order, so that support points lie anywhere
+            uniform[:, 3:] = uniform[:, 3:].argsort(axis=1) / max(shots + queries - 1, 1)
+        drawn = self._low + self._width * uniform
         parameters, x = _columns(drawn), drawn[:, 3:]
         y = self.curve(parameters, x)
         if self.settings.noise:

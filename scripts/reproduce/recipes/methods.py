@@ -155,6 +155,7 @@ def reptile(out: Path, jobs: int) -> None:
         "task.phase=[0,6.283185307179586]",
         "task.shots=25",
         "task.query=25",
+        "task.x_training=grid",
         "training.meta_batch=1",
         "training.iterations=30000",
         "evaluation.steps=32",
@@ -174,7 +175,7 @@ def reptile(out: Path, jobs: int) -> None:
     notes = [
         f"{MEASURED}, {SEEDS} seeds",
         "5 inner steps on minibatches of 10 of 50 points, rate 0.02; theta moves by 0.1, falling to 0",
-        "phase in [0, 2 pi]",
+        "phase in [0, 2 pi]; trained on 50 evenly spaced x, judged behind random ones",
     ]
     write(out, "reptile", "Reptile on its own sinusoids", table, notes)
 

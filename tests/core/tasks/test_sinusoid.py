@@ -143,3 +143,11 @@ def test_pooled_is_support_then_query():
         np.testing.assert_array_equal(pooled[:, :3], support)
         np.testing.assert_array_equal(pooled[:, 3:], query)
     assert Batch._fields == ("x_support", "y_support", "x_query", "y_query")  # the order that zip(*batch) relies on
+
+
+def test_training_points_may_be_evenly_spaced_in_random_order():
+    family = Family(Settings(shots=3, query=4, x_training="grid"))
+    batch = family.sample(np.random.default_rng(0), 50, np.float64)
+    x = np.concatenate([batch.x_support, batch.x_query], axis=1)[..., 0]
+    np.testing.assert_allclose(np.sort(x, axis=1), np.tile(np.linspace(-5, 5, 7), (50, 1)), atol=1e-12)
+    assert len({tuple(row) for row in x[:, :3].round(6)}) > 40  # every task has support points of its own
