@@ -31,14 +31,14 @@ def _needed(config: Config) -> list[tuple[str, float]]:
     family, item = problem.family, 8 if config.dtype == "float64" else 4
     numbers = family.inputs + family.outputs
     width = max(problem.network.sizes)
-    vector = make_learner(problem).layout.size
+    learner = make_learner(problem)
 
     def tasks_of(count: int) -> float:  # float64: points of every task, and errors after every step
         errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
         return 8.0 * count * (numbers * (max(judged.shots) + judged.grid) + errors)
 
     return [
-        (f"model.hidden={config.model.hidden}", 6.0 * vector * item),
+        (learner.sized_by, 6.0 * learner.layout.size * item),
         (f"evaluation.tasks={judged.tasks}", tasks_of(judged.tasks)),
         (f"evaluation.tasks_in_training={judged.tasks_in_training}", tasks_of(judged.tasks_in_training)),
         (f"evaluation.validation_tasks={judged.validation_tasks}", tasks_of(judged.validation_tasks)),

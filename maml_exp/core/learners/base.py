@@ -131,6 +131,11 @@ class BaseLearner(ABC):
         return 0
 
     @property
+    def sized_by(self) -> str:
+        """The setting, with its value, that the number of its parameters comes from."""
+        return f"model.hidden={self.problem.model.hidden}"
+
+    @property
     def network_label(self) -> str:
         """The network it learns, for a run's first line of log."""
         network = self.problem.network

@@ -125,6 +125,13 @@ class Learner(AtOnceLearner):
         return f"attention of {self.settings.heads} heads to encoded points"
 
     @property
+    def sized_by(self) -> str:
+        """The wider of both networks."""
+        settings = self.settings
+        name = "encoder" if max(settings.encoder) >= max(settings.decoder) else "decoder"
+        return f"algorithm.{name}={list(getattr(settings, name))}"
+
+    @property
     def network_label(self) -> str:
         """Encoder and decoder."""
         shown = ["-".join(map(str, self.networks[name].sizes)) for name in ("theta", "decoder")]

@@ -111,6 +111,11 @@ class Learner(AtOnceLearner):
         return f"an LSTM of {self.units} units that reads points"
 
     @property
+    def sized_by(self) -> str:
+        """Its units."""
+        return f"algorithm.units={self.units}"
+
+    @property
     def network_label(self) -> str:
         """From a point to a prediction."""
         return f"{self.inputs}-{self.units}-{self.problem.family.outputs} LSTM"
