@@ -74,8 +74,8 @@ class Facts:
             arrays = {name: np.array(plain[name], dtype=np.float64) for name in cls.ARRAYS}
             levels = {str(name): tuple(map(str, texts)) for name, texts in plain["levels"].items()}
             inputs, outputs = tuple(map(str, plain["inputs"])), tuple(map(str, plain["outputs"]))
-            known = {"fingerprint": dict(plain["fingerprint"]), "counts": dict(plain["counts"])}
-            facts = cls(inputs, outputs, levels, **arrays, **known)
+            fingerprint, counts = dict(plain["fingerprint"]), dict(plain["counts"])
+            facts = cls(inputs, outputs, levels, **arrays, fingerprint=fingerprint, counts=counts)
             shapes = [(len(facts.input_names),)] * 4 + [(len(outputs),)] * 2
             fits = all(array.shape == shape for array, shape in zip(arrays.values(), shapes, strict=True))
             fits = fits and len(facts.input_names) <= MOST_COLUMNS and is_flat(facts.fingerprint)
