@@ -17,6 +17,7 @@ from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_facts, load_plain_config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.tasks import TASKS, families
+from maml_exp.core.tasks._columns import is_flat
 from maml_exp.data import door
 from maml_exp.data.npz import read_arrays
 from maml_exp.data.texts import for_terminal
@@ -213,7 +214,9 @@ def _remembered(run: RunFolder, plain: dict[str, Any]) -> Any:
         if TASKS.get(plain["task"].get("name")).Settings.reader is None:
             return None
         facts = load_facts(run.path)
-        return None if facts is None else facts["fingerprint"] | {"support_rows": max(plain["evaluation"]["shots"])}
+        if facts is None or not is_flat(facts["fingerprint"]):
+            return None
+        return facts["fingerprint"] | {"support_rows": max(plain["evaluation"]["shots"])}
     except (SettingError, LookupError, TypeError, AttributeError):
         return None
 

@@ -74,15 +74,23 @@ class Facts:
             arrays = {name: np.array(plain[name], dtype=np.float64) for name in cls.ARRAYS}
             levels = {str(name): tuple(map(str, texts)) for name, texts in plain["levels"].items()}
             inputs, outputs = tuple(map(str, plain["inputs"])), tuple(map(str, plain["outputs"]))
-            facts = cls(inputs, outputs, levels, **arrays, fingerprint=dict(plain["fingerprint"]), counts={})
+            fingerprint, counts = dict(plain["fingerprint"]), dict(plain["counts"])
+            facts = cls(inputs, outputs, levels, **arrays, fingerprint=fingerprint, counts=counts)
             shapes = [(len(facts.input_names),)] * 4 + [(len(outputs),)] * 2
             fits = all(array.shape == shape for array, shape in zip(arrays.values(), shapes, strict=True))
+            fits = fits and len(facts.input_names) <= MOST_COLUMNS and is_flat(facts.fingerprint)
             finite = all(np.isfinite(array).all() for array in arrays.values())
             if not (fits and finite and (facts.x_scale > 0).all() and (facts.y_scale > 0).all()):
                 raise ValueError("sizes or numbers that do not fit")
             return facts
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise SettingError(f"what the run saved of its table is damaged: {error!r}"[:200]) from error
+
+
+def is_flat(plain: Mapping[str, Any]) -> bool:
+    """Whether a dictionary holds texts, numbers and lists of them alone, as a fingerprint does."""
+    values = [value for some in plain.values() for value in (some if isinstance(some, list) else [some])]
+    return all(value is None or isinstance(value, (str, int, float)) for value in values)
 
 
 def facts_of(table: Table, settings: Any, split: Mapping[str, Sequence[int]]) -> Facts:

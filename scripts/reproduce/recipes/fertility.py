@@ -27,10 +27,10 @@ METHODS: dict[str, Overrides] = {
     "MAML, relu": ("model.activation=relu", RATES),
     "learned rates (lslr)": ("algorithm=lslr", "evaluation.objective_steps=5"),
     "ANIL": ("algorithm=anil", RATES),
-    "joint, fine-tuned": ("algorithm=joint", "evaluation.lr=[0.005,0.01,0.02,0.05,0.1,0.2]"),
+    "joint, fine-tuned": ("algorithm=joint", "evaluation.lr=[0.005,0.01,0.02,0.05]"),
 }
 if "ridge" in options("algorithm"):
-    METHODS["ridge head"] = ("algorithm=ridge",)
+    METHODS["ridge head"] = ("algorithm=ridge", "evaluation.steps=null", "evaluation.objective_steps=null")
 AGAINST = "best_linear"
 COUNTRIES = 4  # in the figure
 

@@ -284,7 +284,10 @@ def test_what_a_run_remembers_is_enough_to_turn_units_and_not_to_draw_tasks():
             draw()
 
 
-@pytest.mark.parametrize("damage", [{"x_mean": [0.0]}, {"y_scale": [0.0, 1.0]}, {"levels": 3}, {"x_low": ["a", "b"]}])
+@pytest.mark.parametrize(
+    "damage",
+    [{"x_mean": [0.0]}, {"fingerprint": {"a": {}}}, {"y_scale": [0.0, 1.0]}, {"levels": 3}, {"x_low": ["a", "b"]}],
+)
 def test_what_a_run_remembers_is_checked(damage):
     with pytest.raises(SettingError, match="damaged"):
         Family(SETTINGS, family().facts() | damage)
