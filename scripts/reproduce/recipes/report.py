@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from maml_exp.comparison.groups import Estimate, estimate
 from maml_exp.comparison.tables import as_markdown, show
@@ -58,6 +59,13 @@ def show_factor(log: Estimate) -> str:
     return f"{mean:.3g}" if log.n == 1 else f"{mean:.3g} [{low:.2g}, {high:.2g}]"
 
 
+def pack(picture: Path) -> None:
+    """Pack a figure as small as it gets: drawing one at the end of a run is quick instead."""
+    with Image.open(picture) as opened:
+        few = opened.convert("RGB").quantize(256, dither=Image.Dither.NONE)  # lines and bands: more would not be seen
+        few.save(picture, optimize=True, dpi=opened.info.get("dpi", (150, 150)))
+
+
 def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) -> None:
     """Write and print a table with what it measures."""
     out.mkdir(parents=True, exist_ok=True)
@@ -66,5 +74,7 @@ def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) 
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(table)
     write_atomically(out / f"{name}.csv", buffer.getvalue().encode())
+    if (out / f"{name}.png").is_file():
+        pack(out / f"{name}.png")
     print(f"\n{title}\n{as_text(table)}\n" + "\n".join(f"- {note}" for note in notes))
     print(out / f"{name}.md")
