@@ -5,6 +5,7 @@
     python scripts/benchmark --quick          two of its cases, less than a minute
     python scripts/benchmark --sizes 40 256   these widths only
     python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
+    python scripts/benchmark --methods        methods with an inner loop other than MAML's, with JAX, three minutes
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
 parameters, must agree on the meta-gradient first, and then take turns, each in a process of its own on
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 from bench_measure import Bench, losses_after, start_workers
-from bench_peers import LEARNERS, Case
+from bench_peers import LEARNERS, METHODS, PEERS, Case
 from bench_peers.worker import use_one_core
 from bench_report import (
     HEADS,
@@ -30,6 +31,7 @@ from bench_report import (
     Row,
     comparison_line,
     draw,
+    fastest,
     number,
     peak_line,
     pick,
@@ -55,6 +57,7 @@ OURS_ONLY = (
 )
 LATE = {Case(width=40): 8000, Case(width=256): 1500}  # iterations before times are taken
 LEARNER_TASKS = (25, 64)
+METHOD_CASES = [Case(width, steps, algorithm=name) for name in METHODS for width in (40, 256) for steps in (1, 5)]
 TASKS = (5, 10, 25, 50, 100, 250, 500, 1000)
 STEPS = (1, 2, 3, 5, 7, 10)
 LARGE = Case(width=1024, tasks=1000)
@@ -77,6 +80,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--core", type=int, help="the core to use (default: the last one)")
     parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
     parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
+    parser.add_argument("--methods", action="store_true", help="anil, lslr and meta_sgd, and nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="default: runs/benchmark")
     chosen = parser.parse_args()
@@ -153,6 +157,20 @@ def compare_learners(bench: Bench) -> None:
     print_table(("learner", "T", "ours", "JAX", "/JAX", "|dg|/|g|"), lines)
 
 
+def compare_methods(bench: Bench, cases: list[Case]) -> None:
+    """Methods with another inner loop than MAML's, beside JAX."""
+    lines = []
+    for case in cases:
+        ours, *theirs = bench.compare("methods", case, ["ours", "jax-methods"])
+        by_loop = {row.variant.split("/")[0]: row for row in theirs}
+        times = [timed(row) for row in (ours, by_loop.get("step"), by_loop.get("scan"))]
+        error = max((row.gradient_error for row in theirs), default=0.0)
+        lines.append([case.algorithm, case.width, case.steps, *times, ratio(ours, fastest(theirs)), f"{error:.0e}"])
+        print(f"  {case.algorithm} H={case.width} S={case.steps}: {chosen_variants(theirs)}", flush=True)
+    print("\nMilliseconds an iteration, T = 25, K = Q = 10: median [10th 90th percentile]")
+    print_table(("method", "H", "S", "ours", "JAX step", "JAX scan", "/JAX", "|dg|/|g|"), lines)
+
+
 def growth(rows: list[Row], attribute: str) -> str:
     """The exponents of growth: from first to last, and the largest between neighbours."""
     x = np.log([getattr(row.case, attribute) for row in rows])
@@ -198,19 +216,26 @@ def say_if_busy(rows: list[Row]) -> None:
         )
 
 
+def peers(chosen: argparse.Namespace) -> list[str]:
+    """Those that the chosen studies need."""
+    special = {"jax-learners": chosen.learners, "jax-methods": chosen.methods}
+    wanted = [peer for peer, is_wanted in special.items() if is_wanted]
+    return ["ours", *wanted] if wanted else [peer for peer in PEERS if peer not in special]
+
+
 def main() -> None:
     """Run it all."""
     chosen = options()
     with tempfile.TemporaryDirectory() as cache:
         core = use_one_core(chosen.core, Path(cache))
-        workers = start_workers()
+        workers = start_workers(peers(chosen))
         machine = environment()
         versions = ", ".join(dict.fromkeys(worker.version() for worker in workers.values()))
         where = "core" if core is not None else "thread"
         title = f"{machine['cpu']}, one {where}; {versions}; float32; {chosen.clock} time"
         print(f"{title}\n")
 
-        if not chosen.learners:
+        if not (chosen.learners or chosen.methods):
             losses = losses_after(workers, Case(), 512)
             print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
             print("  " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "\n")
@@ -218,6 +243,9 @@ def main() -> None:
         if chosen.learners:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_learners(bench)
+        elif chosen.methods:
+            bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
+            compare_methods(bench, [case for case in METHOD_CASES if case.width in chosen.sizes])
         elif chosen.quick:
             bench = Bench(
                 workers, min(chosen.rounds, 5), min(chosen.seconds, 0.05), chosen.clock, ["reverse", "autograd", "func"]
@@ -230,7 +258,8 @@ def main() -> None:
             extra = [case for case in EXTRA if case.width in chosen.sizes]
             cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, case.steps))
             compare_cases(bench, cases, memory=not chosen.main)
-        if not (chosen.quick or chosen.main or chosen.learners):
+        everything = not (chosen.quick or chosen.main or chosen.learners or chosen.methods)
+        if everything:
             compare_ours(bench)
             grow_steps(bench, STEPS)
             few = Bench(workers, min(chosen.rounds, 7), chosen.seconds, chosen.clock, ["reverse", "autograd"])
@@ -243,7 +272,7 @@ def main() -> None:
 
     chosen.out.mkdir(parents=True, exist_ok=True)
     write_csv(bench.rows, chosen.out / "benchmark.csv")
-    if not (chosen.quick or chosen.main or chosen.learners):
+    if everything:
         draw(bench.rows, chosen.out / "benchmark.png", title)
     say_if_busy(bench.rows)
     print(f"Written to {chosen.out}")

@@ -3,7 +3,7 @@
 A peer is a module with `VARIANTS`, names "<how it loops, or is called>/<how it differentiates>", and
 `make(case, variant)`, which returns a contender:
 
-    gradient(theta, batch) -> (P,)    the meta-gradient, float32, in the layout of `maml_exp.core.network`
+    gradient(theta, batch) -> (P,)    the meta-gradient, float32, in the layout of the core's learner
     run(iterations)                   whole training iterations: draw tasks, meta-gradient, Adam; returns when done;
                                       only multiples of case.chunk are asked for
     theta() -> (P,)                   its parameters now
@@ -19,7 +19,7 @@ import numpy as np
 
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient, neural_process, recurrent, ridge
-from maml_exp.core.network import ModelSettings, Network, initial_parameters
+from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers import adam
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks import sinusoid
@@ -33,15 +33,24 @@ PEERS = {  # name -> module
     "torch": "bench_peers.torch_peer",
     "floor": "bench_peers.floor",
     "jax-learners": "bench_peers.jax_learners_peer",
+    "jax-methods": "bench_peers.jax_methods_peer",
 }
 ADAM = adam.Settings(lr=1e-3)
-OUTER = {"maml": "exact", "fomaml": "first_order", "joint": "joint"}
-LEARNERS = {  # by the names of their presets
+RAW_RATES = {"learn_rates": True, "rates_store": "raw"}
+MAML = {"maml": gradient.Settings(), "fomaml": gradient.Settings(outer="first_order")}
+METHODS = {  # by the names of their presets, as all that follow
+    "anil": gradient.Settings(moves="head"),
+    "lslr": gradient.Settings(rates="layer_and_step", **RAW_RATES),
+    # from a fifth of the preset's rates, with which five steps at H = 256 diverge before any training
+    "meta_sgd": gradient.Settings(rates="weight", rates_start=[0.001, 0.02], **RAW_RATES),
+}
+LEARNERS = {
     "ridge": ridge.Settings(),
     "recurrent": recurrent.Settings(),
     "neural_process": neural_process.Settings(),
     "attention": neural_process.Settings(aggregate="attention", encoder=[64, 64], decoder=[64, 64]),
 }
+ALGORITHMS = MAML | METHODS | LEARNERS
 SEED = 1
 
 
@@ -62,7 +71,7 @@ class Case:
         """The same as the core's object."""
         return Problem(
             model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
-            algorithm=LEARNERS.get(self.algorithm) or gradient.Settings(outer=OUTER[self.algorithm]),
+            algorithm=ALGORITHMS[self.algorithm],
             inner=InnerSettings(lr=0.01, steps=self.steps),
             task=sinusoid.Settings(shots=self.shots, query=self.shots),
             optimizer=ADAM,
@@ -100,11 +109,8 @@ class Case:
 
 
 def initial_theta(case: Case) -> np.ndarray:
-    """theta (P,), float32, that every contender starts from."""
-    rng = np.random.default_rng(SEED)
-    if case.algorithm in LEARNERS:
-        return make_learner(case.problem).init(rng)
-    return initial_parameters(case.network, case.problem.model.initializer, rng, "float32")
+    """The meta-parameters (P,), float32, that every contender starts from."""
+    return make_learner(case.problem).init(np.random.default_rng(SEED))
 
 
 def test_batch(case: Case) -> Batch:

@@ -120,13 +120,19 @@ class Jax:
     def __init__(self, case: Case, loop: str, gradient: Callable[[Parameters, Batch], tuple[jax.Array, Parameters]]):
         self.case = case
         self._gradient = gradient
-        self._parameters = unflatten(case, initial_theta(case))
+        self._parameters = self._unflatten(initial_theta(case))
         zeros = [jax.tree.map(jnp.zeros_like, self._parameters) for _ in range(2)]
         self._state = (jnp.array(0.0), *zeros)
         self._rng, self._key = np.random.default_rng(SEED), jax.random.key(SEED)
         self._step = jax.jit(self._one_step, donate_argnums=(0, 1))
         self._scan = jax.jit(self._many_steps, donate_argnums=(0, 1))
         self.run = {"step": self._run_steps, "scan": self._run_scan}[loop]
+
+    def _unflatten(self, theta: np.ndarray) -> Any:
+        return unflatten(self.case, theta)
+
+    def _flatten(self, parameters: Any) -> np.ndarray:
+        return flatten(parameters)
 
     def _one_step(self, parameters: Parameters, state: Any, batch: Batch) -> tuple[Parameters, Any, jax.Array]:
         loss, gradient = self._gradient(parameters, batch)
@@ -156,11 +162,11 @@ class Jax:
 
     def gradient(self, theta: np.ndarray, batch: Batch) -> np.ndarray:
         """The meta-gradient (P,)."""
-        return flatten(jax.jit(self._gradient)(unflatten(self.case, theta), batch)[1])
+        return self._flatten(jax.jit(self._gradient)(self._unflatten(theta), batch)[1])
 
     def theta(self) -> np.ndarray:
         """The parameters now (P,)."""
-        return flatten(self._parameters)
+        return self._flatten(self._parameters)
 
 
 def make(case: Case, variant: str) -> Jax:
