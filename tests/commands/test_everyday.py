@@ -43,7 +43,7 @@ UNKNOWN = [
     [verb, *["x"] * words, "--no-such=3"] for verb, words in zip(VERBS, (1, 1, 1, 2, 1, 2, 1, 1, 1, 0), strict=True)
 ]
 TOO_FEW = [["resume"], ["rerun"], ["diff", "a"], ["compare"], ["adapt", "a"], ["plot"], ["completion"]]
-TOO_MANY = [["diff", "a", "b", "c"], ["plot", "a", "b"], ["settings", "a", "b"]]
+TOO_MANY = [["diff", "a", "b", "c"], ["settings", "a", "b"]]
 ODD = [["plot", "a", "--format", "gif"], ["resume", "a", "--jobs", "many"], ["completion", "tcsh"]]
 
 

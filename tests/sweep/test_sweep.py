@@ -274,7 +274,7 @@ REFUSED = {
     "training.iterations=5,1.5": "training.iterations=1.5 is not usable: it must be an integer",
     "model.hidden=[4],[a]": "model.hidden='a' is not usable: it must be a list of integers, as in [40,40]",
     "model=one_hidden,nope": "model=nope is not usable: it must be one of one_hidden, three_hidden, two_hidden",
-    "task.nope=1,2": "task.nope is not a setting; did you mean task.name?",
+    "task.nmae=1,2": "task.nmae is not a setting; did you mean task.name?",
     "optimizer.momentum=0,0.9": "optimizer.momentum is a setting of sgd, not of adam; "
     "choose it with optimizer=sgd or optimizer=adam",
 }

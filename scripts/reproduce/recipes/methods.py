@@ -75,6 +75,8 @@ def errors_at(runs: Sequence[RunRecord], shots: int, step: int) -> np.ndarray:
 def difference(runs: Sequence[RunRecord], step: int, base: Sequence[RunRecord], base_step: int) -> str:
     """The paired difference of two methods at K = 10, as mean [95% interval over seeds and tasks]."""
     ours, theirs = errors_at(runs, 10, step), errors_at(base, 10, base_step)
+    if np.isinf(ours).all():
+        return "-"
     if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
         found = paired_difference(ours, theirs)
         return f"middle half {found.iqm.value:+.3f} [{found.iqm.low:+.3f}, {found.iqm.high:+.3f}]"
