@@ -14,7 +14,7 @@ from maml_exp.run.trained import Run
 from maml_exp.store.records import RunRecord
 from recipes import figures
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
-from recipes.report import cell, errors_of, write
+from recipes.report import DIVERGED, cell, errors_of, write
 from recipes.runs import Overrides, task_errors
 from recipes.timing import milliseconds
 
@@ -73,15 +73,18 @@ def errors_at(runs: Sequence[RunRecord], shots: int, step: int) -> np.ndarray:
 
 
 def difference(runs: Sequence[RunRecord], step: int, base: Sequence[RunRecord], base_step: int) -> str:
-    """The paired difference of two methods at K = 10, as mean [95% interval over seeds and tasks]."""
-    ours, theirs = errors_at(runs, 10, step), errors_at(base, 10, base_step)
-    if np.isinf(ours).all():
+    """The paired difference of two methods at K = 10, of the seeds with which both trained, with its 95% interval."""
+    pairs = [(ours, theirs) for ours, theirs in zip(runs, base, strict=True) if ours.results and theirs.results]
+    if not pairs:
         return "-"
-    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
-        found = paired_difference(ours, theirs)
-        return f"middle half {found.iqm.value:+.3f} [{found.iqm.low:+.3f}, {found.iqm.high:+.3f}]"
-    mean = paired_difference(ours, theirs).mean
-    return f"{mean.value:+.3f} [{mean.low:+.3f}, {mean.high:+.3f}]"
+    ours, theirs = (
+        errors_at(side, 10, at) for side, at in zip(zip(*pairs, strict=True), (step, base_step), strict=True)
+    )
+    found = paired_difference(ours, theirs)
+    diverged = max(ours.max(), theirs.max()) > DIVERGED
+    shown = found.iqm if diverged else found.mean
+    text = f"{'middle half ' * diverged}{shown.value:+.3f} [{shown.low:+.3f}, {shown.high:+.3f}]"
+    return text if len(pairs) == len(runs) else f"{text}, {len(pairs)} seeds"
 
 
 def result(runs: Sequence[RunRecord], shots: int, step: int) -> str:
