@@ -82,8 +82,8 @@ def difference(runs: Sequence[RunRecord], step: int, base: Sequence[RunRecord], 
     )
     found = paired_difference(ours, theirs)
     diverged = max(ours.max(), theirs.max()) > DIVERGED
-    shown = found.iqm if diverged else found.mean
-    text = f"{'middle half ' * diverged}{shown.value:+.3f} [{shown.low:+.3f}, {shown.high:+.3f}]"
+    name, shown = ("middle half ", found.iqm) if diverged else ("", found.mean)
+    text = f"{name}{shown.value:+.3f} [{shown.low:+.3f}, {shown.high:+.3f}]"
     return text if len(pairs) == len(runs) else f"{text}, {len(pairs)} seeds"
 
 
