@@ -53,6 +53,7 @@ class MultipliedOutLayer(Layer):
     ):
         super().__init__(n, m, tasks, passes, dtype, bias_is_data, constant_inputs, rates)
         self._sizes = (tasks, n, m, dtype, bias_is_data)
+        self._behind = [p.behind for p in passes]
         *self._adapted, self._v = (TaskMatrices(*self._sizes) for _ in range(self.step_count + 1))
         self._direction = self._v  # what a step's R pass goes along, but for kappa_s
         points = [p.points for p in passes]
@@ -71,7 +72,7 @@ class MultipliedOutLayer(Layer):
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
-        behind = self.passes[r].behind
+        behind = self._behind[r]
         if behind == 0:
             return self._shared_forward(r)
         return self._adapted[behind - 1].product(self.inputs[r], self._z[r])
@@ -93,7 +94,7 @@ class MultipliedOutLayer(Layer):
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
-        u, behind = self.errors[r], self.passes[r].behind
+        u, behind = self.errors[r], self._behind[r]
         if self.m == 1:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
             columns, rows = self._columns[r], self._rows
             columns[..., :1], rows[:, :1] = u, self._weight_t(behind)
