@@ -85,21 +85,24 @@ class MethodPoint(NamedTuple):
 
 
 def methods(points: Sequence[MethodPoint], path: Path, title: str) -> None:
-    """What a method reaches against what an iteration of it costs."""
-    with figure(path, 1, 1, (7.4, 5.2)) as (fig, ((axis,),)):
-        for point in points:
-            colour, marker = (BLUE, "o") if point.steps == 1 else (ORANGE, "s")
-            axis.plot(point.milliseconds, point.median, color=colour, marker=marker, ls="")
-            place, style = (point.milliseconds, point.median), {"fontsize": 7, "textcoords": "offset points"}
-            axis.annotate(point.method, place, (5, 3), **style)
-        for steps, colour, marker in ((1, BLUE, "o"), (5, ORANGE, "s")):
-            label = "5 inner steps" if steps == 5 else "1 inner step, or as the method has it"
-            axis.plot([], [], color=colour, marker=marker, ls="", label=label)
-        axis.set(xscale="log", yscale="log", xlabel="milliseconds an iteration, one core")
-        axis.set_ylabel("mean squared error, K = 10\n(median task; mean over seeds)")
-        axis.margins(x=0.15)
-        fig.suptitle(f"{title}\nbehind as many steps as in training", fontsize=9)
-        fig.legend(loc="outside lower center", ncols=2)
+    """What a method reaches against what an iteration of it costs, a panel for each number of inner steps."""
+    titles = {1: "1 inner step, or as the method has it", 5: "5 inner steps"}
+    with figure(path, 1, len(titles), (10.4, 4.8), sharey=True) as (fig, (axes,)):
+        for axis, (steps, name) in zip(axes, titles.items(), strict=True):
+            here = sorted((point for point in points if point.steps == steps), key=lambda point: point.median)
+            for number, point in enumerate(here):
+                axis.plot(point.milliseconds, point.median, color=BLUE, marker="o", ls="")
+                away = {"ha": "left" if number % 2 else "right", "va": "center", "fontsize": 7}
+                place = (6, 0) if number % 2 else (-6, 0)
+                where = (point.milliseconds, point.median)
+                axis.annotate(point.method, where, place, textcoords="offset points", **away)
+            axis.set(xscale="log", yscale="log", xlabel="milliseconds an iteration, one core", title=name)
+            axis.margins(x=0.35)
+            ticks = [0.2, 0.3, 0.4, 0.6] if steps == 1 else [0.5, 1, 2]
+            axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axis.minorticks_off()
+        axes[0].set_ylabel("mean squared error, K = 10\n(median task; mean over seeds)")
+        fig.suptitle(f"{title}, behind as many steps as in training", fontsize=9)
 
 
 def rates(curves: dict[str, list[list[float]]], at: Sequence[float], path: Path) -> None:
@@ -111,7 +114,7 @@ def rates(curves: dict[str, list[list[float]]], at: Sequence[float], path: Path)
             axis.plot(at, middle, color=colour, marker=marker, label=f"{kind} (median seed)")
             for rate, seeds in zip(at, by_rate, strict=True):
                 axis.plot([rate] * len(seeds), seeds, color=colour, marker=".", ls="", ms=4)
-        axis.set(xscale="log", yscale="log", xlabel="inner.lr", ylim=(None, 20))
+        axis.set(xscale="log", yscale="log", xlabel="inner.lr")
         axis.set_xticks(at, [f"{rate:g}" for rate in at])
         axis.minorticks_off()
         axis.set_ylabel("mean squared error, K = 10, one step\n(mean over tasks)")
