@@ -90,14 +90,14 @@ def methods(points: Sequence[MethodPoint], path: Path, title: str) -> None:
     with figure(path, 1, len(titles), (10.4, 4.8), sharey=True) as (fig, (axes,)):
         for axis, (steps, name) in zip(axes, titles.items(), strict=True):
             here = sorted((point for point in points if point.steps == steps), key=lambda point: point.median)
-            for number, point in enumerate(here):
-                axis.plot(point.milliseconds, point.median, color=BLUE, marker="o", ls="")
-                away = {"ha": "left" if number % 2 else "right", "va": "center", "fontsize": 7}
-                place = (6, 0) if number % 2 else (-6, 0)
-                where = (point.milliseconds, point.median)
-                axis.annotate(point.method, where, place, textcoords="offset points", **away)
+            for point, height in zip(here, np.linspace(0.02, 0.98, len(here)), strict=True):
+                where, label = (point.milliseconds, point.median), (1.03, height)
+                axis.plot(*where, color=BLUE, marker="o", ls="")
+                line = {"arrowstyle": "-", "color": GREY, "lw": 0.5}
+                place = {"textcoords": "axes fraction", "va": "center", "fontsize": 7}
+                axis.annotate(point.method, where, label, arrowprops=line, **place)
             axis.set(xscale="log", yscale="log", xlabel="milliseconds an iteration, one core", title=name)
-            axis.margins(x=0.35)
+            axis.margins(x=0.1)
             ticks = [0.2, 0.3, 0.4, 0.6] if steps == 1 else [0.5, 1, 2]
             axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
             axis.minorticks_off()
