@@ -150,23 +150,16 @@ class Learner(BaseLearner):
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
     def _bound(
-        self,
-        vector: Array,
-        tasks: int,
-        shots: int,
-        size: int,
-        query: int,
-        omega: tuple[float, ...],
-        lr: float,
-        kept: bool = True,
+        self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
     ) -> WholeLoop:
         """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
 
-        Inner steps are made from `size` of `shots` points; for a pull-back, and reptile, their passes are `kept`.
+        Inner steps are made from `size` of `shots` points.
         """
-        key = (tasks, shots, size, query, omega, lr, vector.dtype, kept)
+        key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
+            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
             passes = (*support_passes(len(omega) - 1, size, lr, kept), *query_passes(omega, query, tasks))
             keep = 1 - lr * self.settings.proximal
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
@@ -281,7 +274,7 @@ class Learner(BaseLearner):
         """
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr, kept=False)
+        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr)
         key = next(key for key, kept in self._loops.items() if kept is whole)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
