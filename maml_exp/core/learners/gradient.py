@@ -160,7 +160,8 @@ class Learner(BaseLearner):
         key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
-            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
+            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
+            passes = (*support_passes(len(omega) - 1, size, lr, kept), *query_passes(omega, query, tasks))
             keep = 1 - lr * self.settings.proximal
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
