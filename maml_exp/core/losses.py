@@ -100,13 +100,3 @@ class UnitsSquaredError(SquaredError):
 
     def _reported(self, residual: Array) -> Array:
         return residual * self._scale
-
-
-class CrossEntropy(SquaredError):  # noqa: N818
-    """Stand-in."""
-
-    name = "error rate"
-
-    def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
-        """The share of points (N,) whose largest output is not that of the label."""
-        return np.mean(prediction.argmax(axis=2) != target.argmax(axis=2), axis=1)

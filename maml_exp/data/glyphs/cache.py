@@ -17,7 +17,7 @@ import numpy as np
 
 from maml_exp.data import door, npz
 from maml_exp.data.glyphs.fonts import BOX, FACES, Glyphs, font_files, made_from, render
-from maml_exp.data.glyphs.lookalikes import ALIKE, SAME, without_look_alikes
+from maml_exp.data.glyphs.lookalikes import ALIKE, INK, SAME, SIDE, without_look_alikes
 
 Array = np.ndarray
 FILE = "glyphs.npz"
@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 def glyphs() -> tuple[Glyphs, str]:
     """The characters, none of which look alike, and their checksum; raises `SettingError` where fonts are missing."""
     files = font_files()
-    source = hashlib.sha256(f"{made_from(files)} {ALIKE} {SAME}".encode()).hexdigest()
+    source = hashlib.sha256(f"{made_from(files)} {SIDE} {INK} {ALIKE} {SAME}".encode()).hexdigest()
     found = _kept(source)
     if found is None:
         made = without_look_alikes(render(files))

@@ -7,6 +7,7 @@ compatibility variant (fullwidth, mathematical bold) is that other one in a styl
 from __future__ import annotations
 
 import hashlib
+import math
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -25,31 +26,32 @@ FONT_SIZE = 96  # pixels that a glyph is rendered in before it is made smaller
 FEWEST_FACES = 10
 LARGEST_FONT = 5_000_000  # bytes
 CATEGORIES = ("Lu", "Ll", "Lt", "Lo", "Nd")  # letters and digits
-# file: the family that it is a face of
+TEX = "STIX and Computer Modern"
+# file: the family that it is a face of; a monospaced one is drawn as its proportional one
 FACES = {
     "DejaVuSans": "DejaVu Sans",
     "DejaVuSans-Bold": "DejaVu Sans",
     "DejaVuSans-Oblique": "DejaVu Sans",
     "DejaVuSans-BoldOblique": "DejaVu Sans",
-    "DejaVuSansMono": "DejaVu Sans Mono",
-    "DejaVuSansMono-Bold": "DejaVu Sans Mono",
-    "DejaVuSansMono-Oblique": "DejaVu Sans Mono",
-    "DejaVuSansMono-BoldOblique": "DejaVu Sans Mono",
+    "DejaVuSansMono": "DejaVu Sans",
+    "DejaVuSansMono-Bold": "DejaVu Sans",
+    "DejaVuSansMono-Oblique": "DejaVu Sans",
+    "DejaVuSansMono-BoldOblique": "DejaVu Sans",
     "DejaVuSerif": "DejaVu Serif",
     "DejaVuSerif-Bold": "DejaVu Serif",
     "DejaVuSerif-Italic": "DejaVu Serif",
     "DejaVuSerif-BoldItalic": "DejaVu Serif",
-    "STIXGeneral": "STIX",
-    "STIXGeneralBol": "STIX",
-    "STIXGeneralItalic": "STIX",
-    "STIXGeneralBolIta": "STIX",
-    "cmb10": "Computer Modern",
-    "cmr10": "Computer Modern",
-    "cmss10": "Computer Modern",
-    "cmti10": "Computer Modern",
-    "cmtt10": "Computer Modern",
+    "STIXGeneral": TEX,
+    "STIXGeneralBol": TEX,
+    "STIXGeneralItalic": TEX,
+    "STIXGeneralBolIta": TEX,
+    "cmb10": TEX,
+    "cmr10": TEX,
+    "cmss10": TEX,
+    "cmti10": TEX,
+    "cmtt10": TEX,
 }
-ASCII_ALONE = "Computer Modern"  # above, its files have an order of their own
+ASCII_ALONE = ("cmb10", "cmr10", "cmss10", "cmti10", "cmtt10")  # above, these files have an order of their own
 
 
 class Glyphs(NamedTuple):
@@ -94,7 +96,7 @@ def script_of(character: str) -> str:
 
 def render(files: dict[str, Path]) -> Glyphs:
     """All characters in all faces that have them."""
-    known = {face: _characters(path, FACES[face] == ASCII_ALONE) for face, path in files.items()}
+    known = {face: _characters(path, face in ASCII_ALONE) for face, path in files.items()}
     counts = Counter(character for own in known.values() for character in own)
     characters = sorted(character for character, count in counts.items() if count >= FEWEST_FACES)
     places = {character: place for place, character in enumerate(characters)}
@@ -138,15 +140,15 @@ def _filling_a_square(font: Any, character: str) -> Array | None:
     from PIL import Image, ImageDraw
 
     left, top, right, bottom = font.getbbox(character)
-    width, height = right - left, bottom - top
-    if width <= 0 or height <= 0:
-        return None
-    drawn = Image.new("L", (width, height))
+    drawn = Image.new("L", (max(1, math.ceil(right - left)), max(1, math.ceil(bottom - top))))
     ImageDraw.Draw(drawn).text((-left, -top), character, fill=255, font=font)
-    largest = max(width, height)
-    width, height = (max(1, round(side * BOX / largest)) for side in (width, height))
+    ink = drawn.getbbox()
+    if ink is None:
+        return None
+    drawn = drawn.crop(ink)
+    width, height = (max(1, round(side * BOX / max(drawn.size))) for side in drawn.size)
     small = np.asarray(drawn.resize((width, height), Image.Resampling.BOX))
     image = np.zeros((BOX, BOX), np.uint8)
     y, x = (BOX - height) // 2, (BOX - width) // 2
     image[y : y + height, x : x + width] = small
-    return image if image.any() else None
+    return image

@@ -160,9 +160,11 @@ def _arrays(path: Path) -> dict[str, Array]:
 
 def _grey(path: Path, pictures: Array) -> Array:
     """Grey values (M, h, w) uint8; raises `SettingError` for numbers that are none."""
-    if pictures.dtype == np.uint8:
-        return pictures
-    most = 1 if pictures.dtype.kind in "bf" else 255
-    if pictures.dtype.kind == "U" or not ((pictures >= 0) & (pictures <= most)).all():
+    kind, most = pictures.dtype.kind, 1 if pictures.dtype.kind in "bf" else 255
+    if kind == "U" or not ((pictures >= 0) & (pictures <= most)).all():
         raise SettingError(f"{path}: {IMAGES} holds {pictures.dtype}, which must be finite and from 0 to {most}")
-    return np.rint(pictures * (255 // most)).astype(np.uint8) if most == 1 else pictures.astype(np.uint8)
+    if most == 1:
+        return np.rint(pictures * 255.0).astype(np.uint8)
+    if pictures.max() <= 1:
+        raise SettingError(f"{path}: {IMAGES} holds only 0 and 1 as {pictures.dtype}: save booleans, or 0 and 255")
+    return pictures.astype(np.uint8)
