@@ -53,15 +53,15 @@ class WholeLoop:
         features = self.trunk.forward(np.concatenate([points.x, points.x_query], axis=1))
         return points._replace(x=features[:, :shots], x_query=features[:, shots:])
 
-    def support(self, points: Points) -> list[Array]:
-        """All support passes with their steps; returns the residuals of each."""
+    def support(self, points: Points) -> list[Any]:
+        """All support passes with their steps; returns of each what `Loss.mean` takes."""
         return [self.loop.run_pass(s, *points.of_step(s)) for s in range(self.loop.steps)]
 
-    def query(self, points: Points) -> Array:
-        """All query passes; returns the residuals of the last one, at theta_S."""
+    def query(self, points: Points) -> Any:
+        """All query passes; returns what `Loss.mean` takes of the last one, at theta_S."""
         for r in range(self.loop.steps, self.loop.pass_count):
-            residual = self.loop.run_pass(r, points.x_query, points.y_query)
-        return residual
+            found = self.loop.run_pass(r, points.x_query, points.y_query)
+        return found
 
     def pull_back(self) -> None:
         """V, from the last query loss back to theta_0."""
