@@ -94,6 +94,7 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
+        are_images: whether its points are square images of classes, and are drawn so.
     """
 
     inputs: int
@@ -106,6 +107,7 @@ class TaskFamily(ABC):
     watched_split: ClassVar[str] = "test"
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
+    are_images: bool = False
 
     def __init__(self, settings: Any):
         self.settings = settings

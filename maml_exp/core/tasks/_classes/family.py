@@ -40,7 +40,7 @@ class ClassFamily(TaskFamily):
     repeats: ClassVar[bool] = False  # whether a class may show an image more often than it has it, warped anew
     loss = CrossEntropy()
     input_axis, output_axis = Axis("pixel"), Axis("label")
-    is_curve = False
+    is_curve, are_images = False, True
     settings: ClassSettings
 
     def __init__(self, settings: ClassSettings, data: Gallery | Mapping[str, Any] | None):
