@@ -58,7 +58,7 @@ class Batch(NamedTuple):
 
 
 class FixedTasks(NamedTuple):
-    """Held-out tasks, float64 (pixels float32): support points, and the points on which errors are measured."""
+    """Held-out tasks, float64 (inputs in the family's own dtype): support points, and the points on which errors are measured."""
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
@@ -95,6 +95,7 @@ class TaskFamily(ABC):
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
         are_images: whether its points are square images of classes, and are drawn so.
+        held_out_dtype: of the inputs of held-out tasks.
     """
 
     inputs: int
@@ -108,6 +109,7 @@ class TaskFamily(ABC):
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
     are_images: bool = False
+    held_out_dtype: ClassVar[type] = np.float64
 
     def __init__(self, settings: Any):
         self.settings = settings

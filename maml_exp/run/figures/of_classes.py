@@ -127,7 +127,8 @@ def draw_confusion(config: Config, learner: BaseLearner, vector: Array, lr: floa
         axis.set(xlabel="script of the wrong class", ylabel="script of the query (number)")
         axis.grid(False)
         fig.colorbar(image, label="taken for it (%)")
-        fig.suptitle(f"{method_label(config.algorithm)}: what is confused, {family.outputs}-way {shots}-shot", fontsize=9)
+        title = f"{method_label(config.algorithm)}: what is confused, {family.outputs}-way {shots}-shot"
+        fig.suptitle(title, fontsize=9)
     return [path]
 
 

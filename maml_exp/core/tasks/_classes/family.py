@@ -38,6 +38,7 @@ class ClassFamily(TaskFamily):
     baselines: ClassVar[tuple[str, ...]] = ()
     watched_split: ClassVar[str] = "validation"  # test classes are judged on once, at the end
     repeats: ClassVar[bool] = False  # whether a class may show an image more often than it has it, warped anew
+    held_out_dtype: ClassVar[type] = np.float32  # exact for pixels, and half as large
     loss = CrossEntropy()
     input_axis, output_axis = Axis("pixel"), Axis("label")
     is_curve, are_images = False, True
