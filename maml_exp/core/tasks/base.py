@@ -58,7 +58,10 @@ class Batch(NamedTuple):
 
 
 class FixedTasks(NamedTuple):
-    """Held-out tasks, float64 (inputs in the family's own dtype): support points, and the points on which errors are measured."""
+    """Held-out tasks: support points, and the points on which errors are measured.
+
+    float64, inputs in the dtype that the family says.
+    """
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
