@@ -71,18 +71,25 @@ class Trainer:
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
     def train_step(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """One outer iteration: a meta-batch, its meta-gradient, one optimizer update."""
-        problem, settings = self.problem, self.problem.optimizer
         batch = self._draw(state.rng, state.learner_rng)
-        progress = state.step / problem.iterations
-        found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
+        found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, self.progress(state))
         size = norm(found.vector)
-        gradient = clipped(found.vector, size, problem.clip_norm)
-        now = scheduled(settings, progress)
+        after = self.updated(state, clipped(found.vector, size, self.problem.clip_norm))
+        return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
+
+    def progress(self, state: TrainState) -> float:
+        """The share of iterations made."""
+        return state.step / self.problem.iterations
+
+    def updated(self, state: TrainState, gradient: Array) -> TrainState:
+        """The state behind one optimizer update along a meta-gradient (P,), or those of runs in lockstep (R, P)."""
+        settings = self.problem.optimizer
+        now = scheduled(settings, self.progress(state))
         vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, now)
         for part, rate in self._outer_rates:
-            vector[part] = state.vector[part] + rate / settings.lr * (vector[part] - state.vector[part])
-        after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
-        return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
+            before, longer = state.vector[..., part], np.asarray(rate / settings.lr, vector.dtype)
+            vector[..., part] = before + longer * (vector[..., part] - before)
+        return TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
 
     @np.errstate(over="ignore", invalid="ignore")
     def next_loss(self, state: TrainState) -> float:

@@ -32,7 +32,7 @@ class Data:
 
     def columns_for(self, x: Array, r: int) -> Array:
         """The first layer's inputs at theta_r for any x (T, Q, n), in columns that end in 1, (T, n + 1, Q)."""
-        return np.concatenate([transpose(x), np.ones((len(x), 1, x.shape[1]), x.dtype)], axis=1)
+        return np.concatenate([transpose(x), np.ones((*x.shape[:-2], 1, x.shape[-2]), x.dtype)], axis=-2)
 
     def backward(self, r: int) -> None:
         """Take the errors of the inputs of pass r."""

@@ -52,10 +52,10 @@ class Stack:
 
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
-        tasks, _, points = columns.shape
+        *tasks, _, points = columns.shape
         for index, layer in enumerate(self.layers[:-1]):
-            above = self._columns(index, (tasks, layer.m + 1, points), columns.dtype)
-            z = layer.predict(columns, r, out=above[:, :-1])
+            above = self._columns(index, (*tasks, layer.m + 1, points), columns.dtype)
+            z = layer.predict(columns, r, out=above[..., :-1, :])
             self._value(z, out=z)
             columns = above
         return self.top.predict(columns, r)
@@ -65,7 +65,7 @@ class Stack:
         kept = self._hidden.get(index)
         if kept is None or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
             kept = self._hidden[index] = np.empty(shape, dtype)
-            kept[:, -1] = 1
+            kept[..., -1, :] = 1
         return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:

@@ -22,11 +22,12 @@ class GivenLoss:
         loss: of one task.
         passes: for their factors and points.
         outputs: m.
+        dtype: of everything.
     """
 
-    def __init__(self, loss: Loss, passes: Sequence[Pass], outputs: int):
+    def __init__(self, loss: Loss, passes: Sequence[Pass], outputs: int, dtype: np.dtype):
         self._loss = loss
-        self._scales = [loss.scale(p.factor, p.points, outputs) for p in passes]
+        self._scales = [np.asarray(loss.scale(p.factor, p.points, outputs), dtype) for p in passes]
 
     def error(self, r: int, z: Array, y: Array, out: Array) -> Array:
         """Write the errors of pass r to out, from outputs z and targets y (T, K, m); returns the loss's residuals."""
@@ -51,7 +52,13 @@ class LearnedLoss:
     """
 
     def __init__(
-        self, network: Network, tasks: int, passes: Sequence[Pass], dtype: np.dtype, outputs: int, targets: bool
+        self,
+        network: Network,
+        tasks: tuple[int, ...],
+        passes: Sequence[Pass],
+        dtype: np.dtype,
+        outputs: int,
+        targets: bool,
     ):
         self._network, self._outputs = network, outputs
         self._seen = slice(None) if targets else slice(None, -outputs)
@@ -61,7 +68,7 @@ class LearnedLoss:
         self._stack = Stack(self._layers, network.activation, len(passes) - 1)
         for array in self._layers[0].r_inputs:
             array[...] = 0
-        self._square = GivenLoss(SquaredError(), passes, network.sizes[-1])
+        self._square = GivenLoss(SquaredError(), passes, network.sizes[-1], dtype)
         self._zero = np.zeros((1, 1, 1), dtype)
 
     def bind(self, phi: Array) -> None:

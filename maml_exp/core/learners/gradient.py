@@ -150,17 +150,25 @@ class Learner(BaseLearner):
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
     def _bound(
-        self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
+        self,
+        vector: Array,
+        tasks: tuple[int, ...],
+        shots: int,
+        size: int,
+        query: int,
+        omega: tuple[float, ...],
+        lr: float | tuple[float, ...],
     ) -> WholeLoop:
         """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
 
-        Inner steps are made from `size` of `shots` points.
+        Inner steps are made from `size` of `shots` points, at rate `lr`, of runs in lockstep one each.
         """
         key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
-            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
-            keep = 1 - lr * self.settings.proximal
+            alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
+            passes = (*support_passes(len(omega) - 1, size, alpha), *query_passes(omega, query, tasks[-1]))
+            keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
         parts = self.layout.parts(vector)
@@ -181,10 +189,10 @@ class Learner(BaseLearner):
         x, y, x_query, y_query = batch
         if self.outer == "reptile":
             x, y = batch.pooled()
-            x_query, y_query = x[:, :0], y[:, :0]
+            x_query, y_query = x[..., :0, :], y[..., :0, :]
         size, chosen = self.settings.minibatch, None
         if size is not None:
-            chosen = minibatches(rng, len(x), x.shape[1], size, self.problem.inner.steps)
+            chosen = minibatches(rng, x.shape[:-2], x.shape[-2], size, self.problem.inner.steps)
         return Points(x, self._shown(x, y), x_query, y_query, chosen)
 
     def _is_first_order(self, progress: float) -> bool:
@@ -196,19 +204,23 @@ class Learner(BaseLearner):
         if self.outer == "joint":
             return self._pooled_gradient(vector, batch)
         points, inner = self._points(batch, rng), self.problem.inner
-        tasks, shots = points.x.shape[:2]
-        size, query = self.settings.minibatch or shots, points.x_query.shape[1]
+        *tasks, shots, _ = points.x.shape
+        size, query = self.settings.minibatch or shots, points.x_query.shape[-2]
         omega = query_weights(self.settings, inner.steps, progress)
-        whole = self._bound(vector, tasks, shots, size, query, omega, inner.lr)
+        whole = self._bound(vector, tuple(tasks), shots, size, query, omega, inner.lr)
         points = whole.features(points)
         residuals = whole.support(points)
         if self.outer == "reptile":
             return self._reptile_gradient(whole, vector, residuals)
-        mean = whole.loop.loss.mean
-        loss = mean(whole.query(points))
+        loss = self._mean(whole.query(points))
         first = residuals[0] if residuals else whole.loop.predict(points.x, 0) - points.y
         gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
-        return Gradient(gradient, loss, mean(first), extras)
+        return Gradient(gradient, loss, self._mean(first), extras)
+
+    def _mean(self, residual: Array) -> Any:
+        """The loss from residuals (T, K, m); of runs in lockstep one each."""
+        mean = self.problem.family.loss.mean
+        return mean(residual) if residual.ndim == 3 else [mean(of_run) for of_run in residual]
 
     def _gradient(
         self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
@@ -250,19 +262,18 @@ class Learner(BaseLearner):
         """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
         loop = whole.loop
         gradient = loop.moved(np.empty_like(vector))
-        gradient /= -loop.tasks
-        return Gradient(gradient, loop.loss.mean(residuals[-1]), loop.loss.mean(residuals[0]))
+        gradient /= -loop.tasks[-1]
+        return Gradient(gradient, self._mean(residuals[-1]), self._mean(residuals[0]))
 
     def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
-        tasks, shots = batch.x_support.shape[:2]
+        *tasks, shots, _ = batch.x_support.shape
         x, y = batch.pooled()
-        whole = self._bound(vector, tasks, 0, 0, x.shape[1], (1.0,), self.problem.inner.lr)
-        points = whole.features(Points(x[:, :0], y[:, :0], x, y))
+        whole = self._bound(vector, tuple(tasks), 0, 0, x.shape[-2], (1.0,), self.problem.inner.lr)
+        points = whole.features(Points(x[..., :0, :], y[..., :0, :], x, y))
         residual = whole.query(points)
         gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
-        mean = whole.loop.loss.mean
-        return Gradient(gradient, mean(residual), mean(residual[:, :shots]))
+        return Gradient(gradient, self._mean(residual), self._mean(residual[..., :shots, :]))
 
     def adapt(
         self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
@@ -273,7 +284,7 @@ class Learner(BaseLearner):
         """
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr)
+        whole = self._bound(vector, (tasks,), shots, shots, 0, (*[0.0] * steps, 1.0), lr)
         key = next(key for key, kept in self._loops.items() if kept is whole)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))

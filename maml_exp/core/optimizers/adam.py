@@ -48,7 +48,7 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     np.sqrt(second, out=work)
     work += settings.epsilon * correction
     np.divide(first, work, out=work)
-    work *= settings.lr * correction / (1 - beta1**count)
+    work *= np.asarray(settings.lr * correction / (1 - beta1**count), work.dtype)
     first = flushed(first, count, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
     second = flushed(second, count, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
     return theta - work, OptimizerState(count, (first, second))

@@ -30,6 +30,6 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     """velocity <- momentum velocity + g; theta <- theta - lr velocity."""
     count = state.count + 1
     velocity = settings.momentum * state.moments[0] + gradient
-    theta = theta - settings.lr * velocity
-    negligible = NEGLIGIBLE / max(settings.lr, 1.0)
+    theta = theta - np.asarray(settings.lr, theta.dtype) * velocity
+    negligible = NEGLIGIBLE / np.maximum(settings.lr, 1.0)
     return theta, OptimizerState(count, (flushed(velocity, count, negligible),))

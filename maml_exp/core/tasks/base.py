@@ -48,8 +48,8 @@ class Batch(NamedTuple):
 
     def pooled(self) -> tuple[Array, Array]:
         """x (T, K + Q, n) and y (T, K + Q, m): support and query together, for joint training."""
-        x = np.concatenate([self.x_support, self.x_query], axis=1)
-        return x, np.concatenate([self.y_support, self.y_query], axis=1)
+        x = np.concatenate([self.x_support, self.x_query], axis=-2)
+        return x, np.concatenate([self.y_support, self.y_query], axis=-2)
 
 
 class FixedTasks(NamedTuple):
@@ -88,6 +88,7 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
+        draws_by_task: whether all that `sample` draws has an axis of tasks, its first one, and no task minds the others.
     """
 
     inputs: int
@@ -100,6 +101,7 @@ class TaskFamily(ABC):
     watched_split: ClassVar[str] = "test"
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
+    draws_by_task: ClassVar[bool] = False
 
     def __init__(self, settings: Any):
         self.settings = settings
