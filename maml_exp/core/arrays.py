@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,13 @@ def sum_of_products(blocks: Sequence[tuple[Array, Array]], out: Array, product: 
 def rows_product(left: Array, right: Array, out: Array) -> None:
     """Write left^T right, of rows (N, n) and (N, m), to out (n, m)."""
     sum_of_products(blocks_of_rows(left, right), out)
+
+
+def inner_product(a: Array, b: Array) -> Any:
+    """The sum of a * b (T, K, m), a number; of runs in lockstep one each."""
+    if a.ndim == 3:
+        return a.reshape(-1).dot(b.reshape(-1))
+    return [inner_product(*of_run) for of_run in zip(a, b, strict=True)]
 
 
 class RowBuffer:

@@ -1,8 +1,8 @@
 """Training several runs together, an iteration of all at a time: one call of numpy does for all what it does for one.
 
-Runs in lockstep differ in what their generators draw, and in the rates of inner and outer loop. All else they share,
-so their arrays have the same shapes and become one array with an axis of runs, (R, P) for (P,). What is done to one run
-is done to its part of it, in the same order: a run has the same bits as alone.
+Runs in lockstep differ in what their generators draw, and in rates of the inner and the outer loop. All else they share
+(`shared_by`), so arrays of the same name have the same shape in all, and make one with an axis of runs: (R, P) of (P,).
+What is done to a run is done to its part of these, in the same order, so it has the same bits as alone.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,92 +31,102 @@ class Streams:
 
     def random(self, shape: tuple[int, ...]) -> Array:
         """Uniform numbers in [0, 1)."""
-        return self._drawn("random", shape)
+        found = np.empty(shape)
+        for generator, part in self._parts(found):
+            generator.random(out=part)
+        return found
 
     def standard_normal(self, shape: tuple[int, ...]) -> Array:
-        """Normal numbers."""
-        return self._drawn("standard_normal", shape)
-
-    def _drawn(self, method: str, shape: tuple[int, ...]) -> Array:
+        """Normal numbers of mean 0 and variance 1."""
         found = np.empty(shape)
-        for generator, part in zip(self.generators, found.reshape(len(self.generators), -1), strict=True):
-            getattr(generator, method)(out=part)
+        for generator, part in self._parts(found):
+            generator.standard_normal(out=part)
         return found
+
+    def _parts(self, found: Array) -> Any:
+        return zip(self.generators, found.reshape(len(self.generators), -1), strict=True)
+
+
+class LockstepState(NamedTuple):
+    """All that R runs need to go on together."""
+
+    vector: Array  # (R, P)
+    optimizer: OptimizerState  # its moments (R, P)
+    step: int  # iterations made, the same of all
+    rngs: Sequence[np.random.Generator]  # of the runs, as in `TrainState`
+    learner_rngs: Sequence[np.random.Generator]
+
+    @classmethod
+    def of(cls, states: Sequence[TrainState]) -> LockstepState:
+        """The states of runs that have made as many iterations as each other."""
+        moments = zip(*(state.optimizer.moments for state in states), strict=True)
+        return cls(
+            np.stack([state.vector for state in states]),
+            OptimizerState(states[0].optimizer.count, tuple(map(np.stack, moments))),
+            states[0].step,
+            [state.rng for state in states],
+            [state.learner_rng for state in states],
+        )
+
+    def by_run(self) -> list[TrainState]:
+        """The state of every run, its arrays views of these."""
+        count, moments = self.optimizer
+        runs = zip(self.vector, *moments, self.rngs, self.learner_rngs, strict=True)
+        return [
+            TrainState(vector, OptimizerState(count, tuple(of_run)), self.step, rng, learner_rng)
+            for vector, *of_run, rng, learner_rng in runs
+        ]
 
 
 class LockstepTrainer:
-    """Runs the meta-training of R problems; holds buffers, never state.
-
-    Args:
-        problems: the same but for inner.lr and optimizer.lr (`shared_by`), of a learner that goes in lockstep.
-    """
+    """Runs the meta-training of R problems that share what `shared_by` says; holds buffers, never state."""
 
     def __init__(self, problems: Sequence[Problem]):
         self.problem = _together(problems)
-        self._trainer = Trainer(self.problem)
+        self.trainer = Trainer(self.problem)
 
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
-    def train_step(self, state: TrainState) -> tuple[TrainState, list[StepMetrics]]:
-        """One outer iteration of every run, from a state that `stacked` made."""
-        problem, trainer = self.problem, self._trainer
-        batch = sampled(problem.family, state.rng.generators, problem.meta_batch, problem.dtype)
-        found = trainer.learner.meta_gradient(state.vector, batch, state.learner_rng, trainer.progress(state))
+    def train_step(self, state: LockstepState) -> tuple[LockstepState, list[StepMetrics]]:
+        """One outer iteration of every run."""
+        problem, trainer = self.problem, self.trainer
+        batch = sampled(problem.family, state.rngs, problem.meta_batch, problem.dtype)
+        progress, rng = state.step / problem.iterations, Streams(state.learner_rngs)
+        found: Any = trainer.learner.meta_gradient(state.vector, batch, rng, progress)  # type: ignore[arg-type]
         sizes = [norm(gradient) for gradient in found.vector]
-        if problem.clip_norm is not None:
-            for gradient, size in zip(found.vector, sizes, strict=True):
-                gradient[...] = clipped(gradient, size, problem.clip_norm)
-        values = zip(found.loss, found.support_loss, sizes, strict=True)
-        return trainer.updated(state, found.vector), [StepMetrics(*of_run, {}) for of_run in values]
+        for gradient, size in zip(found.vector, sizes, strict=True):
+            gradient[...] = clipped(gradient, size, problem.clip_norm)
+        vector, optimizer = trainer.updated(state.vector, state.optimizer, found.vector, progress)
+        after = state._replace(vector=vector, optimizer=optimizer, step=state.step + 1)
+        runs = zip(found.loss, found.support_loss, sizes, strict=True)
+        return after, [StepMetrics(*of_run, extras={}) for of_run in runs]
 
 
-def stacked(states: Sequence[TrainState]) -> TrainState:
-    """The states of runs after equally many steps as one, with vectors (R, P)."""
-    first = states[0]
-    moments = zip(*(state.optimizer.moments for state in states), strict=True)
-    return TrainState(
-        np.stack([state.vector for state in states]),
-        OptimizerState(first.optimizer.count, tuple(map(np.stack, moments))),
-        first.step,
-        Streams([state.rng for state in states]),
-        Streams([state.learner_rng for state in states]),
-    )
-
-
-def unstacked(state: TrainState) -> list[TrainState]:
-    """The states of the runs, views of those that `stacked` or a step made."""
-    count, moments = state.optimizer
-    of_runs = zip(state.vector, *moments, state.rng.generators, state.learner_rng.generators, strict=True)
-    return [
-        TrainState(vector, OptimizerState(count, tuple(rest)), state.step, rng, learner_rng)
-        for vector, *rest, rng, learner_rng in of_runs
-    ]
-
-
-def sampled(family: TaskFamily, generators: Sequence[np.random.Generator], tasks: int, dtype: str) -> Batch:
-    """A meta-batch of every run, (R, T, ...), each drawn from its own generator."""
+def sampled(family: TaskFamily, rngs: Sequence[np.random.Generator], tasks: int, dtype: str) -> Batch:
+    """A meta-batch of every run (R, T, ...), each from its own generator."""
+    runs = len(rngs)
     if not family.draws_by_task:
-        batches = [family.sample(generator, tasks, dtype) for generator in generators]
+        batches = [family.sample(rng, tasks, dtype) for rng in rngs]
         return Batch(*map(np.stack, zip(*batches, strict=True)))
-    runs = len(generators)
-    batch = family.sample(Streams(generators), runs * tasks, dtype)
+    batch = family.sample(Streams(rngs), runs * tasks, dtype)  # type: ignore[arg-type]
     return Batch(*(points.reshape(runs, tasks, *points.shape[1:]) for points in batch))
 
 
-def shared_by(problem: Problem) -> str:
-    """What runs in lockstep must have in common: everything but the rates, as a text."""
-    inner, optimizer = ({**asdict(one), "lr": None} for one in (problem.inner, problem.optimizer))
-    parts = [asdict(problem.model), asdict(problem.algorithm), asdict(problem.task), inner, optimizer]
-    rest = (problem.meta_batch, problem.iterations, problem.dtype, problem.curvature, id(problem.data))
-    return repr((parts, rest))
+def shared_by(problem: Problem) -> str | None:
+    """What a problem must have in common with others to train in lockstep, as a text; None where it trains alone."""
+    rates = problem.algorithm.rates_in_lockstep
+    if rates is None or not problem.optimizer.by_element or problem.curvature or len(problem.task.all_shots) > 1:
+        return None
+    parts = (problem.model, problem.algorithm, problem.inner, problem.task, problem.optimizer)
+    settings = {f"{part.section}.{key}": value for part in parts for key, value in asdict(part).items()}
+    same = {key: value for key, value in settings.items() if key not in rates}
+    return repr((same, problem.meta_batch, problem.iterations, problem.dtype, id(problem.data)))
 
 
 def _together(problems: Sequence[Problem]) -> Problem:
-    """The problem of all, with rates of each run: inner.lr a tuple, optimizer.lr an array (R, 1)."""
+    """The problem of all: where they differ, inner.lr is a tuple (R,) and optimizer.lr an array (R, 1)."""
     first = problems[0]
     inner, optimizer = copy(first.inner), copy(first.optimizer)
-    rates, outer_rates = [p.inner.lr for p in problems], [p.optimizer.lr for p in problems]
-    if len(set(rates)) > 1:
-        inner.lr = tuple(rates)
-    if len(set(outer_rates)) > 1:
-        optimizer.lr = np.array(outer_rates)[:, None]
+    inner_lr, outer_lr = [problem.inner.lr for problem in problems], [problem.optimizer.lr for problem in problems]
+    inner.lr = inner_lr[0] if len(set(inner_lr)) == 1 else tuple(inner_lr)
+    optimizer.lr = outer_lr[0] if len(set(outer_lr)) == 1 else np.array(outer_lr)[:, None]
     return replace(first, inner=inner, optimizer=optimizer)

@@ -72,24 +72,24 @@ class Trainer:
     def train_step(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """One outer iteration: a meta-batch, its meta-gradient, one optimizer update."""
         batch = self._draw(state.rng, state.learner_rng)
-        found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, self.progress(state))
+        progress = state.step / self.problem.iterations
+        found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
         size = norm(found.vector)
-        after = self.updated(state, clipped(found.vector, size, self.problem.clip_norm))
+        gradient = clipped(found.vector, size, self.problem.clip_norm)
+        vector, optimizer = self.updated(state.vector, state.optimizer, gradient, progress)
+        after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
         return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
 
-    def progress(self, state: TrainState) -> float:
-        """The share of iterations made."""
-        return state.step / self.problem.iterations
-
-    def updated(self, state: TrainState, gradient: Array) -> TrainState:
-        """The state behind one optimizer update along a meta-gradient (P,), or those of runs in lockstep (R, P)."""
+    def updated(
+        self, before: Array, optimizer: OptimizerState, gradient: Array, progress: float
+    ) -> tuple[Array, OptimizerState]:
+        """The vector (P,), or those of runs in lockstep (R, P), and the optimizer's state behind one update."""
         settings = self.problem.optimizer
-        now = scheduled(settings, self.progress(state))
-        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, now)
+        vector, optimizer = self._optimizer.update(gradient, optimizer, before, scheduled(settings, progress))
         for part, rate in self._outer_rates:
-            before, longer = state.vector[..., part], np.asarray(rate / settings.lr, vector.dtype)
-            vector[..., part] = before + longer * (vector[..., part] - before)
-        return TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
+            longer = np.asarray(rate / settings.lr, vector.dtype)
+            vector[..., part] = before[..., part] + longer * (vector[..., part] - before[..., part])
+        return vector, optimizer
 
     @np.errstate(over="ignore", invalid="ignore")
     def next_loss(self, state: TrainState) -> float:

@@ -24,6 +24,7 @@ from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import GivenLoss, LearnedLoss
 
 Array = np.ndarray
+FROM_ZERO = np.zeros(1)  # a context
 
 
 class InnerLoop:
@@ -105,7 +106,7 @@ class InnerLoop:
         return Data(first)
 
     def bind(
-        self, theta: Array, context: Array | float = 0.0, head: Array | None = None, loss: Array | None = None
+        self, theta: Array, context: Array = FROM_ZERO, head: Array | None = None, loss: Array | None = None
     ) -> None:
         """Start from theta (P,), which must not change until the next `bind`.
 

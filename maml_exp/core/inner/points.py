@@ -32,9 +32,7 @@ class Points(NamedTuple):
         return (*np.ogrid[tuple(map(slice, chosen.shape))][:-1], chosen)
 
 
-def minibatches(
-    rng: np.random.Generator, tasks: tuple[int, ...], points: int, size: int, steps: int
-) -> list[Array]:
+def minibatches(rng: np.random.Generator, tasks: tuple[int, ...], points: int, size: int, steps: int) -> list[Array]:
     """Of every step, the points it is made from (T, B): one shuffled order after the other, cut in pieces.
 
     So every point is used before one comes again (Nichol et al. 2018, their code).

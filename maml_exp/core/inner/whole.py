@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.inner.loop import InnerLoop
+from maml_exp.core.inner.loop import FROM_ZERO, InnerLoop
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
 from maml_exp.core.inner.structure import Structure
@@ -46,7 +46,7 @@ class WholeLoop:
         theta = parts["theta"]
         if self.trunk is not None:
             self.trunk.bind(theta[..., : self._cut])
-        self.loop.bind(theta[..., self._cut :], parts.get("context", 0.0), parts.get("head"), parts.get("loss"))
+        self.loop.bind(theta[..., self._cut :], parts.get("context", FROM_ZERO), parts.get("head"), parts.get("loss"))
         if kappas:
             for rates, kappa in zip(self.loop.rates, kappas, strict=True):
                 rates.kappa = kappa

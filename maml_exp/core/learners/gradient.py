@@ -82,7 +82,7 @@ class Learner(BaseLearner):
         layers = enumerate(zip(self.network.shapes, self.moving, strict=True))
         shapes: dict[str, tuple[int, ...]] = {f"layer_{i}": (n + 1, m) for i, ((n, m), moves) in layers if moves}
         if settings.context:
-            shapes["context"] = (settings.context,)
+            shapes["context"] = (1, settings.context)
         return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
 
     def _make_structure(self, pairs: bool | None) -> Structure:

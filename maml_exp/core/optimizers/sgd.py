@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ Array = np.ndarray
 class Settings(OptimizerSettings):
     """The settings of gradient descent."""
 
+    by_element: ClassVar[bool] = True
     name: str = "sgd"
     momentum: float = setting(0.0, "share of the last velocity that is kept", checks.fraction())
 
