@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from maml_exp.config.composing import compose, conf_dir
-from maml_exp.core.lockstep import LockstepState, LockstepTrainer, Streams, sampled, shared_by
 from maml_exp.core.optimizers.base import FLUSH_EVERY, OptimizerState
 from maml_exp.core.tasks import families
 from maml_exp.core.training import Trainer
+from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer, Streams, sampled, shared_by
+
+from .learners import axes
 
 RUNS, ITERATIONS = 3, 4
 SMALL = [
@@ -32,6 +34,9 @@ OTHERS = [
     ["model.hidden=[1,1]", "training.meta_batch=1"],
     ["model.hidden=[7,9,8]", "model.activation=tanh"],
     ["model.activation=softplus"],
+    ["model.activation=softplus", "model.layer_norm=true"],
+    ["model.layer_norm=true", "inner.steps=0"],
+    ["model.layer_norm=true", "algorithm=anil"],
     ["model.activation=sine"],
     ["optimizer=sgd", "optimizer.momentum=0.9"],
     ["optimizer=annealed"],
@@ -99,6 +104,15 @@ def test_every_preset_has_the_bits_of_runs_alone(preset):
 @pytest.mark.parametrize("overrides", OTHERS, ids=" ".join)
 def test_every_setting_has_the_bits_of_runs_alone(overrides):
     require_same_bits(problems_of(overrides))
+
+
+@pytest.mark.parametrize("steps", [0, 2])
+@pytest.mark.parametrize("outer", ["exact", "joint"])
+def test_classes_have_the_bits_of_runs_alone(outer, steps):
+    task = axes.ClassesSettings(shots=4, query=5)
+    require_same_bits(
+        [replace(problem, task=task) for problem in problems_of([f"algorithm.outer={outer}", f"inner.steps={steps}"])]
+    )
 
 
 @pytest.mark.parametrize("rates", [(), ("inner.lr",), ("optimizer.lr",)], ids=["none", "inner", "outer"])

@@ -1,4 +1,4 @@
-"""Layers on top of each other, with one activation between them."""
+"""Layers on top of each other, with one activation, and a normalisation if there is one, between them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from maml_exp.core.activations import Activation
+from maml_exp.core.inner.layer_norm import normalisation
 from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.network import Network
 
 Array = np.ndarray
 
@@ -18,14 +19,16 @@ class Stack:
 
     Args:
         layers: from the bottom.
-        activation: behind every layer but the last.
+        network: what stands behind every layer but the last.
         step_count: S.
     """
 
-    def __init__(self, layers: Sequence[Layer], activation: Activation, step_count: int):
+    def __init__(self, layers: Sequence[Layer], network: Network, step_count: int):
         self.layers, self.top = list(layers), layers[-1]
         self._step_count = step_count
-        self._value, self._slope, self._curvature = activation
+        self._value, self._slope, self._curvature = network.activation
+        passes = len(layers[0].inputs)
+        self._norms = [normalisation(network.layer_norm, step_count, passes) for _ in layers[1:]]
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
         self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
@@ -35,7 +38,8 @@ class Stack:
     def forward(self, r: int) -> Array:
         """The last layer's z (T, K, m), from the first layer's inputs, in a buffer that is used again (section 2)."""
         z = self.layers[0].forward(r)
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+        for layer, norm, slopes in zip(self.layers[1:], self._norms, self._slopes, strict=True):
+            z = norm.forward(r, z)
             h = self._value(z, out=layer.inputs[r])
             self._slope(z, h, out=slopes[r])
             z = layer.forward(r)
@@ -49,6 +53,7 @@ class Stack:
             if keeps:
                 self._backs[index, r] = u.copy()
             u *= self._slopes[index][r]
+            self._norms[index].backward(r, u)
 
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
@@ -56,6 +61,7 @@ class Stack:
         for index, layer in enumerate(self.layers[:-1]):
             above = self._columns(index, (*tasks, layer.m + 1, points), columns.dtype)
             z = layer.predict(columns, r, out=above[..., :-1, :])
+            self._norms[index].columns(z)
             self._value(z, out=z)
             columns = above
         return self.top.predict(columns, r)
@@ -69,12 +75,16 @@ class Stack:
         return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:
-        """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
-        rzs = [self.layers[0].r_forward(s)]
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+        """R of what goes into activations, then of the last layer's z (section 8).
+
+        R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z}.
+        """
+        rz, rzs = self.layers[0].r_forward(s), []
+        for layer, norm, slopes in zip(self.layers[1:], self._norms, self._slopes, strict=True):
+            rzs.append(norm.r_forward(s, rz))
             np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
-            rzs.append(layer.r_forward(s))
-        return rzs
+            rz = layer.r_forward(s)
+        return [*rzs, rz]
 
     def r_backward(self, s: int, rzs: list[Array]) -> None:
         """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}, from R{u} of the last layer (section 8)."""
@@ -84,3 +94,4 @@ class Stack:
             ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])
             if curvature:
                 ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
+            self._norms[index].r_backward(s, ru)

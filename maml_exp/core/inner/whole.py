@@ -12,6 +12,7 @@ from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.trunk import Trunk
+from maml_exp.core.losses import by_run
 
 Array = np.ndarray
 
@@ -59,15 +60,27 @@ class WholeLoop:
         features = self.trunk.forward(np.concatenate([points.x, points.x_query], axis=-2))
         return points._replace(x=features[..., :shots, :], x_query=features[..., shots:, :])
 
-    def support(self, points: Points) -> list[Array]:
-        """All support passes with their steps; returns the residuals of each."""
+    def support(self, points: Points) -> list[Any]:
+        """All support passes with their steps; returns of each what `Loss.mean` takes."""
         return [self.loop.run_pass(s, *points.of_step(s)) for s in range(self.loop.steps)]
 
-    def query(self, points: Points) -> Array:
-        """All query passes; returns the residuals of the last one, at theta_S."""
+    def query(self, points: Points) -> Any:
+        """All query passes; returns what `Loss.mean` takes of the last one, at theta_S."""
         for r in range(self.loop.steps, self.loop.pass_count):
-            residual = self.loop.run_pass(r, points.x_query, points.y_query)
-        return residual
+            found = self.loop.run_pass(r, points.x_query, points.y_query)
+        return found
+
+    def at_start(self, points: Points) -> Any:
+        """What the loss finds of the support points at theta_0, where no step is made."""
+        z = self.loop.predict(points.x, 0)
+        return self.loop.loss.error(z, points.y, 1.0, out=np.empty_like(z))
+
+    def mean(self, found: Any, points: int | None = None) -> Any:
+        """The loss from what was found in a pass, see `Loss.mean`; of runs in lockstep one each."""
+        mean = self.loop.loss.mean
+        if len(self.loop.tasks) == 1:
+            return mean(found, points)
+        return [mean(of_run, points) for of_run in by_run(found)]
 
     def pull_back(self) -> None:
         """V, from the last query loss back to theta_0."""

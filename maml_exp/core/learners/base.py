@@ -35,8 +35,8 @@ class LearnerSettings(checks.Settings):
     def rates_in_lockstep(self) -> tuple[str, ...] | None:
         """The rates in which runs in lockstep may differ; None: `meta_gradient` takes one run alone.
 
-        Else it takes R of them as well (core/lockstep.py): vectors (R, P), batches (R, T, ...), generators as one, and
-        inner.lr as a tuple where it differs. Their losses are then R numbers each.
+        Else it takes R of them as well (core/training/lockstep.py): vectors (R, P), batches (R, T, ...), generators as
+        one, and inner.lr as a tuple where it differs. Their losses are then R numbers each.
         """
         return None
 
@@ -147,8 +147,7 @@ class BaseLearner(ABC):
     @property
     def network_label(self) -> str:
         """The network it learns, for a run's first line of log."""
-        network = self.problem.network
-        return f"{'-'.join(map(str, network.sizes))} {network.activation_name}"
+        return self.problem.network.label
 
     @property
     def describes(self) -> str:

@@ -88,7 +88,7 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
-        draws_by_task: whether all that `sample` draws has an axis of tasks, its first one, and no task minds the others.
+        draws_by_task: whether the first axis of all that `sample` draws is that of tasks, and no task minds the others.
     """
 
     inputs: int

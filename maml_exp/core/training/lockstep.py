@@ -114,7 +114,8 @@ def sampled(family: TaskFamily, rngs: Sequence[np.random.Generator], tasks: int,
 def shared_by(problem: Problem) -> str | None:
     """What a problem must have in common with others to train in lockstep, as a text; None where it trains alone."""
     rates = problem.algorithm.rates_in_lockstep
-    if rates is None or not problem.optimizer.by_element or problem.curvature or len(problem.task.all_shots) > 1:
+    by_element = problem.optimizer.by_element and problem.family.loss.by_point
+    if rates is None or not by_element or problem.curvature or len(problem.task.all_shots) > 1:
         return None
     parts = (problem.model, problem.algorithm, problem.inner, problem.task, problem.optimizer)
     settings = {f"{part.section}.{key}": value for part in parts for key, value in asdict(part).items()}
@@ -127,6 +128,6 @@ def _together(problems: Sequence[Problem]) -> Problem:
     first = problems[0]
     inner, optimizer = copy(first.inner), copy(first.optimizer)
     inner_lr, outer_lr = [problem.inner.lr for problem in problems], [problem.optimizer.lr for problem in problems]
-    inner.lr = inner_lr[0] if len(set(inner_lr)) == 1 else tuple(inner_lr)
-    optimizer.lr = outer_lr[0] if len(set(outer_lr)) == 1 else np.array(outer_lr)[:, None]
+    inner.lr = inner_lr[0] if len(set(inner_lr)) == 1 else tuple(inner_lr)  # type: ignore[assignment]
+    optimizer.lr = outer_lr[0] if len(set(outer_lr)) == 1 else np.array(outer_lr)[:, None]  # type: ignore[assignment]
     return replace(first, inner=inner, optimizer=optimizer)
