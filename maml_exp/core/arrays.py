@@ -69,10 +69,10 @@ def rows_product(left: Array, right: Array, out: Array) -> None:
 
 
 def inner_product(a: Array, b: Array) -> Any:
-    """The sum of a * b (T, K, m), a number; of runs in lockstep one each."""
+    """The sum of a * b (T, K, m), a number; of runs in lockstep one each (R,), of the same bits."""
     if a.ndim == 3:
         return a.reshape(-1).dot(b.reshape(-1))
-    return [inner_product(*of_run) for of_run in zip(a, b, strict=True)]
+    return np.matmul(a.reshape(len(a), 1, -1), b.reshape(len(b), -1, 1)).reshape(-1)
 
 
 class RowBuffer:
@@ -115,8 +115,19 @@ def norm(vector: Array) -> float:
     and of the vector over its largest entry.
     """
     square = float(np.dot(vector, vector).real)
-    if SMALLEST_SQUARE < square < math.inf:
-        return math.sqrt(square)
+    return math.sqrt(square) if SMALLEST_SQUARE < square < math.inf else _scaled_norm(vector)
+
+
+def norms(vectors: Array) -> list[float]:
+    """The `norm` of every vector of (R, P), of the same bits."""
+    squares = np.matmul(vectors[:, None], vectors[..., None]).reshape(-1).tolist()
+    return [
+        math.sqrt(square) if SMALLEST_SQUARE < square < math.inf else _scaled_norm(vector)
+        for square, vector in zip(squares, vectors, strict=True)
+    ]
+
+
+def _scaled_norm(vector: Array) -> float:
     largest = float(np.max(np.abs(vector), initial=0.0))
     if largest == 0 or not math.isfinite(largest):
         return largest

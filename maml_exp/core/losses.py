@@ -11,11 +11,12 @@ What is reported of a task may be something else: of classes, the share of point
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import starmap
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from maml_exp.core.arrays import inner_product
 
 Array = np.ndarray
 
@@ -54,7 +55,7 @@ class Loss(Protocol):
     name: str  # of what is trained with
     measure: Measure  # of what is reported
     unit: str  # of what it is the square of, "" where errors have none: tables then show their root, too
-    by_point: bool = False  # each point for itself: arrays may have an axis of runs before that of tasks
+    by_point: bool = False  # arrays may have an axis of runs before that of tasks; `mean` is then a list
 
     def scale(self, factor: Any, points: int, outputs: int) -> Any:
         """The number by which residuals are multiplied to give factor * dL/dz, for so many points and outputs."""
@@ -65,7 +66,7 @@ class Loss(Protocol):
     def r_error(self, rz: Array, found: Any, scale: Any, out: Array) -> None:
         """Write R{factor * dL/dz} to out, from R{z} (T, K, m) and what `error` found at z."""
 
-    def mean(self, found: Any, points: int | None = None) -> float:
+    def mean(self, found: Any, points: int | None = None) -> Any:
         """The loss from what `error` found: the mean over (the first `points`) points, then over tasks."""
 
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
@@ -97,10 +98,11 @@ class SquaredError:
         """Write scale R{z} to out: the target does not move."""
         np.multiply(rz, scale, out=out)
 
-    def mean(self, found: Array, points: int | None = None) -> float:
+    def mean(self, found: Array, points: int | None = None) -> Any:
         """The mean square of residuals, over points and outputs, then over tasks."""
-        flat = (found if points is None else found[:, :points]).reshape(-1)
-        return flat.dot(flat).item() / flat.size
+        residual = found if points is None else found[..., :points, :]
+        squares, count = inner_product(residual, residual).tolist(), math.prod(residual.shape[-3:])
+        return squares / count if residual.ndim == 3 else [square / count for square in squares]
 
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The mean square of every task (N,), over points (N, G, m) and outputs."""
@@ -178,10 +180,11 @@ class CrossEntropy:
         out -= found.p * np.add.reduce(out, axis=-1, keepdims=True)
         out *= scale
 
-    def mean(self, found: Softmax, points: int | None = None) -> float:
+    def mean(self, found: Softmax, points: int | None = None) -> Any:
         """The mean of -log p, over points, then over tasks."""
-        terms = found.terms if points is None else found.terms[:, :points]
-        return np.add.reduce(terms, axis=None).item() / max(terms.size, 1)
+        terms = found.terms if points is None else found.terms[..., :points]
+        sums, count = np.add.reduce(terms, axis=(-2, -1)).tolist(), max(math.prod(terms.shape[-2:]), 1)
+        return sums / count if terms.ndim == 2 else [total / count for total in sums]
 
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The error rate (N,) of every task; NaN where an output is not finite."""
@@ -195,11 +198,6 @@ class CrossEntropy:
         """The error rate (N,) of always naming the most frequent class: with as many of each, 1 - 1/N."""
         counts = (target if weights is None else target * weights[..., None]).sum(axis=1)
         return 1 - counts.max(axis=1) / counts.sum(axis=1)
-
-
-def by_run(found: Any) -> Iterator[Any]:
-    """What `error` found, arrays or one array with an axis of runs, of each run."""
-    return iter(found) if isinstance(found, np.ndarray) else starmap(type(found), zip(*found, strict=True))
 
 
 def mean_loss(loss: Loss, z: Array, y: Array) -> float:

@@ -12,7 +12,6 @@ from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.trunk import Trunk
-from maml_exp.core.losses import by_run
 
 Array = np.ndarray
 
@@ -74,13 +73,6 @@ class WholeLoop:
         """What the loss finds of the support points at theta_0, where no step is made."""
         z = self.loop.predict(points.x, 0)
         return self.loop.loss.error(z, points.y, 1.0, out=np.empty_like(z))
-
-    def mean(self, found: Any, points: int | None = None) -> Any:
-        """The loss from what was found in a pass, see `Loss.mean`; of runs in lockstep one each."""
-        mean = self.loop.loss.mean
-        if len(self.loop.tasks) == 1:
-            return mean(found, points)
-        return [mean(of_run, points) for of_run in by_run(found)]
 
     def pull_back(self) -> None:
         """V, from the last query loss back to theta_0."""

@@ -213,8 +213,9 @@ class Learner(BaseLearner):
         found = whole.support(points)
         if self.outer == "reptile":
             return self._reptile_gradient(whole, vector, found)
-        loss = whole.mean(whole.query(points))
-        before = whole.mean(found[0] if found else whole.at_start(points))
+        mean = whole.loop.loss.mean
+        loss = mean(whole.query(points))
+        before = mean(found[0] if found else whole.at_start(points))
         gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
         return Gradient(gradient, loss, before, extras)
 
@@ -259,7 +260,7 @@ class Learner(BaseLearner):
         loop = whole.loop
         gradient = loop.moved(np.empty_like(vector))
         gradient /= -loop.tasks[-1]
-        return Gradient(gradient, whole.mean(found[-1]), whole.mean(found[0]))
+        return Gradient(gradient, loop.loss.mean(found[-1]), loop.loss.mean(found[0]))
 
     def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
@@ -269,7 +270,8 @@ class Learner(BaseLearner):
         points = whole.features(Points(x[..., :0, :], y[..., :0, :], x, y))
         found = whole.query(points)
         gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
-        return Gradient(gradient, whole.mean(found), whole.mean(found, shots))
+        mean = whole.loop.loss.mean
+        return Gradient(gradient, mean(found), mean(found, shots))
 
     def adapt(
         self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None

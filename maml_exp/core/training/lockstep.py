@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maml_exp.core.arrays import norm
+from maml_exp.core.arrays import norms
 from maml_exp.core.optimizers.base import OptimizerState, clipped
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch, TaskFamily
@@ -92,9 +92,10 @@ class LockstepTrainer:
         batch = sampled(problem.family, state.rngs, problem.meta_batch, problem.dtype)
         progress, rng = state.step / problem.iterations, Streams(state.learner_rngs)
         found: Any = trainer.learner.meta_gradient(state.vector, batch, rng, progress)  # type: ignore[arg-type]
-        sizes = [norm(gradient) for gradient in found.vector]
-        for gradient, size in zip(found.vector, sizes, strict=True):
-            gradient[...] = clipped(gradient, size, problem.clip_norm)
+        sizes = norms(found.vector)
+        if problem.clip_norm is not None:
+            for gradient, size in zip(found.vector, sizes, strict=True):
+                gradient[...] = clipped(gradient, size, problem.clip_norm)
         vector, optimizer = trainer.updated(state.vector, state.optimizer, found.vector, progress)
         after = state._replace(vector=vector, optimizer=optimizer, step=state.step + 1)
         runs = zip(found.loss, found.support_loss, sizes, strict=True)
