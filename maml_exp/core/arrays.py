@@ -81,13 +81,16 @@ class RowBuffer:
     whole        (sum of T K_r, width)
     flat[r]      the rows of pass r (T K_r, width)
     by_task[r]   the same (T, K_r, width)
+
+    Passes that are not `kept` have the same rows, one after the other.
     """
 
-    def __init__(self, tasks: tuple[int, ...], points: Sequence[int], width: int, dtype: np.dtype):
+    def __init__(self, tasks: tuple[int, ...], points: Sequence[int], width: int, dtype: np.dtype, kept: bool = True):
         *runs, count = tasks
-        self.whole = np.empty((*runs, count * sum(points), width), dtype)
+        self.whole = np.empty((*runs, count * (sum(points) if kept else max(points)), width), dtype)
         ends = np.cumsum([count * k for k in points], dtype=int)
-        self.flat = [self.whole[..., end - count * k : end, :] for end, k in zip(ends, points, strict=True)]
+        starts = [end - count * k if kept else 0 for end, k in zip(ends, points, strict=True)]
+        self.flat = [self.whole[..., start : start + count * k, :] for start, k in zip(starts, points, strict=True)]
         self.by_task = [rows.reshape(*tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
 
 

@@ -35,7 +35,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
 
     def tasks_of(count: int) -> float:  # float64: points of every task, and errors after every step
         errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
-        return 8.0 * count * (numbers * (max(judged.shots) + judged.grid) + errors)
+        return 8.0 * count * (numbers * (family.support_points(max(judged.shots)) + judged.grid) + errors)
 
     return [
         (learner.sized_by, 6.0 * learner.layout.size * item),
@@ -47,7 +47,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
             f"training.meta_batch={training.meta_batch}",
             float(item)
             * training.meta_batch
-            * (max(config.task.all_shots) + 1)
+            * (family.support_points(max(config.task.all_shots)) + 1)
             * (numbers + 2 * sum(problem.network.sizes)),
         ),
     ]

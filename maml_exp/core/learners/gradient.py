@@ -24,11 +24,11 @@ from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
-from maml_exp.core.inner.whole import WholeLoop
-from maml_exp.core.learners._curvature import CURVATURE, curvature
+from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners._rates import LearnedRates
 from maml_exp.core.learners.base import BaseLearner, Gradient
+from maml_exp.core.losses import mean_loss
 from maml_exp.core.network import INITIALIZERS, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
@@ -151,14 +151,7 @@ class Learner(BaseLearner):
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
     def _bound(
-        self,
-        vector: Array,
-        tasks: tuple[int, ...],
-        shots: int,
-        size: int,
-        query: int,
-        omega: tuple[float, ...],
-        lr: Any,
+        self, vector: Array, tasks: tuple, shots: int, size: int, query: int, omega: tuple[float, ...], lr: Any
     ) -> WholeLoop:
         """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
 
@@ -168,7 +161,8 @@ class Learner(BaseLearner):
         whole = self._loops.get(key)
         if whole is None:
             alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
-            passes = (*support_passes(len(omega) - 1, size, alpha), *query_passes(omega, query, tasks[-1]))
+            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
+            passes = (*support_passes(len(omega) - 1, size, alpha, kept), *query_passes(omega, query, tasks[-1]))
             keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
@@ -213,11 +207,11 @@ class Learner(BaseLearner):
         found = whole.support(points)
         if self.outer == "reptile":
             return self._reptile_gradient(whole, vector, found)
-        mean = whole.loop.loss.mean
-        loss = mean(whole.query(points))
-        before = mean(found[0] if found else whole.at_start(points))
+        loss = whole.loop.loss
+        query_loss = loss.mean(whole.query(points))
+        before = loss.mean(found[0]) if found else mean_loss(loss, whole.loop.predict(points.x, 0), points.y)
         gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
-        return Gradient(gradient, loss, before, extras)
+        return Gradient(gradient, query_loss, before, extras)
 
     def _gradient(
         self, whole: WholeLoop, vector: Array, points: Points, first_order: bool

@@ -116,7 +116,8 @@ def shared_by(problem: Problem) -> str | None:
     """What a problem must have in common with others to train in lockstep, as a text; None where it trains alone."""
     rates = problem.algorithm.rates_in_lockstep
     by_element = problem.optimizer.by_element and problem.family.loss.by_point
-    if rates is None or not by_element or problem.curvature or len(problem.task.all_shots) > 1:
+    of_one_run = problem.curvature or problem.inner.steps == 0 or len(problem.task.all_shots) > 1
+    if rates is None or not by_element or of_one_run:
         return None
     parts = (problem.model, problem.algorithm, problem.inner, problem.task, problem.optimizer)
     settings = {f"{part.section}.{key}": value for part in parts for key, value in asdict(part).items()}
