@@ -58,7 +58,10 @@ class Batch(NamedTuple):
 
 
 class FixedTasks(NamedTuple):
-    """Held-out tasks, float64 (inputs in the family's own dtype): support points, and the points on which errors are measured."""
+    """Held-out tasks: support points, and the points on which errors are measured.
+
+    Float64, but for inputs of a family that has another `held_out_dtype`.
+    """
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
