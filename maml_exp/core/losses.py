@@ -19,7 +19,10 @@ Array = np.ndarray
 
 
 class Measure(NamedTuple):
-    """How reported errors are shown: value = start + slope * error."""
+    """What tables and figures show of a reported error: start + slope * error.
+
+    Everything that is computed and saved is an error, of which less is better.
+    """
 
     name: str
     unit: str = ""
@@ -38,7 +41,21 @@ class Measure(NamedTuple):
 
     def of(self, error: Any) -> Any:
         """What is shown of errors, a number or an array."""
-        return error if self.slope == 1 and self.start == 0 else self.start + self.slope * error
+        return self.start + self.slope * error
+
+    def shown(self, result: Any, difference: bool = False) -> Any:
+        """Statistics, an estimate or an interval of errors, or of differences of errors, as they are shown."""
+        start = 0.0 if difference else self.start
+        found = result._asdict()
+        for name in ("mean", "median", "p95", "iqm", "value", "low", "high", "iqm_low", "iqm_high"):
+            if name in found:
+                found[name] = start + self.slope * found[name]
+        if "ci95" in found:
+            found["ci95"] = abs(self.slope) * found["ci95"]
+        for low, high in (("low", "high"), ("iqm_low", "iqm_high")):
+            if self.rises and low in found:
+                found[low], found[high] = found[high], found[low]
+        return type(result)(**found)
 
 
 MEAN_SQUARED_ERROR = Measure("mean squared error")

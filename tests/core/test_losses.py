@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from maml_exp.core.losses import ACCURACY, CrossEntropy, SquaredError, mean_loss
+from maml_exp.core.losses import CrossEntropy, SquaredError, mean_loss
 
 from .helpers import complex_step_gradient, relative_error
 
@@ -94,7 +94,6 @@ def test_of_classes_the_share_of_points_in_a_wrong_one_is_reported():
     np.testing.assert_allclose(loss.by_task(prediction, target, weights)[:2], [0, 1 / 3])
     np.testing.assert_allclose(loss.unadapted(target), 0.5)
     np.testing.assert_allclose(loss.unadapted(target, weights), 2 / 3)
-    assert [ACCURACY.of(error) for error in (0.0, 0.25, 1.0)] == [100, 75, 0]
 
 
 def test_a_pass_without_points_has_a_scale():

@@ -12,6 +12,7 @@ from maml_exp.core.inner.layers.layer import Layer
 from maml_exp.core.network import Network
 
 Array = np.ndarray
+NUMBERS_AT_ONCE = 2**16  # hidden values of a layer in predictions, for some tasks at a time: they stay in the cache
 
 
 class Stack:
@@ -31,7 +32,7 @@ class Stack:
         self._norms = [normalisation(network.layer_norm, step_count, passes) for _ in layers[1:]]
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
-        self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
+        self._slopes = [layer.like_inputs() for layer in layers[1:]]
         self._hidden: dict[int, Array] = {}  # of predictions
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
@@ -58,13 +59,23 @@ class Stack:
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
         tasks, _, points = columns.shape
+        predictions = np.empty((tasks, self.top.m, points), columns.dtype)
+        at_once = max(1, NUMBERS_AT_ONCE // (max(1, points) * max(layer.n + 1 for layer in self.layers)))
+        for start in range(0, tasks, at_once):
+            part = slice(start, min(start + at_once, tasks))
+            self._predict(columns[part], r, part, predictions[part])
+        return predictions
+
+    def _predict(self, columns: Array, r: int, part: slice, out: Array) -> None:
+        """Write z^T of some of the tasks to out."""
+        tasks, _, points = columns.shape
         for index, layer in enumerate(self.layers[:-1]):
             above = self._columns(index, (tasks, layer.m + 1, points), columns.dtype)
-            z = layer.predict(columns, r, out=above[:, :-1])
+            z = layer.predict(columns, r, part, out=above[:, :-1])
             self._norms[index].columns(z)
             self._value(z, out=z)
             columns = above
-        return self.top.predict(columns, r)
+        self.top.predict(columns, r, part, out)
 
     def _columns(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Columns (T, n + 1, Q) that end in 1, which later predictions use again: new ones cost page faults."""

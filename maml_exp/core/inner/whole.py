@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.core.arrays import norm
 from maml_exp.core.inner.loop import InnerLoop
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
@@ -14,6 +15,7 @@ from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.trunk import Trunk
 
 Array = np.ndarray
+CURVATURE = ("curvature_share", "fomaml_cosine")
 
 
 class WholeLoop:
@@ -97,3 +99,11 @@ class WholeLoop:
             else:  # the end of one shuffled order and the start of the next may share a point
                 np.add.at(errors, (task, points.chosen[s]), loop.below.errors[s])
         return errors
+
+
+def curvature(exact: Array, first_order: Array) -> dict[str, float]:
+    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
+    size = norm(exact)
+    share = norm(exact - first_order) / size
+    cosine = (exact @ first_order).item() / (size * norm(first_order))
+    return dict(zip(CURVATURE, (share, cosine), strict=True))

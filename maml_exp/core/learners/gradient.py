@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.core.arrays import are_common, norm, of_every_task
+from maml_exp.core.arrays import are_common, of_every_task
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
-from maml_exp.core.inner.whole import WholeLoop
+from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners._rates import LearnedRates
 from maml_exp.core.learners.base import BaseLearner, Gradient
@@ -38,7 +38,6 @@ from maml_exp.core.tasks.base import Batch
 __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
-CURVATURE = ("curvature_share", "fomaml_cosine")
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
 
 
@@ -161,7 +160,8 @@ class Learner(BaseLearner):
         key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
-            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
+            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
+            passes = (*support_passes(len(omega) - 1, size, lr, kept), *query_passes(omega, query, tasks))
             keep = 1 - lr * self.settings.proximal
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
@@ -323,11 +323,3 @@ class Learner(BaseLearner):
             return ""
         rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
         return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
-
-
-def curvature(exact: Array, first_order: Array) -> dict[str, float]:
-    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
-    size = norm(exact)
-    share = norm(exact - first_order) / size
-    cosine = (exact @ first_order).item() / (size * norm(first_order))
-    return dict(zip(CURVATURE, (share, cosine), strict=True))

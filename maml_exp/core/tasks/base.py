@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 class FixedTasks(NamedTuple):
     """Held-out tasks: support points, and the points on which errors are measured.
 
-    Float64, but for inputs of a family that has another `held_out_dtype`.
+    float64, inputs in the dtype that the family says.
     """
 
     x_support: Array  # (N, K, n)
@@ -97,6 +97,7 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
+        are_images: whether its points are square images of classes, and are drawn so.
         held_out_dtype: of the inputs of held-out tasks.
     """
 
@@ -110,6 +111,7 @@ class TaskFamily(ABC):
     watched_split: ClassVar[str] = "test"
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
+    are_images: bool = False
     held_out_dtype: ClassVar[type] = np.float64
 
     def __init__(self, settings: Any):

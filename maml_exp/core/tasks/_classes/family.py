@@ -41,7 +41,7 @@ class ClassFamily(TaskFamily):
     held_out_dtype: ClassVar[type] = np.float32  # exact for pixels, and half as large
     loss = CrossEntropy()
     input_axis, output_axis = Axis("pixel"), Axis("label")
-    is_curve = False
+    is_curve, are_images = False, True
     settings: ClassSettings
 
     def __init__(self, settings: ClassSettings, data: Gallery | Mapping[str, Any] | None):
