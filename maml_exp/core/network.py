@@ -73,6 +73,10 @@ class Network:
         """Views of theta (P,): [W; b] (n + 1, m) for every layer."""
         return [theta[part].reshape(shape) for part, shape in self._layout]
 
+    def task_matrices(self, thetas: Array) -> list[Array]:
+        """Views of a theta for every task (T, P): [W; b] (T, n + 1, m) for every layer."""
+        return [thetas[:, part].reshape(len(thetas), *shape) for part, shape in self._layout]
+
     def predict(self, theta: Array, x: Array) -> Array:
         """Outputs (..., m) for inputs x (..., n)."""
         h = x
