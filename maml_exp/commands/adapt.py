@@ -78,12 +78,9 @@ def _describe(adapted: Adapted, out: Path, count: int) -> str:
     family, predicted = adapted.learner.problem.family, adapted.path(adapted.x_own)
     loss, target = family.loss, family.from_own_outputs(adapted.y_own)[None]
     made = [family.from_own_outputs(predicted[step].reshape(adapted.y_own.shape))[None] for step in (0, -1)]
-    errors = [float(loss.by_task(prediction, target)[0]) for prediction in made]
-    steps = f"{adapted.steps} step{'s' * (adapted.steps != 1)}"
-    return (
-        f"{len(adapted.x_own)} support points: {loss.name} {errors[0]:.4g} before, {errors[1]:.4g} after {steps}\n"
-        f"{count} predictions: {out}"
-    )
+    errors = [loss.measure.of(float(loss.by_task(prediction, target)[0])) for prediction in made]
+    steps, before = f"{adapted.steps} step{'s' * (adapted.steps != 1)}", f"{loss.measure.label} {errors[0]:.4g} before"
+    return f"{len(adapted.x_own)} support points: {before}, {errors[1]:.4g} after {steps}\n{count} predictions: {out}"
 
 
 def _draw(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> Path:

@@ -95,7 +95,7 @@ class Comparison:
         words = changes(best.settings, BOOKKEEPING, always=self.keys)
         arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
-        return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score)}, {seeds}"
+        return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score, best.measure)}, {seeds}"
 
     def score(self, group: Group) -> Estimate:
         """What groups are ranked by, whatever their own objectives are.

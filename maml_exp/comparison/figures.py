@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.comparison.groups import Group, swept_settings
+from maml_exp.comparison.groups import Group, measure_of, swept_settings
 from maml_exp.config.saved import load_config
 from maml_exp.core.checks import is_number
 from maml_exp.core.statistics import Estimate
@@ -24,7 +24,7 @@ from maml_exp.run.figures.drawing import (
     legend_height,
     mark_beyond,
     marker,
-    set_log_limits,
+    set_error_limits,
 )
 from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks, predictions
 from maml_exp.store.choosing import judged_checkpoint
@@ -35,7 +35,6 @@ Array = np.ndarray
 MOST_LINES = 16  # groups in a figure; more cannot be told apart
 MOST_SEEDS = 20  # for which each has a line of its own
 MOST_PANELS = 6
-ERROR = "mean squared error"
 
 
 def drawn(groups: Sequence[Group]) -> list[Group]:
@@ -57,19 +56,20 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
     width = 3.2 * len(shots) + 0.6
     height = 3.4 + legend_height([*(for_figure(group.label) for group in shown), "random initialisation"], width)
     with figure(path, 1, len(shots), (width, height), style, sharey=True) as (fig, axes):
-        limits = set_log_limits(axes[0, 0], _representative(shown, shots), baseline(shown))
+        measure = measure_of(shown)
+        limits = set_error_limits(axes[0, 0], measure, _representative(shown, shots), baseline(shown))
         beyond = False
         for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
             for number, group in enumerate(shown):
                 steps = range(group.last_step(k) + 1)
-                values = [group.estimate(k, step) for step in steps]
+                values = [measure.shown(group.estimate(k, step)) for step in steps]
                 beyond |= _line(axis, steps, values, number, for_figure(group.label), limits)
                 _mark_trained(axis, group, k, number, limits)
             random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
-            axis.plot(range(last + 1), random, color=GREY, ls=":", label="random initialisation")
-            axis.set(title=f"K = {k} support points", xlabel="gradient steps")
+            axis.plot(range(last + 1), measure.of(random), color=GREY, ls=":", label="random initialisation")
+            axis.set(title=f"K = {k} support points{' a class' * measure.rises}", xlabel="gradient steps")
             axis.locator_params(axis="x", nbins=6, integer=True)
-        axes[0, 0].set_ylabel(f"{ERROR}\n(mean over seeds, 95% band; ring: its own step)")
+        axes[0, 0].set_ylabel(f"{measure.label}\n(mean over seeds, 95% band; ring: its own step)")
         _say_how_many(fig, groups, *([BEYOND] if beyond else []))
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
@@ -104,7 +104,7 @@ def _line(axis: Any, x: Any, values: Sequence[Estimate], number: int, label: str
 def _mark_trained(axis: Any, group: Group, k: int, number: int, limits: tuple[float, float]) -> None:
     """A ring around the step that a group was trained for, or judged at."""
     step = group.objective_step
-    mean = group.estimate(k, step).mean
+    mean = group.measure.of(group.estimate(k, step).mean)
     if limits[0] <= mean <= limits[1]:
         axis.plot([step], [mean], "o", ms=10, mfc="none", mec=colour(number), mew=1.2)
 
@@ -123,11 +123,12 @@ def draw_learning(groups: Sequence[Group], shots: int, path: Path, style: str | 
     size = width, 3.6 + legend_height([for_figure(group.label) for group in shown], width)
     with figure(path, 1, 1, size, style) as (fig, axes):
         axis = axes[0, 0]
-        limits = set_log_limits(axis, [*map(np.median, every), *(errors[-1:] for errors in every)], baseline(shown))
+        measure, ends = measure_of(shown), [errors[-1:] for errors in every]
+        limits = set_error_limits(axis, measure, [*map(np.median, every), *ends], baseline(shown))
         beyond = False
         for number, (group, of_group) in enumerate(zip(shown, curves, strict=True)):
             beyond |= _draw_curves(axis, group, [curve for curve in of_group if len(curve[0])], number, limits)
-        axis.set(xlabel="iteration", ylabel=f"held-out {ERROR}, K = {shots},\nafter each group's own steps")
+        axis.set(xlabel="iteration", ylabel=f"held-out {measure.label}, K = {shots},\nafter each group's own steps")
         axis.set_xlim(0, None)
         _say_how_many(fig, groups, *([BEYOND] if beyond else []))
         legend_below(fig, *axis.get_legend_handles_labels())
@@ -143,10 +144,10 @@ def _draw_curves(
 ) -> bool:
     shade, beyond = colour(number), False
     for steps, errors in curves if 1 < len(curves) <= MOST_SEEDS else []:
-        axis.plot(steps, errors, color=shade, lw=0.6, alpha=0.4)
+        axis.plot(steps, group.measure.of(errors), color=shade, lw=0.6, alpha=0.4)
     same = [errors for steps, errors in curves if np.array_equal(steps, curves[0][0])]
     if same:
-        middle = np.median(same, axis=0)
+        middle = group.measure.of(np.median(same, axis=0))
         axis.plot(curves[0][0], middle, color=shade, lw=1.8, marker=marker(number), ms=4, label=for_figure(group.label))
         beyond = mark_beyond(axis, curves[0][0], middle, limits, shade)
     return beyond
@@ -163,7 +164,7 @@ def draw_sweep(groups: Sequence[Group], keys: Sequence[str], path: Path, style: 
     return True
 
 
-OBJECTIVE_LABEL = f"{ERROR} after adaptation\n(the runs' objective)"
+OBJECTIVE_LABEL = "{} after adaptation\n(the runs' objective)"
 
 
 def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, list[Any]]) -> None:
@@ -171,13 +172,15 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, li
     numeric = all(map(is_number, values))
     order = sorted(range(len(groups)), key=(lambda i: values[i]) if numeric else (lambda i: i))
     x = np.array([values[i] for i in order], dtype=float) if numeric else np.arange(len(order), dtype=float)
+    measure = measure_of(groups)
     results = [groups[i].objective() for i in order]
     mean, ci = (np.array([getattr(e, name) for e in results], dtype=float) for name in ("mean", "ci95"))
     step = groups[0].objective_step
     shots = next(iter(next(iter(groups[0].runs.values())).results))
     usual = [run.results[k]["random_median"][step:] for run in groups[0].runs.values() for k in [shots]]
     calm = mean[mean <= 10 * np.nanmin(np.where(np.isfinite(mean), mean, np.nan))] if np.isfinite(mean).any() else mean
-    limits = set_log_limits(axis, [calm, *usual])
+    limits = set_error_limits(axis, measure, [calm, *usual])
+    mean, ci = measure.of(mean), abs(measure.slope) * ci
     axis.plot(x, np.where(np.isfinite(mean), mean, np.nan), color=BLUE, marker="o", ls="-" if numeric else "")
     known = np.isfinite(mean) & np.isfinite(ci)
     low = np.clip(mean[known] - ci[known], *limits)
@@ -190,7 +193,7 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, li
     axis.xaxis.minorticks_off()
     if max(len(str(value)) for value in values) * len(values) > 60:
         axis.tick_params(axis="x", labelrotation=30)
-    axis.set(xlabel=for_figure(key), ylabel=f"{OBJECTIVE_LABEL}, 95% CI over seeds")
+    axis.set(xlabel=for_figure(key), ylabel=f"{OBJECTIVE_LABEL.format(measure.label)}, 95% CI over seeds")
     if beyond:
         fig.suptitle(BEYOND, fontsize=9)
 
@@ -201,9 +204,10 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str,
     grid = np.full((len(rows), len(columns)), np.nan)
     for group, row, column in zip(groups, row_values, column_values, strict=True):
         place = rows.index(str(row)), columns.index(str(column))
-        grid[place] = group.objective().mean
-    finite = np.where(np.isfinite(grid), grid, np.nan)
-    image = axis.imshow(finite, cmap="viridis_r", norm="log", aspect="auto")
+        grid[place] = group.measure.of(group.objective().mean)
+    finite, measure = np.where(np.isfinite(grid), grid, np.nan), measure_of(groups)
+    cmap, norm = ("viridis", "linear") if measure.rises else ("viridis_r", "log")
+    image = axis.imshow(finite, cmap=cmap, norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(grid):
         text = f"{value:.3g}" if np.isfinite(value) else "no result" if np.isnan(value) else "not finite"
         # an array of one colour where all values are equal
@@ -214,7 +218,7 @@ def _draw_heatmap(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str,
     axis.set_yticks(range(len(rows)), [for_figure(level, 30) for level in rows])
     axis.set(xlabel=for_figure(across), ylabel=for_figure(down))
     axis.grid(False)
-    fig.colorbar(image, label=OBJECTIVE_LABEL)
+    fig.colorbar(image, label=OBJECTIVE_LABEL.format(measure.label))
 
 
 def _levels(values: Sequence[Any]) -> list[str]:

@@ -15,6 +15,7 @@ from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.labels import label_of
 from maml_exp.config.usual import CLIP, changes, clip_norm_of
 from maml_exp.core.checks import SettingError
+from maml_exp.core.losses import MEAN_SQUARED_ERROR, Measure
 from maml_exp.core.statistics import (
     Estimate,
     Interval,
@@ -109,6 +110,11 @@ class Group:
         return paired_difference(np.broadcast_to(found, ours.shape[:2]), ours[..., step])
 
     @property
+    def measure(self) -> Measure:
+        """How its errors are shown; all that can be compared are shown alike."""
+        return next((run.measure for run in self.runs.values()), MEAN_SQUARED_ERROR)
+
+    @property
     def objective_step(self) -> int:
         """The gradient step that its runs were trained for, or judged at."""
         return max((run.objective_step for run in self.runs.values()), default=0)
@@ -124,6 +130,11 @@ class Group:
     def diverged_tasks(self, shots: int, step: int) -> int:
         """Tasks that diverged, all seeds together."""
         return sum(int(run.results[shots]["diverged"][step]) for run in self.runs.values() if shots in run.results)
+
+
+def measure_of(groups: Sequence[Group]) -> Measure:
+    """How the errors of these groups are shown."""
+    return next((group.measure for group in groups if group.runs), MEAN_SQUARED_ERROR)
 
 
 def baselines(groups: Sequence[Group], shots: int) -> dict[str, float]:

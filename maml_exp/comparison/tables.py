@@ -7,8 +7,9 @@ import io
 import math
 from collections.abc import Sequence
 
-from maml_exp.comparison.groups import Group, baselines
-from maml_exp.core.statistics import Estimate, Interval, estimate
+from maml_exp.comparison.groups import Group, baselines, measure_of
+from maml_exp.core.losses import Measure
+from maml_exp.core.statistics import Estimate, Interval, PairedDifference, estimate
 from maml_exp.data.text_table import Table, digits
 from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.store.metrics_file import final_steps
@@ -16,21 +17,23 @@ from maml_exp.store.metrics_file import final_steps
 MOST_INTERVALS = 24  # groups: an interval over seeds and tasks takes some 50 ms
 
 
-def show(value: Estimate) -> str:
+def show(value: Estimate, measure: Measure, difference: bool = False) -> str:
     """mean ± half width; the mean alone for one seed."""
     if value.n == 0:
         return "-"
     if math.isinf(value.mean):
         return "not finite"
+    value = measure.shown(value, difference)
     return digits(value.mean) if math.isnan(value.ci95) else f"{digits(value.mean)} ± {digits(value.ci95, 2)}"
 
 
-def show_interval(value: Interval) -> str:
+def show_interval(value: Interval, measure: Measure, difference: bool = False) -> str:
     """value [low, high]; nothing where it is not known."""
     if math.isnan(value.value):
         return "-"
     if math.isinf(value.value):
         return "not finite"
+    value = measure.shown(value, difference)
     return f"{digits(value.value)} [{digits(value.low)}, {digits(value.high)}]"
 
 
@@ -42,16 +45,16 @@ def shown_steps(groups: Sequence[Group], last_step: int) -> list[int]:
 
 def error_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     """Errors of every group after a few gradient steps, and what did not finish."""
-    steps = shown_steps(groups, last_step)
+    steps, measure = shown_steps(groups, last_step), measure_of(groups)
     table = [["group", "n", *(f"step {step}" for step in steps), "its own", "diverged tasks", "not finished"]]
     for group in groups:
-        cells = [show(group.estimate(shots, step)) for step in steps]
+        cells = [show(group.estimate(shots, step), measure) for step in steps]
         diverged = str(max((group.diverged_tasks(shots, step) for step in range(last_step + 1)), default=0))
         table.append(
             [group.label, str(len(group.runs)), *cells, own(group, shots, last_step), diverged, unfinished(group)]
         )
     for name, mean in baselines(groups, shots).items():  # they make no steps: the same in every column
-        table.append([f"baseline {name}", "-", *[show(estimate([mean]))] * len(steps), "-", "-", ""])
+        table.append([f"baseline {name}", "-", *[show(estimate([mean]), measure)] * len(steps), "-", "-", ""])
     return table
 
 
@@ -60,7 +63,7 @@ def own(group: Group, shots: int, last_step: int) -> str:
     step = group.objective_step
     if not group.runs:
         return "-"
-    return f"step {step}" + (f": {show(group.estimate(shots, step))}" if step > last_step else "")
+    return f"step {step}" + (f": {show(group.estimate(shots, step), group.measure)}" if step > last_step else "")
 
 
 def middle_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
@@ -69,14 +72,22 @@ def middle_table(groups: Sequence[Group], shots: int, last_step: int) -> Table:
     for group in [group for group in groups if group.runs]:
         cells = []
         for step in (group.objective_step, last_step):
-            cells += [show(group.median(shots, step)), show_interval(group.iqm(shots, step))]
+            median, iqm = group.median(shots, step), group.iqm(shots, step)
+            cells += [show(median, group.measure), show_interval(iqm, group.measure)]
         table.append([group.label, str(group.objective_step), *cells])
     return table
 
 
 def difference_table(groups: Sequence[Group], shots: int, last_step: int, intervals: bool) -> Table:
     """Every group's error minus the first one's, paired by seed and task: that of each after its own step."""
-    steps = shown_steps(groups, last_step)
+    steps, measure = shown_steps(groups, last_step), measure_of(groups)
+
+    def cells_of(by_task: PairedDifference | None) -> list[str]:
+        """The columns of what is paired by task, if there are any."""
+        if by_task is None:
+            return ["-"] * len(paired)
+        return [show_interval(found, measure, difference=True) for found in (by_task.mean, by_task.iqm)]
+
     trained = {group.objective_step for group in groups if group.runs}
     name = f"step {groups[0].objective_step}" if len(trained) == 1 else "own steps"
     paired = [f"{name}, mean", f"{name}, middle half"] if intervals else []
@@ -85,12 +96,11 @@ def difference_table(groups: Sequence[Group], shots: int, last_step: int, interv
         differences = [group.difference(groups[0], shots, step) for step in steps]
         own_steps = (group.objective_step, groups[0].objective_step)
         by_task = group.paired(groups[0], shots, *own_steps) if intervals else None
-        cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
-        table.append([group.label, str(differences[0].n), *map(show, differences), *cells])
+        shown = [show(difference, measure, difference=True) for difference in differences]
+        table.append([group.label, str(differences[0].n), *shown, *cells_of(by_task)])
     for name in baselines(groups, shots) if intervals else ():
         by_task = groups[0].less_than(name, shots, groups[0].objective_step)
-        cells = ["-"] * len(paired) if by_task is None else [show_interval(by_task.mean), show_interval(by_task.iqm)]
-        table.append([f"baseline {name}", "-", *["-"] * len(steps), *cells])
+        table.append([f"baseline {name}", "-", *["-"] * len(steps), *cells_of(by_task)])
     return table
 
 
@@ -108,10 +118,11 @@ def as_markdown(table: Table) -> str:
 
 def sections(groups: Sequence[Group], shots: dict[int, int], tasks: object) -> list[tuple[str, Table]]:
     """Titles and tables of a whole comparison."""
-    intervals = len(groups) <= MOST_INTERVALS
+    intervals, measure = len(groups) <= MOST_INTERVALS, measure_of(groups)
     found = []
     for k, last_step in shots.items():
-        title = f"K = {k} support points: mean squared error on {tasks} tasks, mean ± 95% CI over n seeds"
+        points = "support points" + " a class" * measure.rises
+        title = f"K = {k} {points}: {measure.label} on {tasks} tasks, mean ± 95% CI over n seeds"
         found.append((title, error_table(groups, k, last_step)))
         if intervals:
             title = (

@@ -82,6 +82,13 @@ def name_what_sinusoids_lacked(plain: Plain) -> None:
             task.setdefault(key, None)
 
 
+def name_what_networks_lacked(plain: Plain) -> None:
+    """4 -> 5: hidden layers may be normalised."""
+    model = plain.get("model")
+    if isinstance(model, dict):
+        model.setdefault("layer_norm", False)
+
+
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -104,6 +111,7 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
     3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
+    4: (name_what_networks_lacked,),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -54,12 +54,15 @@ class RowBuffer:
     whole        (sum of T K_r, width)
     flat[r]      the rows of pass r (T K_r, width)
     by_task[r]   the same (T, K_r, width)
+
+    Passes that are not `kept` have the same rows, one after the other.
     """
 
-    def __init__(self, tasks: int, points: Sequence[int], width: int, dtype: np.dtype):
-        self.whole = np.empty((tasks * sum(points), width), dtype)
+    def __init__(self, tasks: int, points: Sequence[int], width: int, dtype: np.dtype, kept: bool = True):
+        self.whole = np.empty((tasks * (sum(points) if kept else max(points)), width), dtype)
         ends = np.cumsum([tasks * k for k in points], dtype=int)
-        self.flat = [self.whole[end - tasks * k : end] for end, k in zip(ends, points, strict=True)]
+        starts = [end - tasks * k if kept else 0 for end, k in zip(ends, points, strict=True)]
+        self.flat = [self.whole[start : start + tasks * k] for start, k in zip(starts, points, strict=True)]
         self.by_task = [rows.reshape(tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
 
 

@@ -10,8 +10,8 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks
 
 Array = np.ndarray
-# tasks adapted at a time: their predictions should stay in the cache
-NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**18, 8, 50
+# hidden values and tasks adapted at a time: many, as every call of numpy costs, but memory is bounded
+NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**20, 8, 150
 
 
 def adaptation_errors(

@@ -19,6 +19,7 @@ from maml_exp.core.activations import ACTIVATIONS, Activation
 from maml_exp.core.checks import Check, setting
 
 Array = np.ndarray
+LAYER_NORM_EPSILON = 1e-5  # beside the variance: of a point whose numbers are all alike, nothing is left
 
 
 def _are_widths(value: Any) -> bool:
@@ -39,14 +40,19 @@ class ModelSettings(checks.Settings):
     initializer: str = setting(
         "uniform_fan_in", "how weights and biases are drawn", checks.one_of(lambda: INITIALIZERS)
     )
+    layer_norm: bool = setting(False, "every hidden layer is normalised before its activation", checks.boolean())
 
 
 @dataclass(frozen=True)
 class Network:
-    """sizes = (inputs, hidden ..., outputs); one activation behind every layer but the last."""
+    """sizes = (inputs, hidden ..., outputs); one activation behind every layer but the last.
+
+    With `layer_norm`, outputs of a hidden layer are normalised before the activation (core/inner/layers/layer_norm.py).
+    """
 
     sizes: tuple[int, ...]
     activation_name: str = "relu"
+    layer_norm: bool = False
 
     @property
     def activation(self) -> Activation:
@@ -82,8 +88,23 @@ class Network:
         h = x
         *hidden, last = self.matrices(theta)
         for matrix in hidden:
-            h = self.activation.value(h @ matrix[:-1] + matrix[-1])
+            h = self.behind(h @ matrix[:-1] + matrix[-1])
         return h @ last[:-1] + last[-1]
+
+    def behind(self, z: Array) -> Array:
+        """What the next layer sees (..., m) of a hidden layer's outputs z."""
+        return self.activation.value(normalised(z) if self.layer_norm else z)
+
+    @property
+    def label(self) -> str:
+        """Sizes and what stands behind hidden layers, as in 1-40-40-1 relu."""
+        return f"{'-'.join(map(str, self.sizes))} {self.activation_name}{' layer norm' * self.layer_norm}"
+
+
+def normalised(z: Array) -> Array:
+    """Z (..., m) less its mean, over its standard deviation."""
+    centred = z - z.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + LAYER_NORM_EPSILON)
 
 
 def uniform_fan_in(rng: np.random.Generator, n: int, m: int) -> Array:

@@ -57,4 +57,5 @@ class Problem:
     @cached_property
     def network(self) -> Network:
         """The multilayer perceptron between the tasks' inputs and outputs."""
-        return Network((self.family.inputs, *self.model.hidden, self.family.outputs), self.model.activation)
+        sizes = (self.family.inputs, *self.model.hidden, self.family.outputs)
+        return Network(sizes, self.model.activation, self.model.layer_norm)

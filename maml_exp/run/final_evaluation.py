@@ -19,7 +19,7 @@ from maml_exp.core.baselines import BASELINES
 from maml_exp.core.baselines.base import baseline_errors
 from maml_exp.core.evaluation import adaptation_errors, evaluate
 from maml_exp.core.learners.base import BaseLearner
-from maml_exp.core.losses import Loss
+from maml_exp.core.losses import Loss, Measure
 from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
 from maml_exp.data.sources import is_shipped
@@ -107,6 +107,7 @@ class FinalEvaluation:
             **choice,
             "baselines": self.baseline_summary(),
             "objective": objective,
+            "measure": self.loss.measure.name,
             "reference": float(np.mean(self.reference)),
             "steps": config.evaluation_steps,
             "shots": rows,
@@ -149,12 +150,14 @@ class FinalEvaluation:
 
     def table(self) -> str:
         """The table printed at the end of a run."""
-        k = self.config.objective_shots
-        trained, random = self.results[k]["trained"], self.results[k]["random"]
+        k, measure = self.config.objective_shots, self.loss.measure
+        trained, random = (measure.shown(self.results[k][which]) for which in ("trained", "random"))
         chosen = " (the best on validation tasks)" if self.validation else ""
         of = f" of {self.loss.unit}" if self.loss.unit else ""
         tasks = f"{len(self.reference)} {'held-out groups' if of else 'fixed tasks'}"
-        title = f"{self.loss.name.capitalize()}{of} on {tasks} after adapting to {k} support points"
+        chance = f" (chance {measure.of(float(np.mean(self.reference))):.3g})" if measure.rises else ""
+        points = "support points" + " a class" * measure.rises
+        title = f"{measure.label.capitalize()}{of}{chance} on {tasks} after adapting to {k} {points}"
         if not self.config.adapts_at_once:
             title += f" with {self.config.rate_in_words(self.lr)}{chosen}"
         name = f"this run ({method_label(self.config.algorithm)})"
@@ -163,8 +166,7 @@ class FinalEvaluation:
         rows = [["steps", name, *root, "median", "middle half", "random initialisation", *root, "median", "gain"]]
         last = self.config.evaluation_steps
         for step in sorted({*metrics.final_steps(last), self.config.objective_steps, last}):
-            finite = np.isfinite(trained.mean[step])
-            gain = f"{random.mean[step] / trained.mean[step]:.1f}x" if finite else "-"
+            gain = _gain(trained.mean[step], random.mean[step], measure)
             roots = [[digits(result[step])] if of else [] for result in (own, start)]
             cells = [mean_cell(trained, step), *roots[0], digits(trained.median[step]), iqm_cell(trained, step)]
             rows.append([str(step), *cells, mean_cell(random, step), *roots[1], digits(random.median[step]), gain])
@@ -181,11 +183,11 @@ class FinalEvaluation:
             return []
         k, step = self.config.objective_shots, self.config.objective_steps
         own = self.trained[k][:, step]
-        unit = bool(self.loss.unit)
+        unit, measure = bool(self.loss.unit), self.loss.measure
         rows = [["baseline", "mean", *(["RMSE"] if unit else []), "median", f"this run (step {step}) less it"]]
         for name, by_shots in self.baselines.items():
-            result = statistics(by_shots[k][:, None], self.reference)
-            less = statistics((own - by_shots[k])[:, None], np.inf)
+            result = measure.shown(statistics(by_shots[k][:, None], self.reference))
+            less = measure.shown(statistics((own - by_shots[k])[:, None], np.inf), difference=True)
             root = [digits(float(np.sqrt(by_shots[k]).mean()))] if unit else []
             cells = [mean_cell(result, 0), *root, digits(result.median[0]), mean_cell(less, 0)]
             rows.append([BASELINES.get(name).Baseline.label, *cells])
@@ -238,6 +240,13 @@ def fingerprint_of(config: Config, family: TaskFamily) -> dict[str, Any]:
     """What decides the tasks of an evaluation: with rows to be had once, also the number that is kept to adapt on."""
     finite = family.facts() is not None
     return family.fingerprint() | ({"support_rows": max(config.evaluation.shots)} if finite else {})
+
+
+def _gain(trained: float, random: float, measure: Measure) -> str:
+    """By how much the trained parameters are better than the random ones: a factor of errors, or points."""
+    if not np.isfinite(trained):
+        return "-"
+    return f"{trained - random:+.1f}" if measure.rises else f"{random / trained:.1f}x"
 
 
 def mean_cell(result: Statistics, step: int) -> str:

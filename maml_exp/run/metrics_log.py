@@ -18,7 +18,7 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.data import door
 from maml_exp.run.tensorboard import Board
 from maml_exp.store.files import failure, naming, read_json, write_atomically
-from maml_exp.store.metrics_file import CLOCK_TAGS, Row, as_line, cells, columns, final_tags
+from maml_exp.store.metrics_file import CLOCK_TAGS, Row, as_line, cells, columns, final_tags, holds_errors
 from maml_exp.store.records import BOOKKEEPING
 from maml_exp.store.run_folder import PLAN_FILE, RunFolder
 
@@ -31,6 +31,7 @@ class MetricsLog:
     def __init__(self, folder: RunFolder, config: Config, learner: BaseLearner, rows: list[Row]):
         """Start a log that already holds `rows`."""
         self._names, self._path = columns(config, learner), folder.metrics
+        self._measure = learner.problem.family.loss.measure
         self.board = Board(folder.path)
         self.board.text("config", "```yaml\n" + to_yaml(config) + "```")
         settings = config.to_dict()
@@ -56,6 +57,7 @@ class MetricsLog:
 
     def _show(self, row: Row) -> None:
         shown = {tag: float(value) for tag, value in row.items() if tag != "step" and tag not in CLOCK_TAGS[1:]}
+        shown |= {tag: self._measure.of(value) for tag, value in shown.items() if holds_errors(tag)}
         self.board.scalars(shown, int(row["step"]), row["time/unix"])
 
     def close(self, success: bool) -> None:

@@ -179,15 +179,18 @@ class Run:
 
     def _add(self, values: StepMetrics) -> None:
         """Add an iteration's metrics to the sums since the last row."""
-        self._require(math.isfinite(values.loss), f"the meta-loss is {values.loss} at iteration {self.step}")
+        if not math.isfinite(values.loss):
+            self._require(False, f"the meta-loss is {values.loss} at iteration {self.step}")
         for line in self._watch.add(self.step, values):
             log.warning("iteration %d: %s", self.step, line)
             self._show_notes()
-        tagged = dict(zip(metrics.TRAINING_TAGS, values[:3], strict=True))
-        tagged |= {metrics.extra_tag(name): value for name, value in values.extras.items()}
-        for tag, value in tagged.items():
-            self._sums[tag] = self._sums.get(tag, 0.0) + value
-        self._sums["count"] = self._sums.get("count", 0.0) + 1
+        sums = self._sums
+        for tag, value in zip(metrics.TRAINING_TAGS, values[:3], strict=True):
+            sums[tag] = sums.get(tag, 0.0) + value
+        for name, value in values.extras.items():
+            tag = metrics.extra_tag(name)
+            sums[tag] = sums.get(tag, 0.0) + value
+        sums["count"] = sums.get("count", 0.0) + 1
 
     def _require(self, finite: bool, otherwise: str) -> None:
         """Raise `DivergedError` unless what was looked at is finite."""

@@ -66,6 +66,11 @@ def final_tag(shots: int, step: int) -> str:
     return f"final/mean_K{shots}_step_{step:02d}"
 
 
+def holds_errors(tag: str) -> bool:
+    """Whether a column is of errors that are reported, which figures may show by another measure."""
+    return tag.startswith((EVALUATION_GROUP, "final/", "validation/"))
+
+
 def robust_tag(statistic: str) -> str:
     """Tag of a statistic of the final evaluation at the objective's shots and steps."""
     return f"final/{statistic}"

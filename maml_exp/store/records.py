@@ -16,6 +16,7 @@ import numpy as np
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_facts, load_plain_config
 from maml_exp.core.checks import SettingError
+from maml_exp.core.losses import MEAN_SQUARED_ERROR, MEASURES, Measure
 from maml_exp.core.tasks import TASKS, families
 from maml_exp.core.tasks._columns import is_flat
 from maml_exp.data import door
@@ -60,6 +61,7 @@ class RunRecord:
     objective_step: int = 0  # that the objective is about: the one trained for, unless the run was told otherwise
     baselines: dict[int, dict[str, float]] = field(default_factory=dict)  # mean errors of what needed no training
     judged_tasks: Any = None  # how many there were: a table may have fewer groups than were asked for
+    measure: Measure = MEAN_SQUARED_ERROR  # how its errors are shown
 
     def task_errors(self, shots: int, baseline: str | None = None) -> Array | None:
         """Errors (tasks, steps + 1) of the trained parameters, or (tasks,) of a baseline; None where there are none."""
@@ -153,8 +155,10 @@ def read_run(run: RunFolder) -> RunRecord:
         sha256, tasks = str(summary["parameters_sha256"]), judged_on(plain, evaluation.get("fingerprint"))
         step = _objective_step(evaluation, settings, min(len(part["mean"]) for part in results.values()) - 1)
         baselines = _baselines(evaluation.get("baselines", {}), set(results))
-        judged = evaluation.get("tasks")
-        return RunRecord(run.path, state, settings, results, objective, sha256, lr, tasks, step, baselines, judged)
+        judged, measure = evaluation.get("tasks"), MEASURES[evaluation.get("measure", MEAN_SQUARED_ERROR.name)]
+        return RunRecord(
+            run.path, state, settings, results, objective, sha256, lr, tasks, step, baselines, judged, measure
+        )
     except (OSError, ValueError, LookupError, TypeError, AttributeError, OverflowError):
         return RunRecord(run.path, "unreadable", settings, {}, nan, None, nan, judged_on(plain))
 

@@ -7,6 +7,7 @@ import yaml
 
 from maml_exp.config.migrations import migrated
 from maml_exp.config.saved import load_config
+from maml_exp.config.schema import SCHEMA
 
 DATA = Path(__file__).parents[1] / "data"
 SAVED = ["bd1b5f6/finished", "schema2/finished", "schema3/finished"]
@@ -25,4 +26,4 @@ def test_the_outer_rate_stays_constant(folder):
 
 @pytest.mark.parametrize("strange", [{"optimizer": "adam"}, {"optimizer": None}, {}], ids=str)
 def test_what_is_no_optimizer_is_left_for_the_checks_to_refuse(strange):
-    assert migrated({"schema": 3, **strange}) == {"schema": 4, **strange}
+    assert migrated({"schema": 3, **strange}) == {"schema": SCHEMA, **strange}

@@ -56,6 +56,7 @@ def test_everything_else_stays_as_it_was():
     plain = saved_by_the_first()
     ours, theirs = migrated(plain), {**plain, "schema": SCHEMA}
     theirs["training"] = {**plain["training"], "keep_best": False, "patience": 0}
+    theirs["model"] = {**plain["model"], "layer_norm": False}
     theirs["evaluation"] = {**plain["evaluation"], "baselines": None}
     beyond = dict.fromkeys(["amplitude_test", "phase_test", "x_range_test"])
     theirs["task"] = {**plain["task"], "x_training": "random", "noise": 0.0, **beyond}

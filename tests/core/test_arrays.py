@@ -49,6 +49,15 @@ def test_views_of_a_row_buffer_share_its_memory_in_order():
     assert np.array_equal(buffer.by_task[2][:, :, 0], [[8, 9, 10, 11], [12, 13, 14, 15]])
 
 
+def test_passes_that_are_not_kept_have_the_same_rows():
+    buffer = RowBuffer(2, [3, 1, 3], 5, np.dtype(np.float32), kept=False)
+    assert buffer.whole.shape == (6, 5)
+    assert [rows.shape for rows in buffer.by_task] == [(2, 3, 5), (2, 1, 5), (2, 3, 5)]
+    buffer.by_task[0].fill(7)
+    assert (buffer.by_task[2] == 7).all()
+    assert (buffer.by_task[1] == 7).all()
+
+
 @pytest.mark.parametrize(("vector", "length"), [([3.0, -4.0], 5.0), ([0.0], 0.0), ([1e-3] * 4, 2e-3)])
 def test_norm_is_euclidean(vector, length):
     assert norm(np.array(vector)) == pytest.approx(length, rel=1e-14)

@@ -1,42 +1,82 @@
 import numpy as np
 import pytest
 
-from maml_exp.core.losses import SquaredError
+from maml_exp.core.losses import CrossEntropy, SquaredError, mean_loss
 
 from .helpers import complex_step_gradient, relative_error
 
 LOSS = SquaredError()
 
 
+def one_hot(rng, shape):
+    """Targets (T, K, N) of random classes."""
+    return np.eye(shape[-1])[rng.integers(shape[-1], size=shape[:-1])]
+
+
+def numbers(rng, shape):
+    return rng.standard_normal(shape)
+
+
+def mean_square(z, y):
+    return np.mean((z - y) ** 2)
+
+
+def cross_entropy(z, y):
+    """Of one task, class by class."""
+    total = 0
+    for outputs, target in zip(z, y, strict=True):
+        p = np.exp(outputs) / sum(np.exp(output) for output in outputs)
+        total -= np.log(p[int(np.argmax(target))])
+    return total / len(z)
+
+
+LOSSES = [(SquaredError(), numbers, mean_square), (CrossEntropy(), one_hot, cross_entropy)]
+each_loss = pytest.mark.parametrize(("loss", "targets", "slow"), LOSSES, ids=["squared", "cross-entropy"])
+
+
+@each_loss
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 2)])
-def test_mean_is_the_mean_over_everything(shape):
-    residual = np.random.default_rng(0).standard_normal(shape)
-    total = sum(float(value) ** 2 for value in residual.ravel())
-    assert LOSS.mean(residual) == pytest.approx(total / np.prod(shape), rel=1e-14)
+def test_mean_is_the_mean_over_tasks_and_their_points(shape, loss, targets, slow):
+    rng = np.random.default_rng(0)
+    z, y = rng.standard_normal(shape), targets(rng, shape)
+    exact = np.mean([slow(*task) for task in zip(z, y, strict=True)])
+    assert mean_loss(loss, z, y) == pytest.approx(exact, rel=1e-13)
+    found = loss.error(z, y, 1.0, out=np.empty(shape))
+    first = np.mean([slow(a[:1], b[:1]) for a, b in zip(z, y, strict=True)])
+    assert loss.mean(found, 1) == pytest.approx(first, rel=1e-13)
+    np.testing.assert_allclose(loss.means(found), [slow(*task) for task in zip(z, y, strict=True)], rtol=1e-13)
 
 
+@each_loss
 @pytest.mark.parametrize("factor", [1.0, -0.05])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 2)])
-def test_error_is_the_factor_times_the_complex_step_of_the_tasks_losses(shape, factor):
+@pytest.mark.parametrize("shape", [(1, 1, 2), (3, 4, 2), (2, 3, 5)])
+def test_error_is_the_factor_times_the_complex_step_of_the_tasks_losses(shape, factor, loss, targets, slow):
     rng = np.random.default_rng(1)
-    z, y, out = rng.standard_normal(shape), rng.standard_normal(shape), np.full(shape, np.nan)
-    scale = LOSS.scale(factor, *shape[1:])
-    residual = LOSS.error(z, y, scale, out)
+    z, y, out = rng.standard_normal(shape), targets(rng, shape), np.full(shape, np.nan)
+    loss.error(z, y, loss.scale(factor, *shape[1:]), out=out)
 
-    def loss(flat):  # the sum over tasks: d of one task's loss does not know of the others
-        return sum(np.mean((task - target) ** 2) for task, target in zip(flat.reshape(shape), y, strict=True))
+    def total(flat):  # the sum over tasks: d of one task's loss does not know of the others
+        return sum(slow(*task) for task in zip(flat.reshape(shape), y, strict=True))
 
-    assert relative_error(out.ravel(), factor * complex_step_gradient(loss, z.ravel())) < 1e-13
-    np.testing.assert_array_equal(residual, z - y)
+    assert relative_error(out.ravel(), factor * complex_step_gradient(total, z.ravel())) < 1e-13
 
 
-def test_r_error_is_the_derivative_of_the_error_along_a_direction():
+@each_loss
+def test_r_error_is_the_derivative_of_the_error_along_a_direction(loss, targets, slow):
     rng, shape, h = np.random.default_rng(2), (3, 4, 2), 1e-30
-    z, y, rz = rng.standard_normal((3, *shape))
-    moved, out, scale = np.empty(shape, complex), np.empty(shape), LOSS.scale(-0.05, 4, 2)
-    LOSS.error(z + 1j * h * rz, y, scale, moved)
-    LOSS.r_error(rz, scale, out)
+    z, rz = rng.standard_normal((2, *shape))
+    y, moved, out, scale = targets(rng, shape), np.empty(shape, complex), np.empty(shape), loss.scale(-0.05, 4, 2)
+    loss.error(z + 1j * h * rz, y, scale, out=moved)
+    loss.r_error(rz, loss.error(z, y, scale, out=np.empty(shape)), scale, out=out)
     assert relative_error(out, moved.imag / h) < 1e-14
+
+
+def test_a_cross_entropy_of_outputs_that_exp_cannot_take_is_finite():
+    z, y = np.array([[[1000.0, 0.0, -1000.0]]], np.float32), np.array([[[0, 1, 0]]], np.float32)
+    out = np.empty_like(z)
+    found = CrossEntropy().error(z, y, 1.0, out=out)
+    assert CrossEntropy().mean(found) == 1000
+    np.testing.assert_array_equal(out, [[[1, -1, 0]]])
 
 
 def test_errors_by_task_are_means_over_points_and_outputs():
@@ -46,5 +86,17 @@ def test_errors_by_task_are_means_over_points_and_outputs():
     np.testing.assert_allclose(LOSS.by_task(prediction, target), exact, rtol=1e-14)
 
 
+def test_of_classes_the_share_of_points_in_a_wrong_one_is_reported():
+    loss, target = CrossEntropy(), np.eye(3)[[[0, 1, 2, 0]] * 3]
+    prediction = np.eye(3)[[[0, 1, 2, 0], [0, 1, 0, 1], [0, 1, 2, 0]]].astype(np.float32)
+    prediction[2, 3] = np.inf, np.nan, 0
+    np.testing.assert_array_equal(loss.by_task(prediction, target), [0, 0.5, np.nan])
+    weights = np.array([[1, 1, 1, 0]] * 3)
+    np.testing.assert_allclose(loss.by_task(prediction, target, weights)[:2], [0, 1 / 3])
+    np.testing.assert_allclose(loss.unadapted(target), 0.5)
+    np.testing.assert_allclose(loss.unadapted(target, weights), 2 / 3)
+
+
 def test_a_pass_without_points_has_a_scale():
     assert LOSS.scale(1.0, 0, 2) == 1.0  # an adapting loop's query pass is never run, but made
+    assert CrossEntropy().scale(1.0, 0, 2) == 1.0

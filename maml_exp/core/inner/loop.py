@@ -53,7 +53,7 @@ class InnerLoop:
         self.tasks, self.pass_count = tasks, len(passes)
         self.dtype, self.steps = np.dtype(dtype), step_count(passes)
         self.layers = self._make_layers(tasks, passes, keep)
-        self._stack = Stack(self.layers, self.network.activation, self.steps)
+        self._stack = Stack(self.layers, self.network, self.steps)
         self.below: Any = self._make_below(keep)
         layers = [layer for layer, moves in zip(self.layers, structure.moves, strict=True) if moves]
         self._moving = [*layers, self.below] if structure.context else layers
@@ -64,6 +64,7 @@ class InnerLoop:
         if structure.loss_network is not None:
             support = LearnedLoss(
                 structure.loss_network,
+                self.loss,
                 tasks,
                 passes[: self.steps],
                 self.dtype,
@@ -128,21 +129,21 @@ class InnerLoop:
         n, m = self.network.shapes[-1]
         return flat.reshape(n + 1, m)
 
-    def run_pass(self, r: int, x: Array, y: Array) -> Array:
-        """Forward and backward in pass r; returns the loss's residuals (T, K, m).
+    def run_pass(self, r: int, x: Array, y: Array) -> Any:
+        """Forward and backward in pass r; returns what `Loss.mean` takes.
 
         x is (T, K, n), y is (T, K, m). In a support pass it also makes the step to theta_{r+1}; with a learned loss
         y is what the loss is shown there, [x, targets].
         """
         self.below.fill(r, x)
         z = self._stack.forward(r)
-        residual = self._tails[r].error(r, z, y, out=self._stack.top.errors[r])
+        found = self._tails[r].error(r, z, y, out=self._stack.top.errors[r])
         self._stack.backward(r)
         self.below.backward(r)
         if r < self.steps:
             for moving in self._moving:
                 moving.learn(r)
-        return residual
+        return found
 
     def predict(self, x: Array, r: int) -> Array:
         """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class OpenLoop:
             WrittenLayer(n, m, tasks, passes, dtype, bias_is_data=index == 0, constant_inputs=index == 0)
             for index, (n, m) in enumerate(network.shapes)
         ]
-        self._stack = Stack(self._layers, network.activation, self.steps)
+        self._stack = Stack(self._layers, network, self.steps)
         self._below = Data(self._layers[0])
         self._tail = GivenLoss(loss, passes, network.sizes[-1])
         self._flat = (tasks, network.parameter_count)
@@ -61,13 +62,13 @@ class OpenLoop:
         for layer, matrices in zip(self._layers, self.network.task_matrices(thetas), strict=True):
             layer.write(r, matrices)
 
-    def run_pass(self, r: int, x: Array, y: Array) -> Array:
-        """Forward and backward in pass r, for x (T, K, n) and y (T, K, m); returns the loss's residuals."""
+    def run_pass(self, r: int, x: Array, y: Array) -> Any:
+        """Forward and backward in pass r, for x (T, K, n) and y (T, K, m); returns what `Loss.mean` takes."""
         self._below.fill(r, x)
         z = self._stack.forward(r)
-        residual = self._tail.error(r, z, y, out=self._stack.top.errors[r])
+        found = self._tail.error(r, z, y, out=self._stack.top.errors[r])
         self._stack.backward(r)
-        return residual
+        return found
 
     def predict(self, x: Array, r: int) -> Array:
         """Predictions (T, Q, m) at theta_r for x (T, Q, n); keeps nothing."""

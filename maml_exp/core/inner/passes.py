@@ -15,6 +15,7 @@ class Pass(NamedTuple):
     behind: int  # inner steps made before it
     points: int  # a task
     factor: float  # its errors are factor * dL/dz: -alpha in a support pass, omega / T in a query pass
+    kept: bool = True  # for a pull-back or a sum over steps; else all passes may be made in the same buffers
 
 
 def step_count(passes: Sequence[Pass]) -> int:
@@ -22,9 +23,9 @@ def step_count(passes: Sequence[Pass]) -> int:
     return passes[-1].behind
 
 
-def support_passes(steps: int, points: int, alpha: float) -> tuple[Pass, ...]:
+def support_passes(steps: int, points: int, alpha: float, kept: bool = True) -> tuple[Pass, ...]:
     """The passes at theta_0 .. theta_{S-1}, whose errors are u = -alpha dL/dz."""
-    return tuple(Pass(s, points, -alpha) for s in range(steps))
+    return tuple(Pass(s, points, -alpha, kept) for s in range(steps))
 
 
 def query_passes(omega: Sequence[float], points: int, tasks: int) -> tuple[Pass, ...]:

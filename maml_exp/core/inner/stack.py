@@ -1,4 +1,4 @@
-"""Layers on top of each other, with one activation between them."""
+"""Layers on top of each other, with one activation, and a normalisation if there is one, between them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from maml_exp.core.activations import Activation
 from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer_norm import normalisation
+from maml_exp.core.network import Network
 
 Array = np.ndarray
+NUMBERS_AT_ONCE = 2**16  # hidden values of a layer in predictions, for some tasks at a time: they stay in the cache
 
 
 class Stack:
@@ -18,24 +20,27 @@ class Stack:
 
     Args:
         layers: from the bottom.
-        activation: behind every layer but the last.
+        network: what stands behind every layer but the last.
         step_count: S.
     """
 
-    def __init__(self, layers: Sequence[Layer], activation: Activation, step_count: int):
+    def __init__(self, layers: Sequence[Layer], network: Network, step_count: int):
         self.layers, self.top = list(layers), layers[-1]
         self._step_count = step_count
-        self._value, self._slope, self._curvature = activation
+        self._value, self._slope, self._curvature = network.activation
+        passes = len(layers[0].inputs)
+        self._norms = [normalisation(network.layer_norm, step_count, passes) for _ in layers[1:]]
         # layer i and the one above it, whose inputs are behind activation i
         self._from_the_top = list(enumerate(pairwise(layers)))[::-1]
-        self._slopes = [[np.empty_like(h) for h in layer.inputs] for layer in layers[1:]]
+        self._slopes = [layer.like_inputs() for layer in layers[1:]]
         self._hidden: dict[int, Array] = {}  # of predictions
         self._backs: dict[tuple[int, int], Array] = {}  # u W^T before f'(z): only f'' needs them again
 
     def forward(self, r: int) -> Array:
         """The last layer's z (T, K, m), from the first layer's inputs, in a buffer that is used again (section 2)."""
         z = self.layers[0].forward(r)
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+        for layer, norm, slopes in zip(self.layers[1:], self._norms, self._slopes, strict=True):
+            z = norm.forward(r, z)
             h = self._value(z, out=layer.inputs[r])
             self._slope(z, h, out=slopes[r])
             z = layer.forward(r)
@@ -49,16 +54,28 @@ class Stack:
             if keeps:
                 self._backs[index, r] = u.copy()
             u *= self._slopes[index][r]
+            self._norms[index].backward(r, u)
 
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
         tasks, _, points = columns.shape
+        predictions = np.empty((tasks, self.top.m, points), columns.dtype)
+        at_once = max(1, NUMBERS_AT_ONCE // (max(1, points) * max(layer.n + 1 for layer in self.layers)))
+        for start in range(0, tasks, at_once):
+            part = slice(start, min(start + at_once, tasks))
+            self._predict(columns[part], r, part, predictions[part])
+        return predictions
+
+    def _predict(self, columns: Array, r: int, part: slice, out: Array) -> None:
+        """Write z^T of some of the tasks to out."""
+        tasks, _, points = columns.shape
         for index, layer in enumerate(self.layers[:-1]):
             above = self._columns(index, (tasks, layer.m + 1, points), columns.dtype)
-            z = layer.predict(columns, r, out=above[:, :-1])
+            z = layer.predict(columns, r, part, out=above[:, :-1])
+            self._norms[index].columns(z)
             self._value(z, out=z)
             columns = above
-        return self.top.predict(columns, r)
+        self.top.predict(columns, r, part, out)
 
     def _columns(self, index: int, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         """Columns (T, n + 1, Q) that end in 1, which later predictions use again: new ones cost page faults."""
@@ -69,12 +86,16 @@ class Stack:
         return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:
-        """R{z} of every layer: R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z} (section 8)."""
-        rzs = [self.layers[0].r_forward(s)]
-        for layer, slopes in zip(self.layers[1:], self._slopes, strict=True):
+        """R of what goes into activations, then of the last layer's z (section 8).
+
+        R{z} = R{h} W + h V + c, R{h'} = f'(z) R{z}.
+        """
+        rz, rzs = self.layers[0].r_forward(s), []
+        for layer, norm, slopes in zip(self.layers[1:], self._norms, self._slopes, strict=True):
+            rzs.append(norm.r_forward(s, rz))
             np.multiply(slopes[s], rzs[-1], out=layer.r_inputs[s])
-            rzs.append(layer.r_forward(s))
-        return rzs
+            rz = layer.r_forward(s)
+        return [*rzs, rz]
 
     def r_backward(self, s: int, rzs: list[Array]) -> None:
         """R{u'} = (R{u} W^T + u V^T) f'(z) + (u W^T) f''(z) R{z}, from R{u} of the last layer (section 8)."""
@@ -84,3 +105,4 @@ class Stack:
             ru = np.multiply(layer.r_backward(s), slope, out=below.r_errors[s])
             if curvature:
                 ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
+            self._norms[index].r_backward(s, ru)

@@ -33,7 +33,7 @@ class Structure:
     def trunk(self) -> Network | None:
         """The layers below the first that moves."""
         layers = 0 if self.context else self.moves.index(True)
-        return Network(self.network.sizes[: layers + 1], self.network.activation_name) if layers else None
+        return replace(self.network, sizes=self.network.sizes[: layers + 1]) if layers else None
 
     @cached_property
     def above(self) -> Structure:
@@ -41,5 +41,5 @@ class Structure:
         if self.trunk is None:
             return self
         layers = len(self.trunk.shapes)
-        network = Network(self.network.sizes[layers:], self.network.activation_name)
+        network = replace(self.network, sizes=self.network.sizes[layers:])
         return replace(self, network=network, moves=self.moves[layers:], features=True)

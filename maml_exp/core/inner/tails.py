@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +28,16 @@ class GivenLoss:
     def __init__(self, loss: Loss, passes: Sequence[Pass], outputs: int):
         self._loss = loss
         self._scales = [loss.scale(p.factor, p.points, outputs) for p in passes]
+        self._found: list[Any] = [None] * len(passes)
 
-    def error(self, r: int, z: Array, y: Array, out: Array) -> Array:
-        """Write the errors of pass r to out, from outputs z and targets y (T, K, m); returns the loss's residuals."""
-        return self._loss.error(z, y, self._scales[r], out=out)
+    def error(self, r: int, z: Array, y: Array, out: Array) -> Any:
+        """Write the errors of pass r to out, from outputs z and targets y (T, K, m); returns what `Loss.mean` takes."""
+        found = self._found[r] = self._loss.error(z, y, self._scales[r], out=out)
+        return found
 
     def r_error(self, s: int, rz: Array, out: Array) -> None:
         """Write R{u_s} of the outputs to out, from R{z} (T, K, m)."""
-        self._loss.r_error(rz, self._scales[s], out=out)
+        self._loss.r_error(rz, self._found[s], self._scales[s], out=out)
 
 
 class LearnedLoss:
@@ -45,20 +48,28 @@ class LearnedLoss:
 
     Args:
         network: of the loss; its inputs are the m outputs of the model, then whatever else it sees.
+        reported: the loss by which support points are reported, and nothing else.
         passes: the support passes.
         outputs: m.
         targets: the last m columns of what it is shown are the targets; whether it sees them.
     """
 
     def __init__(
-        self, network: Network, tasks: int, passes: Sequence[Pass], dtype: np.dtype, outputs: int, targets: bool
+        self,
+        network: Network,
+        reported: Loss,
+        tasks: int,
+        passes: Sequence[Pass],
+        dtype: np.dtype,
+        outputs: int,
+        targets: bool,
     ):
-        self._network, self._outputs = network, outputs
+        self._network, self._reported, self._outputs = network, reported, outputs
         self._seen = slice(None) if targets else slice(None, -outputs)
         none = Pass(len(passes), 0, 0.0)  # no query pass goes through it
         passes = (*passes, none)
         self._layers = [SharedLayer(n, m, tasks, passes, dtype) for n, m in network.shapes]
-        self._stack = Stack(self._layers, network.activation, len(passes) - 1)
+        self._stack = Stack(self._layers, network, len(passes) - 1)
         for array in self._layers[0].r_inputs:
             array[...] = 0
         self._square = GivenLoss(SquaredError(), passes, network.sizes[-1])
@@ -69,8 +80,8 @@ class LearnedLoss:
         for layer, matrix in zip(self._layers, self._network.matrices(phi), strict=True):
             layer.bind(matrix)
 
-    def error(self, r: int, z: Array, y: Array, out: Array) -> Array:
-        """Write the errors of the model's outputs z (T, K, m) to out; returns z less the targets, to be reported.
+    def error(self, r: int, z: Array, y: Array, out: Array) -> Any:
+        """Write the errors of the model's outputs z (T, K, m) to out; returns what the reported loss finds at z.
 
         y (T, K, n + m) is what the loss is shown beside z: the point and its target.
         """
@@ -78,11 +89,11 @@ class LearnedLoss:
         m = self._outputs
         bottom.inputs[r][..., :m] = z
         bottom.inputs[r][..., m:] = y[..., self._seen]
-        residual = z - y[..., -m:]
+        found = self._reported.error(z, y[..., -m:], 1.0, out=out)  # out is written to again below
         self._square.error(r, self._stack.forward(r), self._zero, out=self._stack.top.errors[r])
         self._stack.backward(r)
         out[...] = bottom.backward(r)[..., :m]
-        return residual
+        return found
 
     def r_error(self, s: int, rz: Array, out: Array) -> None:
         """Write R{u_s} of the model's outputs to out, from their R{z} (T, K, m); R{x} = 0 and R{t} = 0."""

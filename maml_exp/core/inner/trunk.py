@@ -7,6 +7,7 @@ import numpy as np
 from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.below import Data
 from maml_exp.core.inner.layers.layer import SharedLayer
+from maml_exp.core.inner.layers.layer_norm import normalisation
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.stack import Stack
 from maml_exp.core.network import Network
@@ -34,7 +35,8 @@ class Trunk:
             for index, (n, m) in enumerate(network.shapes)
         ]
         self._below = Data(self._layers[0])
-        self._stack = Stack(self._layers, network.activation, 0)
+        self._stack = Stack(self._layers, network, 0)
+        self._norm = normalisation(network.layer_norm, 0, 1)  # of the last of them
         self._features, self._slope = (np.empty_like(self._stack.top.errors[0]) for _ in range(2))
 
     def bind(self, theta: Array) -> None:
@@ -45,7 +47,7 @@ class Trunk:
     def forward(self, x: Array) -> Array:
         """Features (T, K + Q, n') of x (T, K + Q, n), in a buffer that the next call uses again."""
         self._below.fill(0, x)
-        z = self._stack.forward(0)
+        z = self._norm.forward(0, self._stack.forward(0))
         h = self.network.activation.value(z, out=self._features)
         self.network.activation.slope(z, h, out=self._slope)
         return h
@@ -53,11 +55,13 @@ class Trunk:
     def predict(self, x: Array) -> Array:
         """Features (T, G, n') of any x (T, G, n); nothing is kept."""
         z = self._stack.predict(self._below.columns_for(x, 0), 0)
+        self._norm.columns(z)
         return transpose(self.network.activation.value(z, out=z))
 
     def gradient(self, errors: Array, out: Array) -> None:
         """Write the derivative with respect to the parameters, from that of the features (T, K + Q, n'), to out."""
-        np.multiply(errors, self._slope, out=self._stack.top.errors[0])
+        u = np.multiply(errors, self._slope, out=self._stack.top.errors[0])
+        self._norm.backward(0, u)
         self._stack.backward(0)
         for layer, matrix in zip(self._layers, self.network.matrices(out), strict=True):
             layer.gradient(matrix, second_order=False)

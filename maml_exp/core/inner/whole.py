@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.core.arrays import norm
 from maml_exp.core.inner.loop import InnerLoop
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
@@ -14,6 +15,7 @@ from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.trunk import Trunk
 
 Array = np.ndarray
+CURVATURE = ("curvature_share", "fomaml_cosine")
 
 
 class WholeLoop:
@@ -53,15 +55,15 @@ class WholeLoop:
         features = self.trunk.forward(np.concatenate([points.x, points.x_query], axis=1))
         return points._replace(x=features[:, :shots], x_query=features[:, shots:])
 
-    def support(self, points: Points) -> list[Array]:
-        """All support passes with their steps; returns the residuals of each."""
+    def support(self, points: Points) -> list[Any]:
+        """All support passes with their steps; returns of each what `Loss.mean` takes."""
         return [self.loop.run_pass(s, *points.of_step(s)) for s in range(self.loop.steps)]
 
-    def query(self, points: Points) -> Array:
-        """All query passes; returns the residuals of the last one, at theta_S."""
+    def query(self, points: Points) -> Any:
+        """All query passes; returns what `Loss.mean` takes of the last one, at theta_S."""
         for r in range(self.loop.steps, self.loop.pass_count):
-            residual = self.loop.run_pass(r, points.x_query, points.y_query)
-        return residual
+            found = self.loop.run_pass(r, points.x_query, points.y_query)
+        return found
 
     def pull_back(self) -> None:
         """V, from the last query loss back to theta_0."""
@@ -97,3 +99,11 @@ class WholeLoop:
             else:  # the end of one shuffled order and the start of the next may share a point
                 np.add.at(errors, (task, points.chosen[s]), loop.below.errors[s])
         return errors
+
+
+def curvature(exact: Array, first_order: Array) -> dict[str, float]:
+    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
+    size = norm(exact)
+    share = norm(exact - first_order) / size
+    cosine = (exact @ first_order).item() / (size * norm(first_order))
+    return dict(zip(CURVATURE, (share, cosine), strict=True))

@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from maml_exp.core.learners.base import BaseLearner, LearnerSettings
+from maml_exp.core.losses import mean_loss
+from maml_exp.core.proof import reference
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
@@ -60,19 +62,17 @@ class AtOnceLearner(BaseLearner):
         """What predictions (T, Q, m) at the query points cost."""
         loss, (tasks, points, outputs) = self.problem.family.loss, prediction.shape
         d = np.empty_like(prediction)
-        residual = loss.error(prediction, batch.y_query, loss.scale(1 / tasks, points, outputs), d)
-        nothing = np.zeros_like(batch.y_support)
-        before = loss.error(nothing, batch.y_support, 1.0, np.empty_like(nothing))
-        return Losses(d, loss.mean(residual), loss.mean(before))
+        found = loss.error(prediction, batch.y_query, loss.scale(1 / tasks, points, outputs), d)
+        before = mean_loss(loss, np.zeros_like(batch.y_support), batch.y_support)
+        return Losses(d, loss.mean(found), before)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
     ) -> Array:
-        """The mean over tasks of the mean squared error on query points."""
-        parts, losses = self.layout.parts(vector), []
+        """The mean over tasks of the loss on query points."""
+        parts, losses, loss = self.layout.parts(vector), [], reference.LOSSES[self.problem.family.loss.name]
         for x, y, x_query, y_query in zip(*batch, strict=True):
-            residual = self.reference_prediction(parts, x, y, x_query) - y_query
-            losses.append(np.sum(residual * residual) / y_query.size)
+            losses.append(loss.value(self.reference_prediction(parts, x, y, x_query), y_query))
         return np.sum(losses) / len(losses)
 
     @property

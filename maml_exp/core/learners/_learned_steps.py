@@ -22,6 +22,7 @@ from maml_exp.core.inner.open import OpenLoop
 from maml_exp.core.inner.passes import Pass, query_passes, support_passes
 from maml_exp.core.learners._gradient_settings import SHARE, STEP_LOSSES, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient, LearnerSettings
+from maml_exp.core.losses import mean_loss
 from maml_exp.core.network import Network
 from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
@@ -106,10 +107,10 @@ class LearnedStepsLearner(BaseLearner):
         loop = self._loop(tasks, (*support_passes(inner.steps, shots, -1.0), *later), vector.dtype)
         rule = self.steps_of(parts, tasks, inner.steps, inner.lr, self._workspace)
         loop.bind(self.start(parts, rng))
-        before = _loss_before(loop, x, y)
+        before = mean_loss(loop.loss, loop.predict(x, 0), y)
         gradients = list(_steps(loop, rule, x, y))
         for q in range(loop.steps, loop.pass_count):
-            residual = loop.run_pass(q, x_query, y_query)
+            query = loop.run_pass(q, x_query, y_query)
 
         v = loop.gradients(loop.pass_count - 1)
         for s in reversed(range(loop.steps)):
@@ -125,7 +126,7 @@ class LearnedStepsLearner(BaseLearner):
         rule.gradient(out)
         if "theta" in out:
             np.add.reduce(v, axis=0, out=out["theta"])
-        return Gradient(gradient, loop.loss.mean(residual), before)
+        return Gradient(gradient, loop.loss.mean(query), before)
 
     def _loop(self, tasks: int, passes: Sequence[Pass], dtype: np.dtype) -> OpenLoop:
         return OpenLoop(self.network, self.problem.family.loss, tasks, passes, dtype)
@@ -137,7 +138,7 @@ class LearnedStepsLearner(BaseLearner):
         x_support, y_support, x = (array.astype(vector.dtype, copy=False) for array in (x_support, y_support, x))
         tasks, shots, _ = x_support.shape
         parts, lr = self.layout.parts(vector), self.problem.inner.lr if lr is None else lr
-        passes = (*support_passes(steps, shots, -1.0), *query_passes((*[0.0] * steps, 1.0), 0, tasks))
+        passes = (*support_passes(steps, shots, -1.0, kept=False), *query_passes((*[0.0] * steps, 1.0), 0, tasks))
         loop = self._loop(tasks, passes, vector.dtype)
         rule = self.steps_of(parts, tasks, 1, lr, Workspace())
         loop.bind(self.start_of_adaptation(parts))
@@ -151,14 +152,14 @@ class LearnedStepsLearner(BaseLearner):
         """The weighted query losses, one task at a time; of first order with inner gradients and losses of base."""
         parts, at_base = self.layout.parts(vector), self.layout.parts(base)
         omega = query_weights(self.settings, self.problem.inner.steps, progress)
-        start, losses = self.start(parts, rng), []
+        start, losses, loss = self.start(parts, rng), [], reference.LOSSES[self.problem.family.loss.name]
         for x, y, x_query, y_query in zip(*batch, strict=True):
             seen = None
             if not self.settings.second_order:
                 _, seen = self._reference_path(at_base, at_base.get("theta", start), x, y, None)
             path, _ = self._reference_path(parts, start, x, y, seen)
             for weight, theta in zip(omega, path, strict=True):
-                losses.append(weight * reference.loss(self.network, theta, x_query, y_query))
+                losses.append(weight * reference.loss(self.network, theta, x_query, y_query, loss))
         return np.sum(losses) / np.array(len(batch.x_support))
 
     def _reference_path(
@@ -166,8 +167,10 @@ class LearnedStepsLearner(BaseLearner):
     ) -> tuple[list[Array], list[tuple[Array, Array]]]:
         """theta_0 .. theta_S of one task, and the gradients and losses that led there: its own, or those given."""
         path, found, state = [theta], [], None
+        loss = reference.LOSSES[self.problem.family.loss.name]
         for s in range(self.problem.inner.steps):
-            own = reference.gradient(self.network, path[s], x, y), reference.loss(self.network, path[s], x, y)
+            points = self.network, path[s], x, y, loss
+            own = reference.gradient(*points), reference.loss(*points)
             found.append(own if seen is None else seen[s])
             theta, state = self.reference_step(parts, path[s], *found[s], state)
             path.append(theta)
@@ -188,19 +191,12 @@ class LearnedStepsLearner(BaseLearner):
         return self.problem.inner.steps
 
 
-def _loss_before(loop: OpenLoop, x: Array, y: Array) -> float:
-    """The loss (a number) of points x (T, K, n), y (T, K, m) at theta_0."""
-    z = loop.predict(x, 0)
-    return loop.loss.mean(loop.loss.error(z, y, 1.0, np.empty_like(z)))
-
-
 def _steps(loop: OpenLoop, rule: Steps, x: Array, y: Array) -> Iterator[Array]:
     """Make all steps on x (T, K, n), y (T, K, m), each as it is asked for; gives the gradients (T, P) behind each."""
     theta = loop.start()
     for s in range(loop.steps):
-        residual = loop.run_pass(s, x, y)
+        found = loop.run_pass(s, x, y)
         gradients = loop.gradients(s)
-        losses = [loop.loss.mean(residual[task : task + 1]) for task in range(len(residual))]
-        theta = rule.step(s, theta, gradients, np.array(losses, gradients.dtype))
+        theta = rule.step(s, theta, gradients, loop.loss.means(found))
         loop.write(s + 1, theta)
         yield gradients

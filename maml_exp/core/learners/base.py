@@ -139,8 +139,7 @@ class BaseLearner(ABC):
     @property
     def network_label(self) -> str:
         """The network it learns, for a run's first line of log."""
-        network = self.problem.network
-        return f"{'-'.join(map(str, network.sizes))} {network.activation_name}"
+        return self.problem.network.label
 
     @property
     def describes(self) -> str:

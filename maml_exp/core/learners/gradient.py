@@ -13,21 +13,23 @@ is one inner loop, adapted to in training and evaluation alike.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from maml_exp.core.arrays import are_common, norm, of_every_task
+from maml_exp.core.arrays import are_common, of_every_task
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
-from maml_exp.core.inner.whole import WholeLoop
+from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient
 from maml_exp.core.learners.blocks.rates import LearnedRates
-from maml_exp.core.network import INITIALIZERS, Network, initial_parameters
+from maml_exp.core.losses import mean_loss
+from maml_exp.core.network import INITIALIZERS, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
@@ -36,7 +38,6 @@ from maml_exp.core.tasks.base import Batch
 __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
-CURVATURE = ("curvature_share", "fomaml_cosine")
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
 
 
@@ -67,7 +68,7 @@ class Learner(BaseLearner):
         self.settings: Settings = problem.algorithm
         self.outer = self.settings.outer
         inputs, *others = problem.network.sizes
-        self.network = Network((inputs + self.settings.context, *others), problem.network.activation_name)
+        self.network = replace(problem.network, sizes=(inputs + self.settings.context, *others))
         self.moving = moving_layers(self.settings.moves, len(self.network.shapes))
         self.rates = self._learned_rates()
         self._structure = self._make_structure(pairs)
@@ -159,7 +160,8 @@ class Learner(BaseLearner):
         key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
-            passes = (*support_passes(len(omega) - 1, size, lr), *query_passes(omega, query, tasks))
+            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
+            passes = (*support_passes(len(omega) - 1, size, lr, kept), *query_passes(omega, query, tasks))
             keep = 1 - lr * self.settings.proximal
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
@@ -201,14 +203,14 @@ class Learner(BaseLearner):
         omega = query_weights(self.settings, inner.steps, progress)
         whole = self._bound(vector, tasks, shots, size, query, omega, inner.lr)
         points = whole.features(points)
-        residuals = whole.support(points)
+        found = whole.support(points)
         if self.outer == "reptile":
-            return self._reptile_gradient(whole, vector, residuals)
-        mean = whole.loop.loss.mean
-        loss = mean(whole.query(points))
-        first = residuals[0] if residuals else whole.loop.predict(points.x, 0) - points.y
+            return self._reptile_gradient(whole, vector, found)
+        loss = whole.loop.loss
+        query = loss.mean(whole.query(points))
+        before = loss.mean(found[0]) if found else mean_loss(loss, whole.loop.predict(points.x, 0), points.y)
         gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
-        return Gradient(gradient, loss, mean(first), extras)
+        return Gradient(gradient, query, before, extras)
 
     def _gradient(
         self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
@@ -246,12 +248,12 @@ class Learner(BaseLearner):
         part = self.layout.parts(vector)["rates"]
         return self.rates.gradient(part, [rates.dots for rates in whole.loop.rates])
 
-    def _reptile_gradient(self, whole: WholeLoop, vector: Array, residuals: list[Array]) -> Gradient:
+    def _reptile_gradient(self, whole: WholeLoop, vector: Array, found: list[Any]) -> Gradient:
         """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
         loop = whole.loop
         gradient = loop.moved(np.empty_like(vector))
         gradient /= -loop.tasks
-        return Gradient(gradient, loop.loss.mean(residuals[-1]), loop.loss.mean(residuals[0]))
+        return Gradient(gradient, loop.loss.mean(found[-1]), loop.loss.mean(found[0]))
 
     def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
@@ -259,10 +261,10 @@ class Learner(BaseLearner):
         x, y = batch.pooled()
         whole = self._bound(vector, tasks, 0, 0, x.shape[1], (1.0,), self.problem.inner.lr)
         points = whole.features(Points(x[:, :0], y[:, :0], x, y))
-        residual = whole.query(points)
+        found = whole.query(points)
         gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
         mean = whole.loop.loss.mean
-        return Gradient(gradient, mean(residual), mean(residual[:, :shots]))
+        return Gradient(gradient, mean(found), mean(found, shots))
 
     def adapt(
         self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
@@ -298,7 +300,9 @@ class Learner(BaseLearner):
         inner = self.problem.inner
         chosen = None if self.outer == "joint" else self._points(batch, rng).chosen
         omega, first_order = query_weights(self.settings, inner.steps, progress), self._is_first_order(progress)
-        method = reference.Method(self.network, self.settings, self.moving, inner.lr, inner.steps, omega, first_order)
+        function = reference.LOSSES[self._structure.loss.name]
+        axes = (self.settings, self.moving, inner.lr, inner.steps, omega, first_order, function)
+        method = reference.Method(self.network, *axes)
         return method.meta_loss(self.layout.parts(vector), batch, chosen, self.layout.parts(base))
 
     @property
@@ -319,11 +323,3 @@ class Learner(BaseLearner):
             return ""
         rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
         return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
-
-
-def curvature(exact: Array, first_order: Array) -> dict[str, float]:
-    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
-    size = norm(exact)
-    share = norm(exact - first_order) / size
-    cosine = (exact @ first_order).item() / (size * norm(first_order))
-    return dict(zip(CURVATURE, (share, cosine), strict=True))

@@ -12,7 +12,7 @@ gives it and its gradient.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from maml_exp.core.checks import setting
 from maml_exp.core.inner.trunk import Trunk
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
 from maml_exp.core.learners.base import Gradient
-from maml_exp.core.network import Network, initial_parameters
+from maml_exp.core.network import initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
@@ -56,7 +56,7 @@ class Learner(AtOnceLearner):
     def __init__(self, problem: Problem, **options: Any):
         super().__init__(problem, **options)
         self.settings: Settings = problem.algorithm
-        self.body = Network(problem.network.sizes[:-1], problem.network.activation_name)
+        self.body = replace(problem.network, sizes=problem.network.sizes[:-1])
         learned = {"penalty": 1} if self.settings.learn_penalty else {}
         self.layout = Layout({"theta": self.body.parameter_count, **learned})
         self._trunks: dict[Any, Trunk] = {}
@@ -112,8 +112,8 @@ class Learner(AtOnceLearner):
 
     def _features(self, theta: Array, x: Array) -> Array:
         """Features (T, K, n), float64, of x."""
-        z = self.body.predict(theta, flat(x))
-        return self.body.activation.value(z).reshape(*x.shape[:2], -1).astype(np.float64)
+        h = self.body.behind(self.body.predict(theta, flat(x)))
+        return h.reshape(*x.shape[:2], -1).astype(np.float64)
 
     def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
         """By weights W = (H^T H + lambda I)^-1 H^T y with H = [h 1]."""
@@ -123,7 +123,7 @@ class Learner(AtOnceLearner):
 
     def _with_one(self, theta: Array, x: Array) -> Array:
         """H = [h 1] (K, n + 1) of one task's x."""
-        h = self.body.activation.value(self.body.predict(theta, x))
+        h = self.body.behind(self.body.predict(theta, x))
         return np.concatenate([h, np.ones((len(x), 1))], axis=1)
 
     @property

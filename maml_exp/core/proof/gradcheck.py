@@ -78,6 +78,7 @@ class Passes:
 
     def __init__(self, problem: Problem, vector: Array, batch: Batch, pairs: bool):
         self.problem, self.vector, self.batch, self.pairs = problem, vector, batch, pairs
+        self.function = reference.LOSSES[problem.family.loss.name]
 
     def _meta_gradient(self, outer: str, batch: Batch, steps: int, lr: float = 0.01) -> Array:
         algorithm = gradient.Settings(outer=outer)
@@ -95,7 +96,7 @@ class Passes:
             found = self._meta_gradient("first_order", one, steps=0)
 
             def loss(theta: Array, x: Array = x, y: Array = y) -> Array:
-                return reference.loss(network, theta, x, y)
+                return reference.loss(network, theta, x, y, self.function)
 
             for direction in rng.standard_normal((DIRECTIONS, self.vector.size)):
                 ours.append(found @ direction)
@@ -111,7 +112,7 @@ class Passes:
         alpha = 0.1
 
         def support_gradient(theta: Array) -> Array:
-            return reference.gradient(self.problem.network, theta, x[0], y[0])
+            return reference.gradient(self.problem.network, theta, x[0], y[0], self.function)
 
         for x_query, y_query in zip(self.batch.x_query, self.batch.y_query, strict=True):
             one = Batch(x, y, x_query[None], y_query[None])

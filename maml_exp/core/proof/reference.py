@@ -6,22 +6,24 @@ functions are exact to machine precision (Squire and Trapp 1998).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from maml_exp.core.activations import ACTIVATIONS
-from maml_exp.core.network import Network
+from maml_exp.core.network import LAYER_NORM_EPSILON, Network, normalised
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 
 
-def loss(network: Network, theta: Array, x: Array, y: Array) -> Array:
-    """Mean squared error of one task: x (K, n), y (K, m); a scalar of theta's dtype."""
-    return mean_square(network.predict(theta, x) - y)
+class LossFunction(NamedTuple):
+    """A loss of one task, and its derivative with respect to the outputs z (K, m), of targets y (K, m)."""
+
+    value: Callable[[Array, Array], Array]
+    slope: Callable[[Array, Array], Array]
 
 
 def mean_square(residual: Array) -> Array:
@@ -29,34 +31,71 @@ def mean_square(residual: Array) -> Array:
     return np.sum(residual * residual) / residual.size
 
 
-def backpropagated(matrices: Sequence[Array], activation: Any, x: Array, error: Any) -> tuple[list[Array], Array]:
+def softmax(z: Array) -> Array:
+    """Probabilities of the classes."""
+    e = np.exp(z - np.max(z.real))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+SQUARED = LossFunction(lambda z, y: mean_square(z - y), lambda z, y: 2 * (z - y) / y.size)
+CROSS_ENTROPY = LossFunction(
+    lambda z, y: -np.sum(y * np.log(softmax(z))) / len(y),
+    lambda z, y: (softmax(z) - y) / len(y),
+)
+LOSSES = {"mean squared error": SQUARED, "cross-entropy": CROSS_ENTROPY}
+
+
+def loss(network: Network, theta: Array, x: Array, y: Array, function: LossFunction = SQUARED) -> Array:
+    """The loss of one task: x (K, n), y (K, m); a scalar of theta's dtype."""
+    return function.value(network.predict(theta, x), y)
+
+
+def backpropagated(
+    matrices: Sequence[Array], activation: Any, x: Array, error: Any, layer_norm: bool = False
+) -> tuple[list[Array], Array]:
     """Derivatives with respect to every [W; b] and to the inputs x (K, n), by textbook backpropagation.
 
     `error` gives dL/dz (K, m) of the outputs z.
     """
-    zs, hs = [], [x]
+    raw, zs, hs = [], [], [x]
     for matrix in matrices:
-        zs.append(hs[-1] @ matrix[:-1] + matrix[-1])
+        raw.append(hs[-1] @ matrix[:-1] + matrix[-1])
+        zs.append(normalised(raw[-1]) if layer_norm else raw[-1])
         hs.append(activation.value(zs[-1]))
-    d = error(zs[-1])
+    d = error(raw[-1])
     gradients = []
     for index in reversed(range(len(matrices))):
         gradients.append(np.vstack([hs[index].T @ d, d.sum(axis=0)]))
         d = d @ matrices[index][:-1].T
         if index:
             d = d * activation.slope(zs[index - 1], hs[index])
+            if layer_norm:
+                d = normalisation_pulled_back(raw[index - 1], d)
     return gradients[::-1], d
 
 
-def gradient(network: Network, theta: Array, x: Array, y: Array) -> Array:
+def normalisation_pulled_back(z: Array, d: Array) -> Array:
+    """d (K, m) times the Jacobian of the normalisation at z, a whole matrix a point."""
+    rows = []
+    for numbers, slope in zip(z, d, strict=True):
+        size = len(numbers)
+        centring = np.eye(size) - np.ones((size, size)) / size
+        c = centring @ numbers
+        variance = c @ c / size + LAYER_NORM_EPSILON
+        jacobian = centring / np.sqrt(variance) - np.outer(c, c) / size / variance**1.5
+        rows.append(slope @ jacobian)
+    return np.stack(rows)
+
+
+def gradient(network: Network, theta: Array, x: Array, y: Array, function: LossFunction = SQUARED) -> Array:
     """d loss / d theta (P,) of one task."""
     matrices = network.matrices(theta)
-    gradients, _ = backpropagated(matrices, network.activation, x, lambda z: 2 * (z - y) / y.size)
+    gradients, _ = backpropagated(matrices, network.activation, x, lambda z: function.slope(z, y), network.layer_norm)
     return np.concatenate([matrix.ravel() for matrix in gradients])
 
 
 def adapted(network: Network, theta: Array, x: Array, y: Array, inner_lr: float, steps: int) -> Array:
-    """theta_S (P,) of one task."""
+    """theta_S (P,) of one task, by the mean squared error."""
     for _ in range(steps):
         theta = theta - inner_lr * gradient(network, theta, x, y)
     return theta
@@ -77,6 +116,7 @@ class Method:
         steps: S.
         omega: weights of the query losses at theta_0 .. theta_S.
         first_order: whether inner gradients are held constant.
+        function: the loss of a task.
     """
 
     network: Network
@@ -86,6 +126,7 @@ class Method:
     steps: int
     omega: Sequence[float]
     first_order: bool
+    function: LossFunction = SQUARED
 
     def meta_loss(
         self, parts: Mapping[str, Array], batch: Batch, chosen: Sequence[Array] | None, base: Mapping[str, Array]
@@ -108,7 +149,7 @@ class Method:
         losses = []
         for t in range(len(x)):
             if outer == "joint":
-                losses.append(loss(self.network, parts["theta"], x[t], y[t]))
+                losses.append(loss(self.network, parts["theta"], x[t], y[t], self.function))
                 continue
             data = [(x[t], y[t])] * self.steps
             if chosen is not None:
@@ -193,16 +234,16 @@ class Method:
         return at[:layers]
 
     def query_loss(self, at: list[Array], x: Array, y: Array) -> Array:
-        """The mean squared error on query points x (Q, n), y (Q, m)."""
+        """The loss on query points x (Q, n), y (Q, m)."""
         theta = np.concatenate([matrix.ravel() for matrix in self.matrices(at, support=False)])
-        return loss(self.network, theta, self.inputs(at, x), y)
+        return loss(self.network, theta, self.inputs(at, x), y, self.function)
 
     def support_loss(self, parts: Mapping[str, Array], at: list[Array], x: Array, y: Array) -> Array:
         """What an inner step descends, of points x (K, n), y (K, m)."""
         theta = np.concatenate([matrix.ravel() for matrix in self.matrices(at, support=True)])
         z = self.network.predict(theta, self.inputs(at, x))
         if self.settings.support_loss != "learned":
-            return mean_square(z - y)
+            return self.function.value(z, y)
         h = self.seen(z, x, y)
         *hidden, last = self.loss_matrices(parts, h)
         for matrix in hidden:
@@ -224,14 +265,15 @@ class Method:
 
         def error(z: Array) -> Array:
             if self.settings.support_loss != "learned":
-                return 2 * (z - y) / y.size
+                return self.function.slope(z, y)
             seen = self.seen(z, x, y)
             matrices = self.loss_matrices(parts, seen)
             _, d = backpropagated(matrices, ACTIVATIONS["tanh"], seen, lambda out: 2 * out / out.size)
             return d[:, : z.shape[1]]
 
         matrices = self.matrices(at, support=True)
-        gradients, d = backpropagated(matrices, self.network.activation, self.inputs(at, x), error)
+        inputs, layer_norm = self.inputs(at, x), self.network.layer_norm
+        gradients, d = backpropagated(matrices, self.network.activation, inputs, error, layer_norm)
         if self.settings.support_loss == "head":
             gradients = [*gradients[:-1], np.zeros_like(at[len(self.moving) - 1]), gradients[-1]]
         if self.settings.context:

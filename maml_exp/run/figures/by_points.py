@@ -11,7 +11,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.baselines import BASELINES
 from maml_exp.core.losses import Loss
-from maml_exp.run.figures.drawing import BLUE, GREY, Margins, colour, figure, legend_below, marker, set_log_limits
+from maml_exp.run.figures.drawing import BLUE, GREY, Margins, colour, figure, legend_below, marker, set_error_limits
 
 
 def draw_by_points(config: Config, loss: Loss, evaluation: dict[str, Any], path: Path) -> Path:
@@ -39,10 +39,12 @@ def draw_by_points(config: Config, loss: Loss, evaluation: dict[str, Any], path:
         for number, name in enumerate(evaluation["baselines"].get(shots[0], {}), start=1):
             means = [_number(evaluation["baselines"].get(k, {}).get(name, {}).get("mean")) for k in shots]
             lines.append((label_of(name), colour(number), marker(number), means))
+        measure = loss.measure
         for label, shade, shape, means in lines:
-            axis.plot(x, means, color=shade, marker=shape, ms=4, lw=1.4, label=label)
-        set_log_limits(axis, [means for *_, means in lines])
-        axis.set(xlabel="support points", ylabel=f"{loss.name}{f' of {loss.unit}' if loss.unit else ''}")
+            axis.plot(x, measure.of(np.array(means)), color=shade, marker=shape, ms=4, lw=1.4, label=label)
+        set_error_limits(axis, measure, [means for *_, means in lines])
+        points = "support points" + " a class" * measure.rises
+        axis.set(xlabel=points, ylabel=f"{measure.label}{f' of {loss.unit}' if loss.unit else ''}")
         axis.set_xticks(x)
         legend_below(fig, *axis.get_legend_handles_labels())
     return path

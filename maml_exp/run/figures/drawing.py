@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.core.checks import SettingError
+from maml_exp.core.losses import Measure
 from maml_exp.data import door
 
 Array = np.ndarray
@@ -211,6 +212,21 @@ def set_log_limits(
     axis.set_yscale("log")
     axis.set_ylim(low, high)
     axis.yaxis.minorticks_off() if high / low > 1e3 else _few_minor_labels(axis, high / low)
+    return float(low), float(high)
+
+
+def set_error_limits(
+    axis: Any, measure: Measure, representative: Iterable[Any], baseline: Any = np.inf
+) -> tuple[float, float]:
+    """A y axis for errors that are shown by a measure: as `set_log_limits`, or linear where more is better."""
+    if not measure.rises:
+        return set_log_limits(axis, representative, baseline)
+    values = measure.of(np.concatenate([np.ravel(np.asarray(part, dtype=float)) for part in representative]))
+    values = values[np.isfinite(values)]
+    low, high = (values.min(), values.max()) if len(values) else (measure.of(1.0), measure.of(0.0))
+    room = 0.08 * (high - low) + 1
+    low, high = max(measure.of(1.0), low - room), min(measure.of(0.0), high + room)
+    axis.set_ylim(low, high)
     return float(low), float(high)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.losses import Measure
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
 from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
@@ -25,7 +26,7 @@ from maml_exp.run.figures.drawing import (
     legend_below,
     legend_height,
     mark_beyond,
-    set_log_limits,
+    set_error_limits,
 )
 from maml_exp.run.figures.of_learned import draw_learned
 from maml_exp.run.trained import Adapted
@@ -183,18 +184,21 @@ def draw_adaptation(
     margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
     with figure(path, 1, columns, size, margins=margins, own_folder=True, sharey=True) as (fig, axes):
         panels = list(axes[0])
-        limits = set_log_limits(panels[0], _representative(evaluation), _baseline(evaluation))
+        measure = learner.problem.family.loss.measure
+        limits = set_error_limits(panels[0], measure, _representative(evaluation), _baseline(evaluation))
         beyond = []
         if learned:
-            beyond.append(_draw_learning(panels.pop(0), config, learned, tag, limits))
+            beyond.append(_draw_learning(panels.pop(0), config, learned, tag, measure, limits))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
-            beyond.append(_draw_steps(axis, results, evaluation["tasks"], limits))
-            axis.set_title(_points_title(config, int(k)), fontsize=9)
+            beyond.append(_draw_steps(axis, results, evaluation["tasks"], measure, limits))
+            axis.set_title(_points_title(config, int(k), measure), fontsize=9)
+            if measure.rises:
+                axis.axhline(measure.of(evaluation["reference"]), color=GREY, lw=1, ls=":", label="chance")
             axis.set(xlabel="before (0) and after (1)" if config.adapts_at_once else "gradient steps")
             best = learner.problem.family.bayes_error(int(k))
             if best is not None:
                 axis.set_title(f"{axis.get_title()}\nBayes error: {best:g}", fontsize=9)
-        axes[0, 0].set_ylabel(learner.problem.family.loss.name)
+        axes[0, 0].set_ylabel(measure.label)
         method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
         title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"
         fig.suptitle(title + (f"\n{BEYOND}" if any(beyond) else ""))
@@ -225,11 +229,17 @@ def _baseline(evaluation: dict[str, Any]) -> float:
 
 
 def _draw_learning(
-    axis: Any, config: Config, rows: Sequence[metrics.Row], tag: str, limits: tuple[float, float]
+    axis: Any,
+    config: Config,
+    rows: Sequence[metrics.Row],
+    tag: str,
+    measure: Measure,
+    limits: tuple[float, float],
 ) -> bool:
     """Held-out error while training, at the objective's shots and steps; whether something lies beyond the view."""
     x = np.array([row["step"] for row in rows])
-    mean, median = (np.array([row.get(tag.format(name), np.nan) for row in rows]) for name in ("mean", "median"))
+    found = (np.array([row.get(tag.format(name), np.nan) for row in rows]) for name in ("mean", "median"))
+    mean, median = map(measure.of, found)
     axis.plot(x, mean, color=BLUE, marker="o", ms=3)
     axis.plot(x, median, color=BLUE, ls="--", lw=1)
     axis.set(xlabel="iteration", xlim=(0, None))
@@ -238,17 +248,19 @@ def _draw_learning(
     return mark_beyond(axis, x, mean, limits, BLUE)
 
 
-def _points_title(config: Config, shots: int) -> str:
+def _points_title(config: Config, shots: int, measure: Measure) -> str:
     """The number of support points, and where a run was trained with several others than these, that it was."""
     trained = config.task.all_shots
-    return f"K = {shots} support points" + ("\n(not trained with)" if len(trained) > 1 and shots not in trained else "")
+    points = f"K = {shots} support points" + " a class" * measure.rises
+    return points + ("\n(not trained with)" if len(trained) > 1 and shots not in trained else "")
 
 
-def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, limits: tuple[float, float]) -> bool:
+def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, measure: Measure, limits: tuple[float, float]) -> bool:
     """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
     steps, beyond = np.arange(len(results["trained"]["mean"])), False
     for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
-        mean, ci95, median = (_floats(results[key][name]) for name in ("mean", "ci95", "median"))
+        mean, median = (measure.of(_floats(results[key][name])) for name in ("mean", "median"))
+        ci95 = abs(measure.slope) * _floats(results[key]["ci95"])
         axis.plot(steps, mean, color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
         draw_band(axis, steps, mean - ci95, mean + ci95, limits, colour)
         axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, median")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.comparison.groups import Estimate, estimate
-from maml_exp.core.learners.gradient import CURVATURE
+from maml_exp.core.inner.whole import CURVATURE
 from maml_exp.run.figures.drawing import BLUE, COLOURS, GREY, MARKERS, ORANGE, figure
 from maml_exp.store.metrics_file import extra_tag, read_rows
 from maml_exp.store.records import RunRecord

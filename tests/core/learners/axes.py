@@ -6,6 +6,7 @@ import numpy as np
 
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient
+from maml_exp.core.losses import CrossEntropy
 from maml_exp.core.network import ModelSettings
 from maml_exp.core.optimizers import sgd
 from maml_exp.core.problem import Problem
@@ -38,16 +39,52 @@ class Scatter(TaskFamily):
         return {}
 
 
-if "scatter" not in TASKS.names():
-    TASKS.register("scatter", Settings=ScatterSettings, Family=Scatter)
+@dataclass
+class ClassesSettings(TaskSettings):
+    name: str = "scattered_classes"
 
 
-def make_problem(hidden=(5, 4), activation="tanh", steps=2, lr=0.07, shots=4, query=5, tasks=3, **axes):
+class ScatteredClasses(Scatter):
+    """Points of classes without a rule."""
+
+    loss = CrossEntropy()
+
+    def sample(self, rng, tasks, dtype):
+        x, y, x_query, y_query = super().sample(rng, tasks, dtype)
+        return Batch(x, one_hot(y), x_query, one_hot(y_query))
+
+
+def one_hot(y):
+    """The class whose number is the largest."""
+    return (y == y.max(axis=-1, keepdims=True)).astype(y.dtype)
+
+
+for name, family, family_settings in (
+    ("scatter", Scatter, ScatterSettings),
+    ("scattered_classes", ScatteredClasses, ClassesSettings),
+):
+    if name not in TASKS.names():
+        TASKS.register(name, Settings=family_settings, Family=family)
+
+
+def make_problem(
+    hidden=(5, 4),
+    activation="tanh",
+    steps=2,
+    lr=0.07,
+    shots=4,
+    query=5,
+    tasks=3,
+    layer_norm=False,
+    classes=False,
+    **axes,
+):
+    task = ClassesSettings if classes else ScatterSettings
     return Problem(
-        ModelSettings(hidden=list(hidden), activation=activation),
+        ModelSettings(hidden=list(hidden), activation=activation, layer_norm=layer_norm),
         gradient.Settings(**axes),
         InnerSettings(lr=lr, steps=steps),
-        ScatterSettings(shots=shots, query=query),
+        task(shots=shots, query=query),
         sgd.Settings(),
         tasks,
         dtype="float64",

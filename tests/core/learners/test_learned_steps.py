@@ -13,6 +13,7 @@ from maml_exp.core.learners.learned_optimizer import Memories
 from maml_exp.core.network import Network
 
 from ..helpers import complex_step_gradient, problem_of, random_batch, relative_error
+from .axes import batch_of, make_problem, part_errors
 
 TASKS, SHOTS, QUERY, STEPS, LR = 3, 4, 6, 3, 0.3
 NETWORK = Network((2, 6, 4, 3), "tanh")
@@ -55,6 +56,18 @@ def test_every_part_of_the_gradient_is_the_complex_step_of_the_reference(kind, s
     found, expected = call(learner, vector, 0.03), exact(learner, vector, 0.03)
     for name, part in learner.layout.slices.items():
         assert relative_error(found.vector[part], expected[part]) <= 1e-10, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("second_order", [True, False])
+def test_classes_and_normalised_layers_are_learned_too(kind, second_order):
+    module, own = KINDS[kind]
+    algorithm = module.Settings(**own, second_order=second_order, step_losses="all", scale=0.2)
+    problem = replace(make_problem(layer_norm=True, classes=True, steps=2, lr=LR), algorithm=algorithm)
+    learner, batch = module.Learner(problem), batch_of(problem)
+    vector = somewhere(learner)
+    errors = part_errors(learner, vector, batch)
+    assert max(errors.values()) <= 1e-10, errors
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer
 from maml_exp.core.inner.passes import Pass
 
 Array = np.ndarray
@@ -39,20 +39,25 @@ class TwoHeads:
         self.inputs = first.inputs[:step_count] + second.inputs[step_count:]
         self.errors = first.errors[:step_count] + second.errors[step_count:]
         self.r_inputs, self.r_errors = first.r_inputs, first.r_errors
-        self.rates = first.rates
+        self.rates, self.n, self.m = first.rates, first.n, first.m
 
     def bind(self, matrix: Array) -> None:
         """Take the query head's [W; b]; the support head has its own `bind`."""
         self.of_query.bind(matrix)
+
+    def like_inputs(self) -> list[Array]:
+        """Other arrays of the shapes of the inputs, each for the pass's own head."""
+        first, second = self.of_support.like_inputs(), self.of_query.like_inputs()
+        return first[: self.step_count] + second[self.step_count :]
 
     def forward(self, r: int) -> Array:
         """h_r W + b of the pass's own head (T, K, m)."""
         first, second = self.of_support.forward(r), self.of_query.forward(r)
         return first if r < self.step_count else second
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
         """[W; b]^T [h^T; 1] of the query head: what is judged."""
-        return self.of_query.predict(columns, r, out)
+        return self.of_query.predict(columns, r, part, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T of the pass's own head (T, K, n)."""

@@ -36,6 +36,7 @@ from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass, step_count
 
 Array = np.ndarray
+EVERY = slice(None)  # of the tasks
 
 
 class Layer:
@@ -57,7 +58,10 @@ class Layer:
         steps[s]     kappa_s u_s (T, K_s, m), the same array as u_s where kappa is 1
 
     Of these, `_input_rows` and so on are the same memory as (T K_r, n), `_inputs_t` and `_steps_t` transposed views.
+    Where passes are not kept, all have the same, but for pairs, which are what was learned.
     """
+
+    is_of_pairs = False
 
     def __init__(
         self,
@@ -70,14 +74,15 @@ class Layer:
         constant_inputs: bool = False,
         rates: type = UnitRates,
     ):
-        self.n, self.m = n + bias_is_data, m
+        self.n, self.m, self.tasks = n + bias_is_data, m, tasks
         self.bias_is_data, self.constant_inputs = bias_is_data, constant_inputs
         self.passes, self.step_count = passes, step_count(passes)
         # v's pairs, row by row: (h_s, R{u_s}) of the support passes, (h_q, u_q) of the query passes; then (R{h_s}, u_s)
         points = [p.points for p in passes]
         support, later = points[: self.step_count], slice(len(points), None)
-        self._left = RowBuffer(tasks, [*points, *(() if constant_inputs else support)], self.n, dtype)
-        self._right = RowBuffer(tasks, [*points, *support], m, dtype)
+        self.keeps = self.is_of_pairs or passes[0].kept
+        self._left = RowBuffer(tasks, [*points, *(() if constant_inputs else support)], self.n, dtype, self.keeps)
+        self._right = RowBuffer(tasks, [*points, *support], m, dtype, self.keeps)
         self.inputs, self._input_rows = self._left.by_task[: len(points)], self._left.flat[: len(points)]
         self.r_inputs, self._r_input_rows = self._left.by_task[later], self._left.flat[later]
         self.r_errors, self._r_error_rows = self._right.by_task[: len(points)], self._right.flat[: len(points)]
@@ -107,12 +112,17 @@ class Layer:
         self.bias = matrix[-1:] if self.bias_is_data else matrix[-1]  # used only where it is no data
         self.weight_t = self.weight.T.copy() if self._copies_transpose else self.weight.T
 
+    def like_inputs(self) -> list[Array]:
+        """Other arrays of the shapes of the inputs, and the same memory where they are the same."""
+        points = [p.points for p in self.passes]
+        return RowBuffer(self.tasks, points, self.n, self._left.whole.dtype, self.keeps).by_task
+
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         raise NotImplementedError
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
-        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         raise NotImplementedError
 
     def backward(self, r: int, out: Array | None = None) -> Array:
@@ -160,8 +170,8 @@ class Layer:
             z += self.bias
         return self._z[r]
 
-    def _shared_predict(self, columns: Array, out: Array | None = None) -> Array:
-        """[W; b]^T [h^T; 1] (T, m, Q)."""
+    def _shared_predict(self, columns: Array, out: Array | None) -> Array:
+        """[W; b]^T [h^T; 1] (P, m, Q)."""
         return np.matmul(self.matrix.T, columns, out=out)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
@@ -188,8 +198,8 @@ class SharedLayer(Layer):
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         return self._shared_forward(r)
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
-        """[W; b]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+        """[W; b]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         return self._shared_predict(columns, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:

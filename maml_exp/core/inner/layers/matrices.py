@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.arrays import transpose
-from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer
 from maml_exp.core.inner.layers.pairs import fading_moved
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass
@@ -54,7 +54,10 @@ class MultipliedOutLayer(Layer):
         super().__init__(n, m, tasks, passes, dtype, bias_is_data, constant_inputs, rates)
         self._sizes = (tasks, n, m, dtype, bias_is_data)
         self._behind = [p.behind for p in passes]
-        *self._adapted, self._v = (TaskMatrices(*self._sizes) for _ in range(self.step_count + 1))
+        self._v = TaskMatrices(*self._sizes)
+        self._adapted = self._one_a_step()
+        # [h_s^T u_s; 1^T u_s] of every step, in place of which stands the adapted matrix where they are kept
+        self._products = self._adapted if self.keeps else self._one_a_step()
         self._direction = self._v  # what a step's R pass goes along, but for kappa_s
         points = [p.points for p in passes]
         self._row = np.ones((1, max(points)), dtype)
@@ -70,6 +73,12 @@ class MultipliedOutLayer(Layer):
             self._columns, self._rows = [columns[k] for k in points], np.zeros((tasks, 2, self.n), dtype)
             self._r_columns, self._r_rows = np.empty((tasks, points[0], 2), dtype), np.empty_like(self._rows)
 
+    def _one_a_step(self) -> list[TaskMatrices]:
+        """A matrix a task for every step, the same for all where passes are not kept."""
+        if not self.keeps:
+            return [TaskMatrices(*self._sizes)] * self.step_count
+        return [TaskMatrices(*self._sizes) for _ in range(self.step_count)]
+
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         behind = self._behind[r]
@@ -77,16 +86,18 @@ class MultipliedOutLayer(Layer):
             return self._shared_forward(r)
         return self._adapted[behind - 1].product(self.inputs[r], self._z[r])
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
-        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
-        return np.matmul(self._adapted[r - 1].whole_t, columns, out=out) if r else self._shared_predict(columns, out)
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
+        if r == 0:
+            return self._shared_predict(columns, out)
+        return np.matmul(self._adapted[r - 1].whole_t[part], columns, out=out)
 
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T kappa_r u_r; 1^T kappa_r u_r]."""
         self.rates.step(r)
         u = self.steps[r]
-        step = self._adapted[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
-        step += self._adapted[r - 1].whole if r else self.matrix
+        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        np.add(step, self._adapted[r - 1].whole if r else self.matrix, out=self._adapted[r].whole)
 
     def _weight_t(self, r: int) -> Array:
         """W_r^T (T or 1, m, n)."""
@@ -172,12 +183,10 @@ class FadingMultipliedOutLayer(MultipliedOutLayer):
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = keep [W_r; b_r] + (1 - keep) [W; b] + [h_r^T u_r; 1^T u_r]."""
         u = self.steps[r]
-        step = self._adapted[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
         if r:
             step += self._keep * self._adapted[r - 1].whole
-            step += (1 - self._keep) * self.matrix
-        else:
-            step += self.matrix
+        np.add(step, (1 - self._keep) * self.matrix if r else self.matrix, out=self._adapted[r].whole)
 
     def pulled_back(self, s: int) -> None:
         """V <- keep V + h_s^T R{u_s} + R{h_s}^T u_s."""
@@ -201,15 +210,15 @@ class WeightRatesLayer(MultipliedOutLayer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._products = [TaskMatrices(*self._sizes) for _ in range(self.step_count)]  # [h_s^T u_s; 1^T u_s]
+        self._products = self._one_a_step()
         self._direction = TaskMatrices(*self._sizes)
 
     def learn(self, r: int) -> None:
         """Make step r."""
         u = self.errors[r]
         product = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
-        step = np.multiply(product, self.rates.kappa, out=self._adapted[r].whole)
-        step += self._adapted[r - 1].whole if r else self.matrix
+        step = np.multiply(product, self.rates.kappa, out=self._direction.whole)
+        np.add(step, self._adapted[r - 1].whole if r else self.matrix, out=self._adapted[r].whole)
 
     def start_pull_back(self) -> None:
         """v = h_q^T u_q of the last query pass."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maml_exp.core.arrays import rows_product, transpose
-from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer
 
 Array = np.ndarray
 
@@ -16,6 +16,8 @@ class PairedLayer(Layer):
     The small matrices h_r h_s^T (+ 1, the bias) and u_r (kappa_s u_s)^T of the later pass r are, transposed, the ones
     that pulling v back through step s needs again: they are kept, and computed once.
     """
+
+    is_of_pairs = True
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -44,13 +46,13 @@ class PairedLayer(Layer):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.steps[s]
         return z
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
-        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         z = self._shared_predict(columns, out)
         for s in range(r):
-            gram = self.inputs[s] @ columns[:, : self.n]
+            gram = self.inputs[s][part] @ columns[:, : self.n]
             gram += not self.bias_is_data
-            z += self._steps_t[s] @ gram
+            z += self._steps_t[s][part] @ gram
         return z
 
     def backward(self, r: int, out: Array | None = None) -> Array:
@@ -116,14 +118,14 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def predict(self, columns: Array, r: int, out: Array | None = None) -> Array:
-        """[W_r; b_r]^T [h^T; 1] (T, m, Q) for the columns (T, n + 1, Q) of any inputs; nothing is kept."""
+    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+        """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         z = self._shared_predict(columns, out)
         for s in range(r):
-            gram = self.inputs[s] @ columns[:, : self.n]
+            gram = self.inputs[s][part] @ columns[:, : self.n]
             gram += not self.bias_is_data
             gram *= self._keep ** (r - 1 - s)
-            z += self._steps_t[s] @ gram
+            z += self._steps_t[s][part] @ gram
         return z
 
     def moved(self, out: Array) -> None:

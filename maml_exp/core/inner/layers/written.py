@@ -15,7 +15,7 @@ class WrittenLayer(MultipliedOutLayer):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self._product = TaskMatrices(*self._sizes)
+        self._gradient = TaskMatrices(*self._sizes)
 
     def write(self, r: int, matrices: Array) -> None:
         """Take [W_r; b_r] of every task (T, n + 1, m), r > 0."""
@@ -28,12 +28,12 @@ class WrittenLayer(MultipliedOutLayer):
     def task_gradient(self, r: int) -> Array:
         """[h_r^T u_r; 1^T u_r] (T, n + 1, m), until the next call."""
         u = self.errors[r]
-        return self._product.multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        return self._gradient.multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
 
     def hessian_product(self, s: int) -> Array:
         """[h_s^T R{u_s} + R{h_s}^T u_s; 1^T R{u_s}] (T, n + 1, m), until the next call."""
         ru = self.r_errors[s]
-        product = self._product.multiply_out(self._inputs_t[s], ru, self._row[:, : ru.shape[1]])
+        product = self._gradient.multiply_out(self._inputs_t[s], ru, self._row[:, : ru.shape[1]])
         if not self.constant_inputs:
-            self._product.weight += transpose(self.r_inputs[s]) @ self.errors[s]
+            self._gradient.weight += transpose(self.r_inputs[s]) @ self.errors[s]
         return product
