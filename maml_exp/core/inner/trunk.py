@@ -6,8 +6,8 @@ import numpy as np
 
 from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.below import Data
-from maml_exp.core.inner.layer_norm import normalisation
 from maml_exp.core.inner.layers.layer import SharedLayer
+from maml_exp.core.inner.layers.layer_norm import normalisation
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.stack import Stack
 from maml_exp.core.network import Network
@@ -23,11 +23,11 @@ class Trunk:
 
     Args:
         network: of these layers; an activation stands behind its last one too.
-        tasks, points: T, and the points of a task, support and query together.
+        tasks, points: (T,) or (R, T), and the points of a task, support and query together.
         dtype: of everything.
     """
 
-    def __init__(self, network: Network, tasks: int, points: int, dtype: np.dtype):
+    def __init__(self, network: Network, tasks: tuple[int, ...], points: int, dtype: np.dtype):
         self.network = network
         passes = (Pass(0, points, 1.0),)
         self._layers = [

@@ -28,8 +28,18 @@ class LearnerSettings(checks.Settings):
 
     section: ClassVar[str] = "algorithm"
     at_once: ClassVar[bool] = False  # it adapts in one go: step 0 is before, step 1 after, and steps have no rate
+    learned_steps: ClassVar[bool] = False  # what makes steps of gradients is learned; inner.lr is the unit of steps
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
+
+    @property
+    def rates_in_lockstep(self) -> tuple[str, ...] | None:
+        """The rates in which runs in lockstep may differ; None: `meta_gradient` takes one run alone.
+
+        Else it takes R of them as well (core/training/lockstep.py): vectors (R, P), batches (R, T, ...), generators as
+        one, and inner.lr as a tuple where it differs. Their losses are then R numbers each.
+        """
+        return None
 
     def steps_to_judge(self, trained: int) -> int:
         """Steps that an evaluation makes where it is not told how many, of a learner trained with inner.steps."""
