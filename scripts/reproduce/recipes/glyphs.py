@@ -9,8 +9,8 @@ import numpy as np
 
 from maml_exp.config.composing import compose
 from maml_exp.core.baselines import BASELINES
-from maml_exp.core.losses import ACCURACY
 from maml_exp.core.baselines.base import baseline_errors
+from maml_exp.core.losses import ACCURACY
 from maml_exp.core.statistics import paired_difference, statistics
 from maml_exp.core.training import make_learner
 from maml_exp.run.final_evaluation import held_out_tasks
@@ -31,7 +31,13 @@ METHODS: dict[str, Overrides] = {
     "lslr": (),
     "lslr, 3 steps": ("inner.steps=3",),
     "meta_sgd": ("algorithm=meta_sgd", "algorithm.rates_start=[0.1,0.1]"),
-    "reptile": ("algorithm=reptile", "optimizer=interpolation", "inner.lr=0.1", "inner.steps=5", "algorithm.minibatch=10"),
+    "reptile": (
+        "algorithm=reptile",
+        "optimizer=interpolation",
+        "inner.lr=0.1",
+        "inner.steps=5",
+        "algorithm.minibatch=10",
+    ),
     "ridge": ("algorithm=ridge",),
     "joint": ("algorithm=joint", RATES),
 }
