@@ -7,6 +7,7 @@ import numpy as np
 
 from maml_exp.core.inner.settings import InnerSettings
 from maml_exp.core.learners import gradient
+from maml_exp.core.losses import Loss, SquaredError
 from maml_exp.core.network import ModelSettings, Network
 from maml_exp.core.optimizers import adam
 from maml_exp.core.problem import Problem
@@ -14,6 +15,7 @@ from maml_exp.core.proof import reference
 from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 INPUTS, OUTPUTS = 2, 3  # several of each, and different: a transposed or dropped axis cannot hide
+SQUARED = SquaredError()
 
 
 def relative_error(ours, exact):
@@ -60,10 +62,13 @@ class AnyProblem(Problem):
 
     inputs: int = INPUTS
     outputs: int = OUTPUTS
+    loss: Loss = SQUARED
 
     @cached_property
     def family(self):
-        return RandomPoints(self.task, self.inputs, self.outputs)
+        family = RandomPoints(self.task, self.inputs, self.outputs)
+        family.loss = self.loss
+        return family
 
 
 def problem_of(network, algorithm, batch, inner_lr=0.05, steps=1, dtype="float64"):

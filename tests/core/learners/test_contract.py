@@ -20,7 +20,9 @@ from maml_exp.core.learners import (
     ridge,
 )
 from maml_exp.core.learners._gradient_settings import OUTER
+from maml_exp.core.losses import CrossEntropy
 from maml_exp.core.network import Network
+from maml_exp.core.proof.gradcheck import gradient_errors
 from maml_exp.core.tasks.base import FixedTasks
 from maml_exp.core.training import Trainer
 from maml_exp.store import checkpoints
@@ -90,6 +92,11 @@ def call(learner, vector, batch, seed=4):
     return learner.meta_gradient(vector, batch, np.random.default_rng(seed), PROGRESS)
 
 
+def one_hot(y):
+    """The class whose number is the largest."""
+    return (y == y.max(axis=-1, keepdims=True)).astype(y.dtype)
+
+
 def numbers(found):
     return [found.loss, found.support_loss, *found.extras.values()]
 
@@ -97,6 +104,19 @@ def numbers(found):
 def test_every_learner_has_its_row_and_every_choice_of_outer():
     assert set(METHODS) == set(LEARNERS.own_names())
     assert [method.settings.outer for method in METHODS["gradient"].values()] == list(OUTER)
+
+
+@each_case
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_gradients_are_those_of_classes_and_normalised_layers_too(method, variant, layer_norm):
+    plain = make(method, variant).problem
+    model = replace(plain.model, layer_norm=layer_norm)
+    learner = LEARNERS.get(method.settings.learner).Learner(replace(plain, model=model, loss=CrossEntropy()), **variant)
+    batch = BATCH._replace(y_support=one_hot(BATCH.y_support), y_query=one_hot(BATCH.y_query))
+    vector = vector_of(learner)
+    errors = gradient_errors(learner, vector, batch, seed=4, progress=PROGRESS)
+    assert max(errors.values()) <= 1e-10, errors
+    assert call(learner, vector, batch).loss > 0
 
 
 @each_case
