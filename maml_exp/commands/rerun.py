@@ -59,7 +59,11 @@ def _say_changed_data(original: RunFolder, config: Config) -> None:
         same = before.get("fingerprint", {}).get("content") == facts["fingerprint"]["content"]
         what = "other bytes, but the same rows" if same else "other rows, so results will differ"
         sizes = f"{was.get('rows')} rows of {was.get('groups')} groups, now {now['rows']} of {now['groups']}"
-        print(f"maml-exp: {config.task.file} has changed since the run: {what} ({sizes})", file=sys.stderr, flush=True)
+        print(
+            f"maml-exp: {config.task.named_data} has changed since the run: {what} ({sizes})",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def report(found: Differences, original: RunFolder) -> int:

@@ -88,7 +88,7 @@ def resume_run(path: Path, file: str | None = None) -> int:
 
 def _give_file(work: Sequence[Work], file: str, launcher: Sequence[str]) -> None:
     """Let jobs open the table that was given again; raises `SettingError` where it cannot be that of all of them."""
-    with_files = [one.config for one in work if one.config.task.reader is not None]
+    with_files = [one.config for one in work if hasattr(one.config.task, "file")]
     files = sorted({config.task.file for config in with_files})
     if len(files) > 1:
         raise SettingError(f"task.file={file} cannot stand for {', '.join(files[:5])}: resume these jobs one by one")

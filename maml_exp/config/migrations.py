@@ -89,6 +89,14 @@ def name_what_networks_lacked(plain: Plain) -> None:
         model.setdefault("layer_norm", False)
 
 
+def name_evolution(plain: Plain) -> None:
+    """5 -> 6: the outer loop may be evolution; it was a gradient."""
+    algorithm = plain.get("algorithm")
+    if isinstance(algorithm, dict):
+        algorithm.setdefault("evolution", _copied(NO_EVOLUTION))
+
+
+NO_EVOLUTION: Plain = {"population": 0, "sigma": 0.1, "fitness": "ranks"}
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -112,6 +120,7 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     2: (keep_clip_norm, train_to_the_end),
     3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
     4: (name_what_networks_lacked,),
+    5: (name_evolution,),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -27,7 +27,7 @@ from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
 from maml_exp.data import sources
 
-SCHEMA = 5  # what a saved configuration of today says; see migrations for the older ones
+SCHEMA = 6  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
 OBJECTIVES = ("mean", "median", "p95")
 OFTEN = checks.integer(0, 10**9)
@@ -190,8 +190,10 @@ class Config(checks.Settings):
         """What the family is computed on; of a saved run whose file is not given again, what it remembers of that."""
         if self.task.reader is None:
             return None
-        file = self.task.file if sources.is_shipped(self.task.file) else self.data_file
-        return self.data_facts if file is None else sources.load(self.task, file)
+        named = getattr(self.task, "file", None)
+        if named is None or sources.is_shipped(named):  # it comes with the program
+            return sources.load(self.task, named)
+        return self.data_facts if self.data_file is None else sources.load(self.task, self.data_file)
 
     def remember(self, facts: dict[str, Any] | None) -> None:
         """Take along what a run's folder remembers of the data of its tasks."""

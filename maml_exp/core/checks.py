@@ -78,6 +78,11 @@ def not_negative() -> Check:
     return Check(lambda value: is_number(value) and value >= 0, lambda: "a finite number >= 0")
 
 
+def up_to(most: float) -> Check:
+    """A number from 0 to `most`, both included."""
+    return Check(lambda value: is_number(value) and 0 <= value <= most, lambda: f"a number from 0 to {most:g}")
+
+
 def fraction() -> Check:
     """A number from 0 to below 1."""
     return Check(lambda value: is_number(value) and 0 <= value < 1, lambda: "a number with 0 <= value < 1")

@@ -19,11 +19,11 @@ def adaptation_errors(
 ) -> Array:
     """The reported error (N, steps + 1) of every task on its query points, after 0 .. `steps` inner steps.
 
-    Adapts to the first `shots` support points, with rate `lr` (None: the learner's own). A task whose weights
+    Adapts to the support points of the first `shots`, with rate `lr` (None: the learner's own). A task whose weights
     overflow has a non-finite error. Runs in chunks of tasks, so memory does not grow with their number.
     """
-    count = len(tasks.x_support)
-    network, loss = learner.problem.network, learner.problem.family.loss
+    count, family = len(tasks.x_support), learner.problem.family
+    network, loss, points = learner.problem.network, family.loss, family.support_points(shots)
     fitting = NUMBERS_AT_ONCE // (tasks.x_query.shape[1] * max(network.sizes))
     most = int(np.clip(fitting, FEWEST_TASKS, MOST_TASKS))
     chunk = -(-count // max(1, -(-count // most)))  # as large as `most` allows, and all about as large
@@ -32,7 +32,7 @@ def adaptation_errors(
         for end in range(chunk, count + chunk, max(1, chunk)):
             end = min(end, count)
             part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
-            x_support, y_support = tasks.x_support[part, :shots], tasks.y_support[part, :shots]
+            x_support, y_support = tasks.x_support[part, :points], tasks.y_support[part, :points]
             predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr)
             for step, prediction in enumerate(predictions):
                 errors[part, step] = loss.by_task(

@@ -1,7 +1,8 @@
 """The seam by which a family that needs data gets it: core takes arrays, and this is where files become arrays.
 
-A family's settings name their reader (`TaskSettings.reader`, a file of readers/) and, in `file`, what it reads. What
-is read is kept, by the file's name, size and time, as long as this process asks for the same.
+A family's settings name their reader (`TaskSettings.reader`, a file of readers/) and, in `file`, what it reads; where
+they name no file, it is something that comes with the program. What is read is kept, by the file's name, size and time
+(of a folder the number of its files, and when one was added last), as long as this process asks for the same.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import gzip
 import hashlib
 import io
 import lzma
+import os
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -28,12 +30,24 @@ KEPT = 2
 
 
 class State(NamedTuple):
-    """What tells whether a file is still the one that was read."""
+    """What tells whether a file or folder is still the one that was read."""
 
     path: Path
     size: int
     changed: int  # nanoseconds
     inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> State:
+        """The state now; raises OSError."""
+        found = path.stat()
+        if not path.is_dir():
+            return cls(path, found.st_size, found.st_mtime_ns, found.st_ino)
+        files, changed = 0, 0
+        for folder, _, names in os.walk(path):
+            files += len(names)
+            changed = max(changed, os.stat(folder).st_mtime_ns)
+        return cls(path, files, changed, found.st_ino)
 
 
 def resolved(file: str) -> Path:
@@ -54,20 +68,21 @@ def is_shipped(file: str) -> bool:
     return file.startswith(PACKAGE)
 
 
-def load(settings: Any, file: str) -> Any:
-    """What the family of these settings is computed on, from a file; raises `SettingError`."""
+def load(settings: Any, file: str | None) -> Any:
+    """What the family of these settings is computed on, from a file if it takes one; raises `SettingError`."""
     wanted = READERS.get(settings.reader).wanted(settings)
+    if file is None:
+        return _load(settings.reader, None, wanted)
     path = resolved(file)
     try:
-        found = path.stat()
-        return _load(settings.reader, State(path, found.st_size, found.st_mtime_ns, found.st_ino), wanted)
+        return _load(settings.reader, State.of(path), wanted)
     except OSError as error:
         raise SettingError(f"task.file={file}: {path} cannot be read: {error.strerror or error}") from error
 
 
 @lru_cache(maxsize=KEPT)
-def _load(reader: str, state: State, wanted: Hashable) -> Any:
-    return READERS.get(reader).read(state.path, wanted)
+def _load(reader: str, state: State | None, wanted: Hashable) -> Any:
+    return READERS.get(reader).read(None if state is None else state.path, wanted)
 
 
 def sha256_of(file: BinaryIO) -> str:

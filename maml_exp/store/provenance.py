@@ -37,7 +37,7 @@ def record_start(folder: RunFolder, config: Config) -> None:
         "environment": environment(),
     }
     if (facts := config.problem.family.facts()) is not None:
-        record["data"] = {"file": config.task.file, **facts["counts"]}
+        record["data"] = {"file": config.task.named_data, **facts["counts"]}
         write_json(folder.data, facts)  # enough to adapt without the data, and to tell whether it has changed
     write_json(folder.provenance, record)
     if diff:
@@ -49,7 +49,7 @@ def require_same_data(folder: RunFolder, family: TaskFamily, known: Any) -> None
     facts = family.facts()
     if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
         raise SettingError(
-            f"{family.settings.file} has changed since the run began; a new run: maml-exp rerun {folder.path}"
+            f"{family.settings.named_data} has changed since the run began; a new run: maml-exp rerun {folder.path}"
         )
 
 

@@ -84,6 +84,7 @@ def baseline_errors(
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def _errors(family: TaskFamily, baseline: Baseline, tasks: FixedTasks, shots: int) -> Array:
     baseline.prepare(shots)
-    parts = zip(tasks.x_support[:, :shots], tasks.y_support[:, :shots], tasks.x_query, strict=True)
+    points = family.support_points(shots)
+    parts = zip(tasks.x_support[:, :points], tasks.y_support[:, :points], tasks.x_query, strict=True)
     predictions = np.stack([baseline.predict(*part) for part in parts])
     return family.loss.by_task(predictions, tasks.y_query, tasks.weights)

@@ -170,7 +170,8 @@ def check(problem: Problem) -> None:
     _check_layers(settings, layers)
     if settings.minibatch is not None:
         pooled = settings.outer == "reptile"
-        most = int(np.min(problem.task.shots)) + problem.family.query * pooled
+        family = problem.family
+        most = family.support_points(int(np.min(problem.task.shots))) + family.query * pooled
         keys = "task.shots + task.query" if pooled else "task.shots"
         if settings.minibatch > most:
             shown = f"algorithm.minibatch={settings.minibatch} with {keys}={most}"

@@ -5,12 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+
+from maml_exp.core import checks
+from maml_exp.core.checks import Check
 
 Array = np.ndarray
 SPLITS = ("train", "validation", "test")
 FEW_ROWS = 16  # times the rows drawn: up to there all rows of a group are put in a random order
+
+
+def _are_shares(value: Any) -> bool:
+    shares = value if isinstance(value, list) else []
+    return (
+        len(shares) == 3 and all(checks.is_number(share, above=0) for share in shares) and abs(sum(shares) - 1) < 1e-9
+    )
+
+
+SHARES = Check(_are_shares, lambda: "three numbers > 0 that sum to 1: shares of training, validation and test")
 
 
 @dataclass(frozen=True, eq=False)

@@ -37,6 +37,11 @@ class TaskSettings(checks.Settings):
         """Every K that is trained with."""
         return list(self.shots) if isinstance(self.shots, list) else [self.shots]
 
+    @property
+    def named_data(self) -> str:
+        """What messages call that which the family is computed on: the file that the settings name, where they do."""
+        return getattr(self, "file", self.name)
+
 
 class Batch(NamedTuple):
     """A meta-batch: support points to adapt on and query points to judge by."""
@@ -53,7 +58,10 @@ class Batch(NamedTuple):
 
 
 class FixedTasks(NamedTuple):
-    """Held-out tasks, float64: support points, and the points on which errors are measured."""
+    """Held-out tasks: support points, and the points on which errors are measured.
+
+    float64, inputs in the dtype that the family says.
+    """
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
@@ -61,6 +69,7 @@ class FixedTasks(NamedTuple):
     y_query: Array  # (N, G, m), without noise where the family knows the truth
     weights: Array | None = None  # (N, G), 1 of a query point and 0 of what fills up a task that has fewer; None: all 1
     names: Sequence[str] = ()  # of the tasks, where they have some
+    classes: Sequence[Sequence[str]] = ()  # (N, m): in classification, what every label stands for in every task
 
 
 class Axis(NamedTuple):
@@ -88,6 +97,8 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
+        are_images: whether its points are square images of classes, and are drawn so.
+        held_out_dtype: of the inputs of held-out tasks.
     """
 
     inputs: int
@@ -100,6 +111,8 @@ class TaskFamily(ABC):
     watched_split: ClassVar[str] = "test"
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
+    are_images: bool = False
+    held_out_dtype: ClassVar[type] = np.float64
 
     def __init__(self, settings: Any):
         self.settings = settings
@@ -132,6 +145,10 @@ class TaskFamily(ABC):
     def is_open(self) -> bool:
         """Whether tasks can be drawn: what a saved run remembers of its data is enough to adapt alone."""
         return True
+
+    def support_points(self, shots: int) -> int:
+        """K, rows of a task's support set: in classification shots are counted by class, and no label goes without."""
+        return shots
 
     def require_shots(self, shots: int) -> None:  # noqa: B027  a family may draw as many as are asked for
         """Raise `SettingError` where held-out tasks cannot have so many support points."""

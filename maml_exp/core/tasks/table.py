@@ -13,7 +13,7 @@ from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.losses import UnitsSquaredError
 from maml_exp.core.tasks._columns import Facts, facts_of
-from maml_exp.core.tasks._rows import Table, drawn_rows, group_key, split_groups
+from maml_exp.core.tasks._rows import SHARES, Table, drawn_rows, group_key, split_groups
 from maml_exp.core.tasks.base import Axis, Batch, FixedTasks, TaskFamily, TaskSettings
 
 Array = np.ndarray
@@ -27,17 +27,9 @@ def _are_names(value: Any) -> bool:
     return all(isinstance(name, str) and name.strip() for name in names) and len(set(names)) == len(names)
 
 
-def _are_shares(value: Any) -> bool:
-    shares = value if isinstance(value, list) else []
-    return (
-        len(shares) == 3 and all(checks.is_number(share, above=0) for share in shares) and abs(sum(shares) - 1) < 1e-9
-    )
-
-
 FILE = Check(lambda value: isinstance(value, str), lambda: "the path of a CSV or npz file, or package:fertility.csv")
 COLUMN = Check(lambda value: isinstance(value, str), lambda: "the name of a column")
 NAMES = Check(_are_names, lambda: "a list of different names of columns, as [region], or []")
-SHARES = Check(_are_shares, lambda: "three numbers > 0 that sum to 1: shares of training, validation and test groups")
 
 
 @dataclass
