@@ -9,7 +9,7 @@ import yaml
 from helpers import TINY
 
 from maml_exp.config.composing import compose
-from maml_exp.config.migrations import AXES_OF_3, NO_EVOLUTION, MIGRATIONS, migrated, typed_then
+from maml_exp.config.migrations import AXES_OF_3, MIGRATIONS, NO_EVOLUTION, migrated, typed_then
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import SCHEMA, from_dict
 from maml_exp.core.checks import SettingError

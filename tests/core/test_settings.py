@@ -59,6 +59,7 @@ TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
+    "model.layer_norm": SWITCH,
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
     "algorithm.first_order_until": SHARE,

@@ -129,7 +129,7 @@ class EvolvedLearner(BaseLearner):
         def fitness(one: float) -> float:
             if self.settings.fitness == "ranks":
                 return sum(other < one for other in everyone) / (len(everyone) - 1)
-            return one / np.std(everyone) if self.settings.fitness == "normalised" else one
+            return one / float(np.std(everyone)) if self.settings.fitness == "normalised" else one
 
         total = np.zeros(len(base))
         for e, (above, below) in zip(perturbations, losses, strict=True):
@@ -178,8 +178,8 @@ class EvolvedLearner(BaseLearner):
 
 def usual_threads(problem: Problem) -> int:
     """One a processor if the passes of a member are large enough, else one."""
-    task = problem.task
-    points = problem.meta_batch * (max(task.all_shots) + problem.family.query)
+    family = problem.family
+    points = problem.meta_batch * (family.support_points(max(problem.task.all_shots)) + family.query)
     return (os.cpu_count() or 1) if points * max(problem.network.sizes) >= WORTH_THREADS else 1
 
 
