@@ -1,9 +1,14 @@
-"""Products of the rows of all tasks: arrays (T, K, n), T tasks of K rows each, as one matrix (T K, n)."""
+"""Products of the rows of all tasks: arrays (T, K, n), T tasks of K rows each, as one matrix (T K, n).
+
+Of R runs in lockstep arrays have an axis more, (R, T, K, n), and make a matrix a run, (R, T K, n). What `tasks` says is
+(T,) of one run and (R, T) of several.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +25,7 @@ def transpose(a: Array) -> Array:
 
 def flat(rows: Array) -> Array:
     """The rows (T, K, n) of all tasks below each other (T K, n), a view."""
-    return rows.reshape(-1, rows.shape[-1])
+    return rows.reshape(*rows.shape[:-3], -1, rows.shape[-1])
 
 
 def are_common(x: Array) -> bool:
@@ -33,19 +38,41 @@ def of_every_task(rows: Array, tasks: int) -> Array:
     return rows if len(rows) == tasks else np.repeat(rows, tasks, axis=0)
 
 
-def shared_product(rows: Array, matrix: Array, out: Array) -> Array:
-    """Write rows (T K, n) times one matrix (n, m), a single product for all tasks, to out (T, K, m), in C order."""
-    rows.dot(matrix, out=out.reshape(-1, out.shape[-1]))  # the method: np.dot goes through a function of Python's
-    return out
+def product_for(tasks: tuple[int, ...]) -> Callable[..., Array]:
+    """The product of all rows with what tasks share, of one run or of several: np.matmul makes as many, of same bits.
+
+    The method of arrays is quicker to call, and np.dot goes through a function of Python's.
+    """
+    return np.ndarray.dot if len(tasks) == 1 else np.matmul
+
+
+def blocks_of_rows(left: Array, right: Array) -> list[tuple[Array, Array]]:
+    """Rows (N, n) and (N, m), the left ones transposed, in blocks of small products where they are narrow."""
+    (count, n), m = left.shape[-2:], right.shape[-1]
+    blocks = -(-count * n * m // SMALL_PRODUCT) if n * m < SMALL_MATRIX else 1
+    block = max(1, -(-count // max(1, blocks)))
+    parts = [slice(start, start + block) for start in range(0, max(count, 1), block)]
+    return [(transpose(left[..., part, :]), right[..., part, :]) for part in parts]
+
+
+def sum_of_products(blocks: Sequence[tuple[Array, Array]], out: Array, product: Callable = np.ndarray.dot) -> None:
+    """Write left^T right of rows in blocks, which `blocks_of_rows` gives, to out (n, m)."""
+    (left_t, right), *others = blocks
+    product(left_t, right, out=out)
+    for left_t, right in others:
+        out += product(left_t, right)
 
 
 def rows_product(left: Array, right: Array, out: Array) -> None:
-    """Write left^T right, of rows (R, n) and (R, m), to out (n, m); of narrow rows in blocks of small products."""
-    blocks = -(-len(left) * out.size // SMALL_PRODUCT) if out.size < SMALL_MATRIX else 1
-    block = max(1, -(-len(left) // max(1, blocks)))
-    left[:block].T.dot(right[:block], out=out)
-    for start in range(block, len(left), block):
-        out += np.dot(left[start : start + block].T, right[start : start + block])
+    """Write left^T right, of rows (N, n) and (N, m), to out (n, m)."""
+    sum_of_products(blocks_of_rows(left, right), out)
+
+
+def inner_product(a: Array, b: Array) -> Any:
+    """The sum of a * b (T, K, m), a number; of runs in lockstep one each (R,), of the same bits."""
+    if a.ndim == 3:
+        return a.reshape(-1).dot(b.reshape(-1))
+    return np.matmul(a.reshape(len(a), 1, -1), b.reshape(len(b), -1, 1)).reshape(-1)
 
 
 class RowBuffer:
@@ -58,12 +85,13 @@ class RowBuffer:
     Passes that are not `kept` have the same rows, one after the other.
     """
 
-    def __init__(self, tasks: int, points: Sequence[int], width: int, dtype: np.dtype, kept: bool = True):
-        self.whole = np.empty((tasks * (sum(points) if kept else max(points)), width), dtype)
-        ends = np.cumsum([tasks * k for k in points], dtype=int)
-        starts = [end - tasks * k if kept else 0 for end, k in zip(ends, points, strict=True)]
-        self.flat = [self.whole[start : start + tasks * k] for start, k in zip(starts, points, strict=True)]
-        self.by_task = [rows.reshape(tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
+    def __init__(self, tasks: tuple[int, ...], points: Sequence[int], width: int, dtype: np.dtype, kept: bool = True):
+        *runs, count = tasks
+        self.whole = np.empty((*runs, count * (sum(points) if kept else max(points)), width), dtype)
+        ends = np.cumsum([count * k for k in points], dtype=int)
+        starts = [end - count * k if kept else 0 for end, k in zip(ends, points, strict=True)]
+        self.flat = [self.whole[..., start : start + count * k, :] for start, k in zip(starts, points, strict=True)]
+        self.by_task = [rows.reshape(*tasks, k, width) for rows, k in zip(self.flat, points, strict=True)]
 
 
 class Workspace:
@@ -90,8 +118,19 @@ def norm(vector: Array) -> float:
     and of the vector over its largest entry.
     """
     square = float(np.dot(vector, vector).real)
-    if SMALLEST_SQUARE < square < math.inf:
-        return math.sqrt(square)
+    return math.sqrt(square) if SMALLEST_SQUARE < square < math.inf else _scaled_norm(vector)
+
+
+def norms(vectors: Array) -> list[float]:
+    """The `norm` of every vector of (R, P), of the same bits."""
+    squares = np.matmul(vectors[:, None], vectors[..., None]).reshape(-1).tolist()
+    return [
+        math.sqrt(square) if SMALLEST_SQUARE < square < math.inf else _scaled_norm(vector)
+        for square, vector in zip(squares, vectors, strict=True)
+    ]
+
+
+def _scaled_norm(vector: Array) -> float:
     largest = float(np.max(np.abs(vector), initial=0.0))
     if largest == 0 or not math.isfinite(largest):
         return largest

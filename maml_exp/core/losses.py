@@ -11,9 +11,12 @@ What is reported of a task may be something else: of classes, the share of point
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+
+from maml_exp.core.arrays import inner_product
 
 Array = np.ndarray
 
@@ -69,17 +72,18 @@ class Loss(Protocol):
     name: str  # of what is trained with
     measure: Measure  # of what is reported
     unit: str  # of what it is the square of, "" where errors have none: tables then show their root, too
+    by_point: bool = False  # arrays may have an axis of runs before that of tasks; `mean` is then a list
 
-    def scale(self, factor: float, points: int, outputs: int) -> float:
+    def scale(self, factor: Any, points: int, outputs: int) -> Any:
         """The number by which residuals are multiplied to give factor * dL/dz, for so many points and outputs."""
 
-    def error(self, z: Array, y: Array, scale: float, out: Array) -> Any:
+    def error(self, z: Array, y: Array, scale: Any, out: Array) -> Any:
         """Write factor * dL/dz at outputs z (T, K, m), targets y, to out; returns what the next two need of it."""
 
-    def r_error(self, rz: Array, found: Any, scale: float, out: Array) -> None:
+    def r_error(self, rz: Array, found: Any, scale: Any, out: Array) -> None:
         """Write R{factor * dL/dz} to out, from R{z} (T, K, m) and what `error` found at z."""
 
-    def mean(self, found: Any, points: int | None = None) -> float:
+    def mean(self, found: Any, points: int | None = None) -> Any:
         """The loss from what `error` found: the mean over (the first `points`) points, then over tasks."""
 
     def means(self, found: Any) -> Array:
@@ -97,26 +101,28 @@ class SquaredError:
 
     name = "mean squared error"
     measure = MEAN_SQUARED_ERROR
+    by_point = True
     unit = ""
 
-    def scale(self, factor: float, points: int, outputs: int) -> float:
+    def scale(self, factor: Any, points: int, outputs: int) -> Any:
         """Factor times 2 / (K m)."""
         return factor * 2 / (max(points, 1) * outputs)
 
-    def error(self, z: Array, y: Array, scale: float, out: Array) -> Array:
+    def error(self, z: Array, y: Array, scale: Any, out: Array) -> Array:
         """Write scale (z - y) to out; returns z - y."""
         residual = np.subtract(z, y)
         np.multiply(residual, scale, out=out)
         return residual
 
-    def r_error(self, rz: Array, found: Array, scale: float, out: Array) -> None:
+    def r_error(self, rz: Array, found: Array, scale: Any, out: Array) -> None:
         """Write scale R{z} to out: the target does not move."""
         np.multiply(rz, scale, out=out)
 
-    def mean(self, found: Array, points: int | None = None) -> float:
+    def mean(self, found: Array, points: int | None = None) -> Any:
         """The mean square of residuals, over points and outputs, then over tasks."""
-        flat = (found if points is None else found[:, :points]).reshape(-1)
-        return flat.dot(flat).item() / flat.size
+        residual = found if points is None else found[..., :points, :]
+        squares, count = inner_product(residual, residual).tolist(), math.prod(residual.shape[-3:])
+        return squares / count if residual.ndim == 3 else [square / count for square in squares]
 
     def means(self, found: Array) -> Array:
         """The mean square of every task's residuals (T,)."""
@@ -175,13 +181,14 @@ class CrossEntropy:
 
     name = "cross-entropy"
     measure = ACCURACY
+    by_point = True
     unit = ""
 
-    def scale(self, factor: float, points: int, outputs: int) -> float:
+    def scale(self, factor: Any, points: int, outputs: int) -> Any:
         """Factor / K: classes are no mean."""
         return factor / max(points, 1)
 
-    def error(self, z: Array, y: Array, scale: float, out: Array) -> Softmax:
+    def error(self, z: Array, y: Array, scale: Any, out: Array) -> Softmax:
         """Write scale (p - y) to out; outputs are taken less the largest real part, so that none overflows."""
         shifted = z - np.max(z.real, axis=-1, keepdims=True)
         p = np.exp(shifted)
@@ -191,16 +198,17 @@ class CrossEntropy:
         out *= scale
         return Softmax(p, np.log(total[..., 0]) - np.einsum("...j,...j->...", shifted, y))
 
-    def r_error(self, rz: Array, found: Softmax, scale: float, out: Array) -> None:
+    def r_error(self, rz: Array, found: Softmax, scale: Any, out: Array) -> None:
         """Write scale (p R{z} - p <p, R{z}>) to out."""
         np.multiply(found.p, rz, out=out)
         out -= found.p * np.add.reduce(out, axis=-1, keepdims=True)
         out *= scale
 
-    def mean(self, found: Softmax, points: int | None = None) -> float:
+    def mean(self, found: Softmax, points: int | None = None) -> Any:
         """The mean of -log p, over points, then over tasks."""
-        terms = found.terms if points is None else found.terms[:, :points]
-        return np.add.reduce(terms, axis=None).item() / max(terms.size, 1)
+        terms = found.terms if points is None else found.terms[..., :points]
+        sums, count = np.add.reduce(terms, axis=(-2, -1)).tolist(), max(math.prod(terms.shape[-2:]), 1)
+        return sums / count if terms.ndim == 2 else [total / count for total in sums]
 
     def means(self, found: Softmax) -> Array:
         """The mean of -log p over every task's points (T,)."""

@@ -76,8 +76,10 @@ class Network:
         return self._layout[-1][0].stop
 
     def matrices(self, theta: Array) -> list[Array]:
-        """Views of theta (P,): [W; b] (n + 1, m) for every layer."""
-        return [theta[part].reshape(shape) for part, shape in self._layout]
+        """Views of theta (P,): [W; b] (n + 1, m) for every layer; (R, n + 1, m) of theta (R, P)."""
+        if theta.ndim == 1:
+            return [theta[part].reshape(shape) for part, shape in self._layout]
+        return [theta[..., part].reshape(-1, *shape) for part, shape in self._layout]
 
     def task_matrices(self, thetas: Array) -> list[Array]:
         """Views of a theta for every task (T, P): [W; b] (T, n + 1, m) for every layer."""

@@ -36,7 +36,7 @@ class Layout:
         return next(iter(self.sizes)) if len(self.sizes) == 1 else None
 
     def parts(self, vector: Array) -> dict[str, Array]:
-        """A vector (P,) by the names of its parts: views of it, or itself where it has one part."""
+        """A vector (P,) or (R, P) by the names of its parts: views of it, or itself where it has one part."""
         if self._only:
             return {self._only: vector}
-        return {name: vector[part] for name, part in self.slices.items()}
+        return {name: vector[..., part] for name, part in self.slices.items()}

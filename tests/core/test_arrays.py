@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from maml_exp.core import arrays as module
-from maml_exp.core.arrays import RowBuffer, Workspace, flat, norm, rows_product, shared_product
+from maml_exp.core.arrays import RowBuffer, Workspace, flat, norm, product_for, rows_product, transpose
 
 from .helpers import relative_error
 
@@ -27,15 +27,24 @@ def test_large_matrices_are_summed_in_one_product(monkeypatch):
     assert np.array_equal(out, left.T @ right)
 
 
-def test_shared_product_is_every_tasks_rows_times_the_matrix():
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [2, 20, 250])
+@pytest.mark.parametrize(("n", "m"), [(2, 40), (40, 40), (40, 1), (1, 40), (3, 2), (100, 100)])
+def test_products_of_several_runs_have_the_bits_of_one(dtype, rows, n, m):
     rng = np.random.default_rng(0)
-    rows, matrix, out = rng.standard_normal((3, 5, 2)), rng.standard_normal((2, 4)), np.empty((3, 5, 4))
-    assert shared_product(flat(rows), matrix, out) is out
-    assert relative_error(out, np.stack([task @ matrix for task in rows])) < 1e-14
+    one, several = product_for((5,)), product_for((3, 5))
+    inputs, matrix = rng.standard_normal((3, rows, n)).astype(dtype), rng.standard_normal((3, n, m)).astype(dtype)
+    errors, ones = rng.standard_normal((3, rows, m)).astype(dtype), np.ones(rows, dtype)
+    pairs = [(inputs, matrix), (errors, transpose(matrix)), (transpose(inputs), errors), (ones, errors)]
+    for left, right in pairs:
+        found = several(left, right)
+        for run in range(3):
+            alone = one(left if left.ndim == 1 else left[run], right[run])
+            assert np.array_equal(found[run], alone)
 
 
 def test_views_of_a_row_buffer_share_its_memory_in_order():
-    buffer = RowBuffer(2, [3, 1, 4], 5, np.dtype(np.float32))
+    buffer = RowBuffer((2,), [3, 1, 4], 5, np.dtype(np.float32))
     assert buffer.whole.shape == (16, 5)
     assert buffer.whole.dtype == np.float32
     assert [rows.shape for rows in buffer.flat] == [(6, 5), (2, 5), (8, 5)]
@@ -50,7 +59,7 @@ def test_views_of_a_row_buffer_share_its_memory_in_order():
 
 
 def test_passes_that_are_not_kept_have_the_same_rows():
-    buffer = RowBuffer(2, [3, 1, 3], 5, np.dtype(np.float32), kept=False)
+    buffer = RowBuffer((2,), [3, 1, 3], 5, np.dtype(np.float32), kept=False)
     assert buffer.whole.shape == (6, 5)
     assert [rows.shape for rows in buffer.by_task] == [(2, 3, 5), (2, 1, 5), (2, 3, 5)]
     buffer.by_task[0].fill(7)

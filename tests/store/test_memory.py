@@ -18,7 +18,6 @@ from maml_exp.store import memory
         (["algorithm=learned_optimizer", "model.hidden=[2000,2000]"], "model.hidden=[2000, 2000]"),
         (["algorithm=lstm_meta_learner", "model.hidden=[2000,2000]"], "model.hidden=[2000, 2000]"),
         (["algorithm=neural_process", "algorithm.encoder=[2000,2000]"], "algorithm.encoder=[2000, 2000]"),
-        (["task=glyphs", "task.size=28", "model.hidden=[2000,2000]"], "model.hidden=[2000, 2000]"),
         (["algorithm=attention", "algorithm.decoder=[2000,2000]"], "algorithm.decoder=[2000, 2000]"),
     ],
     ids=str,

@@ -68,7 +68,7 @@ class Features(Data):
 
 
 class Context(Data):
-    """Rows [x, phi_r, 1]: c numbers phi (T, c), the same for all points of a task, which every step moves.
+    """Rows [x, phi_r, 1]: c numbers phi (T, 1, c), the same for all points of a task, which every step moves.
 
     phi_{r+1} = phi_r + kappa_r (1^T u_r) W_phi^T: a step like any other (Zintgraf et al. 2019, equation 3; with moving
     layers the bias transformation of Finn et al. 2017b, section 4.2). With v_phi its part of v ("A context"),
@@ -82,7 +82,7 @@ class Context(Data):
         keep: what a step leaves of the earlier ones.
 
     Attributes:
-        v: (T, c), v_phi.
+        v: (T, 1, c), v_phi.
     """
 
     def __init__(self, layer: Layer, size: int, rates: type, keep: float):
@@ -94,32 +94,33 @@ class Context(Data):
             inputs[..., -1] = 1
         self._columns = slice(layer.n - 1 - size, layer.n - 1)
         self._x = [inputs[..., : self._columns.start] for inputs in layer.inputs]
-        tasks, dtype = layer.inputs[0].shape[0], layer.inputs[0].dtype
+        shape, dtype = (*layer.inputs[0].shape[:-2], 1, size), layer.inputs[0].dtype
         self._behind = [p.behind for p in passes]
         # (1^T u_r) W_phi^T of every pass: of a support pass it is the step, but for kappa, of a query pass part of v
-        self._errors = [np.empty((tasks, size), dtype) for _ in passes]
+        self._errors = [np.empty(shape, dtype) for _ in passes]
         self.rates = rates(self._errors[:steps])
-        self._phi = [np.empty((tasks, size), dtype) for _ in range(steps + 1)]
-        self._dropped = np.zeros((tasks, size), dtype)
-        self.v = np.empty((tasks, size), dtype)
+        self._phi = [np.empty(shape, dtype) for _ in range(steps + 1)]
+        self._dropped = np.zeros(shape, dtype)
+        self.v = np.empty(shape, dtype)
 
     def bind(self, start: Array) -> None:
         """Take phi_0 (c,)."""
-        self._phi[0][...] = start
+        self._phi[0][...] = start[..., None, None, :]
 
     def fill(self, r: int, x: Array) -> None:
         """Write x (T, K, n) and phi to the inputs of pass r."""
         super().fill(r, x)
-        self._layer.inputs[r][..., self._columns] = self._phi[self._behind[r]][:, None]
+        self._layer.inputs[r][..., self._columns] = self._phi[self._behind[r]]
 
     def columns_for(self, x: Array, r: int) -> Array:
         """Columns [x, phi_r, 1] for any x (T, Q, n): (T, n + c + 1, Q)."""
-        phi = np.repeat(self._phi[r][: len(x), None], x.shape[1], axis=1)
+        phi = np.repeat(self._phi[r][: len(x)], x.shape[1], axis=1)
         return super().columns_for(np.concatenate([x, phi], axis=-1), r)
 
     def backward(self, r: int) -> None:
         """Take (1^T u_r) W_phi^T."""
-        np.add.reduce(self._layer.backward(r)[..., self._columns], axis=1, out=self._errors[r])
+        errors = self._layer.backward(r)[..., self._columns]
+        np.add.reduce(errors, axis=-2, out=self._errors[r], keepdims=True)
 
     def learn(self, r: int) -> None:
         """phi_{r+1} - phi_0 = keep (phi_r - phi_0) + kappa_r (1^T u_r) W_phi^T."""
@@ -134,13 +135,13 @@ class Context(Data):
 
     def r_fill(self, s: int) -> None:
         """R{phi_s} = kappa_s v_phi, for every point; R{x} = 0 and R{1} = 0."""
-        self._layer.r_inputs[s][..., self._columns] = self.rates.along(s, self.v)[:, None]
+        self._layer.r_inputs[s][..., self._columns] = self.rates.along(s, self.v)
 
     def r_backward(self, s: int) -> None:
         """v_phi += (1^T R{u_s}) W_phi^T + (1^T u_s) kappa V_phi^T; what it loses by fading the start keeps."""
         self._dropped += (1 - self._keep) * self.v
         self.v *= self._keep
-        self.v += np.add.reduce(self._layer.r_backward(s)[..., self._columns], axis=1)
+        self.v += np.add.reduce(self._layer.r_backward(s)[..., self._columns], axis=-2, keepdims=True)
 
     def pulled_back(self, s: int) -> None:
         """Add the query losses at theta_s."""
@@ -156,5 +157,5 @@ class Context(Data):
     def start_gradient(self, out: Array, second_order: bool) -> None:
         """Write the derivative with respect to phi_0, summed over tasks, to out (c,)."""
         queries = self._errors[len(self._phi) - 1 :]
-        total = self.v + self._dropped if second_order else sum(queries)
-        np.add.reduce(total, axis=0, out=out)
+        total = self.v + self._dropped if second_order else np.add.reduce(queries)
+        np.add.reduce(total[..., 0, :], axis=-2, out=out)

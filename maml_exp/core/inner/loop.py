@@ -24,6 +24,7 @@ from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import GivenLoss, LearnedLoss
 
 Array = np.ndarray
+FROM_ZERO = np.zeros(1)  # a context
 
 
 class InnerLoop:
@@ -31,7 +32,7 @@ class InnerLoop:
 
     Args:
         structure: what is above a trunk, if there is one.
-        tasks: T.
+        tasks: (T,), or (R, T) of R runs in lockstep.
         passes: S support passes, at theta_0 .. theta_{S-1}, then the query passes, the last of them at theta_S.
         dtype: float32, float64 or complex128; everything given must have it.
         keep: what a step leaves of the earlier ones: 1 - alpha lambda of proximal steps, else 1.
@@ -44,7 +45,7 @@ class InnerLoop:
     def __init__(
         self,
         structure: Structure,
-        tasks: int,
+        tasks: tuple[int, ...],
         passes: Sequence[Pass],
         dtype: np.dtype | type | str,
         keep: float = 1.0,
@@ -59,7 +60,7 @@ class InnerLoop:
         self._moving = [*layers, self.below] if structure.context else layers
         self.rates = [moving.rates for moving in self._moving]
         outputs = self.network.sizes[-1]
-        given = GivenLoss(self.loss, passes, outputs)
+        given = GivenLoss(self.loss, passes, outputs, self.dtype)
         support: Any = given
         if structure.loss_network is not None:
             support = LearnedLoss(
@@ -74,7 +75,7 @@ class InnerLoop:
         self._support_loss = support
         self._tails = [support] * self.steps + [given] * (len(passes) - self.steps)
 
-    def _make_layers(self, tasks: int, passes: Sequence[Pass], keep: float) -> list[Any]:
+    def _make_layers(self, tasks: tuple[int, ...], passes: Sequence[Pass], keep: float) -> list[Any]:
         structure = self.structure
         layers: list[Any] = []
         for index, ((n, m), moves) in enumerate(zip(self.network.shapes, structure.moves, strict=True)):
@@ -106,7 +107,7 @@ class InnerLoop:
         return Data(first)
 
     def bind(
-        self, theta: Array, context: Array | float = 0.0, head: Array | None = None, loss: Array | None = None
+        self, theta: Array, context: Array = FROM_ZERO, head: Array | None = None, loss: Array | None = None
     ) -> None:
         """Start from theta (P,), which must not change until the next `bind`.
 
@@ -127,7 +128,7 @@ class InnerLoop:
 
     def _head(self, flat: Array) -> Array:
         n, m = self.network.shapes[-1]
-        return flat.reshape(n + 1, m)
+        return flat.reshape(*flat.shape[:-1], n + 1, m)
 
     def run_pass(self, r: int, x: Array, y: Array) -> Any:
         """Forward and backward in pass r; returns what `Loss.mean` takes.

@@ -39,12 +39,12 @@ class OpenLoop:
         self.network, self.loss = network, loss
         self.steps, self.pass_count = step_count(passes), len(passes)
         self._layers = [
-            WrittenLayer(n, m, tasks, passes, dtype, bias_is_data=index == 0, constant_inputs=index == 0)
+            WrittenLayer(n, m, (tasks,), passes, dtype, bias_is_data=index == 0, constant_inputs=index == 0)
             for index, (n, m) in enumerate(network.shapes)
         ]
         self._stack = Stack(self._layers, network, self.steps)
         self._below = Data(self._layers[0])
-        self._tail = GivenLoss(loss, passes, network.sizes[-1])
+        self._tail = GivenLoss(loss, passes, network.sizes[-1], dtype)
         self._flat = (tasks, network.parameter_count)
 
     def bind(self, theta: Array) -> None:

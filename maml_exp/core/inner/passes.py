@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Pass(NamedTuple):
@@ -14,7 +14,7 @@ class Pass(NamedTuple):
 
     behind: int  # inner steps made before it
     points: int  # a task
-    factor: float  # its errors are factor * dL/dz: -alpha in a support pass, omega / T in a query pass
+    factor: Any  # its errors are factor * dL/dz: -alpha in a support pass, omega / T in a query pass
     kept: bool = True  # for a pull-back or a sum over steps; else all passes may be made in the same buffers
 
 
@@ -23,8 +23,8 @@ def step_count(passes: Sequence[Pass]) -> int:
     return passes[-1].behind
 
 
-def support_passes(steps: int, points: int, alpha: float, kept: bool = True) -> tuple[Pass, ...]:
-    """The passes at theta_0 .. theta_{S-1}, whose errors are u = -alpha dL/dz."""
+def support_passes(steps: int, points: int, alpha: Any, kept: bool = True) -> tuple[Pass, ...]:
+    """The passes at theta_0 .. theta_{S-1}, whose errors are u = -alpha dL/dz; alpha may be an array, one a run."""
     return tuple(Pass(s, points, -alpha, kept) for s in range(steps))
 
 

@@ -82,7 +82,7 @@ class Stack:
         kept = self._hidden.get(index)
         if kept is None or kept.shape[1:] != shape[1:] or len(kept) < shape[0]:
             kept = self._hidden[index] = np.empty(shape, dtype)
-            kept[:, -1] = 1
+            kept[..., -1, :] = 1
         return kept[: shape[0]]
 
     def r_forward(self, s: int) -> list[Array]:

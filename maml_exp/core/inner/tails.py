@@ -23,11 +23,12 @@ class GivenLoss:
         loss: of one task.
         passes: for their factors and points.
         outputs: m.
+        dtype: of everything.
     """
 
-    def __init__(self, loss: Loss, passes: Sequence[Pass], outputs: int):
+    def __init__(self, loss: Loss, passes: Sequence[Pass], outputs: int, dtype: np.dtype):
         self._loss = loss
-        self._scales = [loss.scale(p.factor, p.points, outputs) for p in passes]
+        self._scales = [np.asarray(loss.scale(p.factor, p.points, outputs), dtype) for p in passes]
         self._found: list[Any] = [None] * len(passes)
 
     def error(self, r: int, z: Array, y: Array, out: Array) -> Any:
@@ -58,7 +59,7 @@ class LearnedLoss:
         self,
         network: Network,
         reported: Loss,
-        tasks: int,
+        tasks: tuple[int, ...],
         passes: Sequence[Pass],
         dtype: np.dtype,
         outputs: int,
@@ -72,7 +73,7 @@ class LearnedLoss:
         self._stack = Stack(self._layers, network, len(passes) - 1)
         for array in self._layers[0].r_inputs:
             array[...] = 0
-        self._square = GivenLoss(SquaredError(), passes, network.sizes[-1])
+        self._square = GivenLoss(SquaredError(), passes, network.sizes[-1], dtype)
         self._zero = np.zeros((1, 1, 1), dtype)
 
     def bind(self, phi: Array) -> None:

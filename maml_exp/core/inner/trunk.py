@@ -23,11 +23,11 @@ class Trunk:
 
     Args:
         network: of these layers; an activation stands behind its last one too.
-        tasks, points: T, and the points of a task, support and query together.
+        tasks, points: (T,) or (R, T), and the points of a task, support and query together.
         dtype: of everything.
     """
 
-    def __init__(self, network: Network, tasks: int, points: int, dtype: np.dtype):
+    def __init__(self, network: Network, tasks: tuple[int, ...], points: int, dtype: np.dtype):
         self.network = network
         passes = (Pass(0, points, 1.0),)
         self._layers = [

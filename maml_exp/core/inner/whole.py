@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.core.arrays import norm
-from maml_exp.core.inner.loop import InnerLoop
+from maml_exp.core.inner.loop import FROM_ZERO, InnerLoop
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.points import Points
 from maml_exp.core.inner.structure import Structure
@@ -23,7 +23,7 @@ class WholeLoop:
 
     Args:
         structure: of the whole network.
-        tasks: T.
+        tasks: (T,), or (R, T) of R runs in lockstep.
         passes: see `InnerLoop`.
         points: of a task, support and query together: what a trunk runs on.
         dtype: of everything.
@@ -31,7 +31,13 @@ class WholeLoop:
     """
 
     def __init__(
-        self, structure: Structure, tasks: int, passes: Sequence[Pass], points: int, dtype: np.dtype, keep: float = 1.0
+        self,
+        structure: Structure,
+        tasks: tuple[int, ...],
+        passes: Sequence[Pass],
+        points: int,
+        dtype: np.dtype,
+        keep: float = 1.0,
     ):
         self.loop = InnerLoop(structure.above, tasks, passes, dtype, keep)
         self.trunk = None if structure.trunk is None else Trunk(structure.trunk, tasks, points, dtype)
@@ -41,8 +47,8 @@ class WholeLoop:
         """Start from theta and whatever else of context, head and loss is there, with rates kappa of all that moves."""
         theta = parts["theta"]
         if self.trunk is not None:
-            self.trunk.bind(theta[: self._cut])
-        self.loop.bind(theta[self._cut :], parts.get("context", 0.0), parts.get("head"), parts.get("loss"))
+            self.trunk.bind(theta[..., : self._cut])
+        self.loop.bind(theta[..., self._cut :], parts.get("context", FROM_ZERO), parts.get("head"), parts.get("loss"))
         if kappas:
             for rates, kappa in zip(self.loop.rates, kappas, strict=True):
                 rates.kappa = kappa
@@ -51,9 +57,9 @@ class WholeLoop:
         """What the inner loop sees of points: the trunk's outputs."""
         if self.trunk is None:
             return points
-        shots = points.x.shape[1]
-        features = self.trunk.forward(np.concatenate([points.x, points.x_query], axis=1))
-        return points._replace(x=features[:, :shots], x_query=features[:, shots:])
+        shots = points.x.shape[-2]
+        features = self.trunk.forward(np.concatenate([points.x, points.x_query], axis=-2))
+        return points._replace(x=features[..., :shots, :], x_query=features[..., shots:, :])
 
     def support(self, points: Points) -> list[Any]:
         """All support passes with their steps; returns of each what `Loss.mean` takes."""
@@ -79,25 +85,24 @@ class WholeLoop:
 
     def theta_gradient(self, points: Points, out: Array, second_order: bool) -> Array:
         """Write v, summed over tasks, to out (P,), the part theta; points are features."""
-        self.loop.gradient(out[self._cut :], second_order)
+        self.loop.gradient(out[..., self._cut :], second_order)
         if self.trunk is not None:
-            self.trunk.gradient(self._feature_errors(points, second_order), out[: self._cut])
+            self.trunk.gradient(self._feature_errors(points, second_order), out[..., : self._cut])
         return out
 
     def _feature_errors(self, points: Points, second_order: bool) -> Array:
         """The derivative with respect to the features of all points, summed over passes: (T, K + Q, n)."""
-        loop, shots = self.loop, points.x.shape[1]
-        errors = np.zeros((loop.tasks, shots + points.x_query.shape[1], points.x.shape[2]), loop.dtype)
+        loop, (shots, n) = self.loop, points.x.shape[-2:]
+        errors = np.zeros((*loop.tasks, shots + points.x_query.shape[-2], n), loop.dtype)
         for q in range(loop.steps, loop.pass_count):
-            errors[:, shots:] += loop.below.errors[q]
+            errors[..., shots:, :] += loop.below.errors[q]
         if not second_order:
             return errors
-        task = np.arange(loop.tasks)[:, None]
         for s in range(loop.steps):
             if points.chosen is None:
-                errors[:, :shots] += loop.below.errors[s]
+                errors[..., :shots, :] += loop.below.errors[s]
             else:  # the end of one shuffled order and the start of the next may share a point
-                np.add.at(errors, (task, points.chosen[s]), loop.below.errors[s])
+                np.add.at(errors, points.places(s), loop.below.errors[s])
         return errors
 
 

@@ -90,6 +90,11 @@ class Settings(LearnerSettings):
                 if is_refused:
                     _refuse(self, first, second, why)
 
+    @property
+    def rates_in_lockstep(self) -> tuple[str, ...]:
+        """Both; steps that fade do so by one rate."""
+        return ("optimizer.lr",) if self.proximal else ("optimizer.lr", "inner.lr")
+
     def steps_to_judge(self, trained: int) -> int:
         """As any learner's, but learned rates are not taken beyond the steps that they were learned for."""
         return trained if self.learn_rates else super().steps_to_judge(trained)

@@ -47,6 +47,15 @@ class LearnerSettings(checks.Settings):
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
     evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
 
+    @property
+    def rates_in_lockstep(self) -> tuple[str, ...] | None:
+        """The rates in which runs in lockstep may differ; None: `meta_gradient` takes one run alone.
+
+        Else it takes R of them as well (core/training/lockstep.py): vectors (R, P), batches (R, T, ...), generators as
+        one, and inner.lr as a tuple where it differs. Their losses are then R numbers each.
+        """
+        return None
+
     def steps_to_judge(self, trained: int) -> int:
         """Steps that an evaluation makes where it is not told how many, of a learner trained with inner.steps."""
         return 1 if self.at_once else max(USUAL_STEPS, trained)

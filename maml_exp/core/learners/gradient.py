@@ -83,7 +83,7 @@ class Learner(BaseLearner):
         layers = enumerate(zip(self.network.shapes, self.moving, strict=True))
         shapes: dict[str, tuple[int, ...]] = {f"layer_{i}": (n + 1, m) for i, ((n, m), moves) in layers if moves}
         if settings.context:
-            shapes["context"] = (settings.context,)
+            shapes["context"] = (1, settings.context)
         return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
 
     def _make_structure(self, pairs: bool | None) -> Structure:
@@ -151,18 +151,19 @@ class Learner(BaseLearner):
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
     def _bound(
-        self, vector: Array, tasks: int, shots: int, size: int, query: int, omega: tuple[float, ...], lr: float
+        self, vector: Array, tasks: tuple, shots: int, size: int, query: int, omega: tuple[float, ...], lr: Any
     ) -> WholeLoop:
         """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
 
-        Inner steps are made from `size` of `shots` points.
+        Inner steps are made from `size` of `shots` points, at rate `lr`, of runs in lockstep one each.
         """
         key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
+            alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
             kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
-            passes = (*support_passes(len(omega) - 1, size, lr, kept), *query_passes(omega, query, tasks))
-            keep = 1 - lr * self.settings.proximal
+            passes = (*support_passes(len(omega) - 1, size, alpha, kept), *query_passes(omega, query, tasks[-1]))
+            keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
             whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
             self._keep(key, whole)
         parts = self.layout.parts(vector)
@@ -183,10 +184,10 @@ class Learner(BaseLearner):
         x, y, x_query, y_query = batch
         if self.outer == "reptile":
             x, y = batch.pooled()
-            x_query, y_query = x[:, :0], y[:, :0]
+            x_query, y_query = x[..., :0, :], y[..., :0, :]
         size, chosen = self.settings.minibatch, None
         if size is not None:
-            chosen = minibatches(rng, len(x), x.shape[1], size, self.problem.inner.steps)
+            chosen = minibatches(rng, x.shape[:-2], x.shape[-2], size, self.problem.inner.steps)
         return Points(x, self._shown(x, y), x_query, y_query, chosen)
 
     def _is_first_order(self, progress: float) -> bool:
@@ -198,19 +199,19 @@ class Learner(BaseLearner):
         if self.outer == "joint":
             return self._pooled_gradient(vector, batch)
         points, inner = self._points(batch, rng), self.problem.inner
-        tasks, shots = points.x.shape[:2]
-        size, query = self.settings.minibatch or shots, points.x_query.shape[1]
+        *tasks, shots, _ = points.x.shape
+        size, query = self.settings.minibatch or shots, points.x_query.shape[-2]
         omega = query_weights(self.settings, inner.steps, progress)
-        whole = self._bound(vector, tasks, shots, size, query, omega, inner.lr)
+        whole = self._bound(vector, tuple(tasks), shots, size, query, omega, inner.lr)
         points = whole.features(points)
         found = whole.support(points)
         if self.outer == "reptile":
             return self._reptile_gradient(whole, vector, found)
         loss = whole.loop.loss
-        query = loss.mean(whole.query(points))
+        query_loss = loss.mean(whole.query(points))
         before = loss.mean(found[0]) if found else mean_loss(loss, whole.loop.predict(points.x, 0), points.y)
         gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
-        return Gradient(gradient, query, before, extras)
+        return Gradient(gradient, query_loss, before, extras)
 
     def _gradient(
         self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
@@ -252,15 +253,15 @@ class Learner(BaseLearner):
         """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
         loop = whole.loop
         gradient = loop.moved(np.empty_like(vector))
-        gradient /= -loop.tasks
+        gradient /= -loop.tasks[-1]
         return Gradient(gradient, loop.loss.mean(found[-1]), loop.loss.mean(found[0]))
 
     def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
-        tasks, shots = batch.x_support.shape[:2]
+        *tasks, shots, _ = batch.x_support.shape
         x, y = batch.pooled()
-        whole = self._bound(vector, tasks, 0, 0, x.shape[1], (1.0,), self.problem.inner.lr)
-        points = whole.features(Points(x[:, :0], y[:, :0], x, y))
+        whole = self._bound(vector, tuple(tasks), 0, 0, x.shape[-2], (1.0,), self.problem.inner.lr)
+        points = whole.features(Points(x[..., :0, :], y[..., :0, :], x, y))
         found = whole.query(points)
         gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
         mean = whole.loop.loss.mean
@@ -275,7 +276,7 @@ class Learner(BaseLearner):
         """
         tasks, shots, _ = x_support.shape
         lr = self.problem.inner.lr if lr is None else lr
-        whole = self._bound(vector, tasks, shots, shots, 0, (*[0.0] * steps, 1.0), lr)
+        whole = self._bound(vector, (tasks,), shots, shots, 0, (*[0.0] * steps, 1.0), lr)
         key = next(key for key, kept in self._loops.items() if kept is whole)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))

@@ -101,7 +101,7 @@ class Learner(AtOnceLearner):
         if key not in self._trunks:
             if len(self._trunks) >= MOST_SIZES + len(self.problem.task.all_shots):
                 self._trunks.pop(next(iter(self._trunks)))
-            self._trunks[key] = Trunk(self.body, tasks, points, dtype)
+            self._trunks[key] = Trunk(self.body, (tasks,), points, dtype)
         return self._trunks[key]
 
     def predict(self, vector: Array, x_support: Array, y_support: Array, x: Array) -> Array:

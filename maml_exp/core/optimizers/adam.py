@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,6 +20,7 @@ NEGLIGIBLE_ROOT, NEGLIGIBLE_FIRST = 1e-7, 1e-22
 class Settings(OptimizerSettings):
     """Adam's settings."""
 
+    by_element: ClassVar[bool] = True
     name: str = "adam"
     beta1: float = setting(0.9, "decay of the mean of gradients", checks.fraction())
     beta2: float = setting(0.999, "decay of the mean of squared gradients", checks.fraction())
@@ -48,7 +50,7 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     np.sqrt(second, out=work)
     work += settings.epsilon * correction
     np.divide(first, work, out=work)
-    work *= settings.lr * correction / (1 - beta1**count)
+    work *= np.asarray(settings.lr * correction / (1 - beta1**count), work.dtype)
     first = flushed(first, count, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
     second = flushed(second, count, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
     return theta - work, OptimizerState(count, (first, second))

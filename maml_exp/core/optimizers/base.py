@@ -33,6 +33,7 @@ class OptimizerSettings(checks.Settings):
     """What every optimizer of the outer loop has."""
 
     section: ClassVar[str] = "optimizer"
+    by_element: ClassVar[bool] = False  # no element minds the others, and lr may be an array: runs go in lockstep
     name: str = "?"  # the file in core/optimizers
     lr: float = setting(1e-3, "rate of the outer loop", checks.number())
     schedule: str = setting(

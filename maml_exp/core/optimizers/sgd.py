@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ Array = np.ndarray
 class Settings(OptimizerSettings):
     """The settings of gradient descent."""
 
+    by_element: ClassVar[bool] = True
     name: str = "sgd"
     momentum: float = setting(0.0, "share of the last velocity that is kept", checks.fraction())
 
@@ -30,6 +32,6 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     """velocity <- momentum velocity + g; theta <- theta - lr velocity."""
     count = state.count + 1
     velocity = settings.momentum * state.moments[0] + gradient
-    theta = theta - settings.lr * velocity
-    negligible = NEGLIGIBLE / max(settings.lr, 1.0)
+    theta = theta - np.asarray(settings.lr, theta.dtype) * velocity
+    negligible = NEGLIGIBLE / np.maximum(settings.lr, 1.0)
     return theta, OptimizerState(count, (flushed(velocity, count, negligible),))

@@ -34,6 +34,7 @@ class CurveFamily(TaskFamily):
     """
 
     inputs = outputs = 1
+    draws_by_task = True
     draws: int
 
     @abstractmethod

@@ -53,8 +53,8 @@ class Batch(NamedTuple):
 
     def pooled(self) -> tuple[Array, Array]:
         """x (T, K + Q, n) and y (T, K + Q, m): support and query together, for joint training."""
-        x = np.concatenate([self.x_support, self.x_query], axis=1)
-        return x, np.concatenate([self.y_support, self.y_query], axis=1)
+        x = np.concatenate([self.x_support, self.x_query], axis=-2)
+        return x, np.concatenate([self.y_support, self.y_query], axis=-2)
 
 
 class FixedTasks(NamedTuple):
@@ -99,6 +99,7 @@ class TaskFamily(ABC):
         is_curve: whether figures draw a task as a curve over its first input.
         are_images: whether its points are square images of classes, and are drawn so.
         held_out_dtype: of the inputs of held-out tasks.
+        draws_by_task: whether the first axis of all that `sample` draws is that of tasks, and no task minds the others.
     """
 
     inputs: int
@@ -113,6 +114,7 @@ class TaskFamily(ABC):
     is_curve: bool = True
     are_images: bool = False
     held_out_dtype: ClassVar[type] = np.float64
+    draws_by_task: ClassVar[bool] = False
 
     def __init__(self, settings: Any):
         self.settings = settings

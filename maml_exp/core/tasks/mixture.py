@@ -57,6 +57,7 @@ class Family(CurveFamily):
     """Curves of the settings' modes; which one a task has, its network must find out from its support points."""
 
     draws = 4
+    draws_by_task = False  # the first one's mode is drawn
 
     def parameters(self, uniform: Array) -> tuple[Array, Array]:
         """The mode of each task (T,), in turns from a random one on, and its a, b, c (3, T, 1)."""

@@ -41,6 +41,7 @@ class Family(TaskFamily):
     """
 
     outputs = 1
+    draws_by_task = True
 
     def __init__(self, settings: Settings):
         super().__init__(settings)

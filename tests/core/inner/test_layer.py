@@ -35,7 +35,7 @@ class Driven:
         query = SHOTS if steps == 2 else QUERY  # where they are as many, both kinds of passes share buffers
         points = [SHOTS] * steps + [query]
         kinds = {"bias_is_data": ones, "constant_inputs": ones, "rates": StepRates if kappa else UnitRates}
-        self.layer = layer = make_layer(n, m, TASKS, passes_of(points), dtype, **kinds, pairs=pairs)
+        self.layer = layer = make_layer(n, m, (TASKS,), passes_of(points), dtype, **kinds, pairs=pairs)
         self.kappa = 0.5 + rng.random(steps).astype(dtype) if kappa else np.ones(steps, dtype)
         if kappa:
             layer.rates.kappa = list(self.kappa[:, None])
@@ -246,7 +246,7 @@ def test_pairs_pay_is_symmetric_and_ends_with_growing_rank(n, m, rank):
     ],
 )
 def test_make_layer_obeys_the_rule_unless_forced(points, forced, kind):
-    assert type(make_layer(20, 20, 2, passes_of(points), np.float64, pairs=forced)) is kind
+    assert type(make_layer(20, 20, (2,), passes_of(points), np.float64, pairs=forced)) is kind
 
 
 def test_both_kinds_offer_the_same_methods():

@@ -24,7 +24,7 @@ def loop_of(network, batch, steps, pairs):
     passes = [*support_passes(steps, shots, LR), *query_passes(omega, batch.x_query.shape[1], tasks)]
     every = (True,) * len(network.shapes)
     structure = Structure(network=network, loss=SquaredError(), moves=every, pairs=pairs)
-    return InnerLoop(structure, tasks, passes, np.float64)
+    return InnerLoop(structure, (tasks,), passes, np.float64)
 
 
 def pulled_back_through_one_step(network, theta, batch, pairs):

@@ -25,7 +25,7 @@ def pairs_pay(n: int, m: int, rank: int) -> bool:
 def make_layer(
     n: int,
     m: int,
-    tasks: int,
+    tasks: tuple[int, ...],
     passes: Sequence[Pass],
     dtype: np.dtype | type | str,
     *,

@@ -31,7 +31,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maml_exp.core.arrays import SMALL_MATRIX, RowBuffer, flat, rows_product, shared_product, transpose
+from maml_exp.core.arrays import (
+    SMALL_MATRIX,
+    RowBuffer,
+    blocks_of_rows,
+    flat,
+    product_for,
+    sum_of_products,
+    transpose,
+)
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass, step_count
 
@@ -44,7 +52,7 @@ class Layer:
 
     Args:
         n, m: inputs and outputs.
-        tasks: T.
+        tasks: (T,), or (R, T) of R runs in lockstep, whose arrays have an axis more (arrays.py).
         passes: S support passes, then the query passes.
         dtype: of everything.
         bias_is_data: the caller appends a constant-one column to the inputs, and the bias is the last row of the
@@ -67,7 +75,7 @@ class Layer:
         self,
         n: int,
         m: int,
-        tasks: int,
+        tasks: tuple[int, ...],
         passes: Sequence[Pass],
         dtype: np.dtype,
         bias_is_data: bool = False,
@@ -92,25 +100,31 @@ class Layer:
         self.steps = self.rates.steps
         self._inputs_t, self._steps_t = [transpose(h) for h in self.inputs], [transpose(u) for u in self.steps]
         # what `gradient` sums: of second order all rows, of first order the query rows; not all have a bias part
-        first, last = tasks * sum(support), tasks * sum(points)
+        first, last = tasks[-1] * sum(support), tasks[-1] * sum(points)
         self._ones = np.ones(last, dtype)
         left, right = self._left.whole, self._right.whole
-        self._summed = {True: (left, right[: len(left)]), False: (left[first:last], right[first:last])}
-        self._bias_summed = {
-            True: (self._ones, right[:last]),
-            False: (self._ones[first:], right[first:last]),
+        self._summed = {
+            True: blocks_of_rows(left, right[..., : left.shape[-2], :]),
+            False: blocks_of_rows(left[..., first:last, :], right[..., first:last, :]),
         }
-        self._moved = (left[:first], self._ones[:first], right[last:])
+        self._bias_summed = {
+            True: (self._ones, right[..., :last, :]),
+            False: (self._ones[first:], right[..., first:last, :]),
+        }
+        steps = right[..., last:, :]
+        self._moved = (blocks_of_rows(left[..., :first, :], steps), self._ones[:first], steps)
         self._copies_transpose = not bias_is_data and m > 1 and n * m < SMALL_MATRIX  # not where it would gain nothing
-        shared = {k: np.empty((tasks, k, m), dtype) for k in points}
+        self.product = product_for(tasks)
+        shared = {k: np.empty((*tasks, k, m), dtype) for k in points}
         self._z, self._z_rows = [shared[k] for k in points], [flat(shared[k]) for k in points]
 
     def bind(self, matrix: Array) -> None:
         """Take the shared [W; b] (n + 1, m), a view of theta, which must not change until the next `bind`."""
-        self.matrix = matrix
-        self.weight = matrix if self.bias_is_data else matrix[:-1]
-        self.bias = matrix[-1:] if self.bias_is_data else matrix[-1]  # used only where it is no data
-        self.weight_t = self.weight.T.copy() if self._copies_transpose else self.weight.T
+        self.matrix = matrix[..., None, :, :]  # for every task
+        self.weight = matrix if self.bias_is_data else matrix[..., :-1, :]
+        self.bias = matrix[..., -1:, :]  # used only where it is no data
+        weight_t = transpose(self.weight)
+        self.weight_t = weight_t.copy() if self._copies_transpose else weight_t
 
     def like_inputs(self) -> list[Array]:
         """Other arrays of the shapes of the inputs, and the same memory where they are the same."""
@@ -151,41 +165,46 @@ class Layer:
 
     def gradient(self, out: Array, second_order: bool) -> None:
         """Write the sum over tasks of v, multiplied out at last, to out (n + 1, m) (section 10)."""
-        rows_product(*self._summed[second_order], out[: self.n])
+        sum_of_products(self._summed[second_order], out[..., : self.n, :], self.product)
         if not self.bias_is_data:  # R{h} has no bias part
             ones, right = self._bias_summed[second_order]
-            ones.dot(right, out=out[-1])
+            self.product(ones, right, out=out[..., -1, :])
 
     def moved(self, out: Array) -> None:
         """Write the sum over tasks of [W_S; b_S] - [W; b], where kappa is 1, to out (n + 1, m) ("Reptile")."""
-        inputs, ones, steps = self._moved
-        rows_product(inputs, steps, out[: self.n])
+        pairs, ones, steps = self._moved
+        sum_of_products(pairs, out[..., : self.n, :], self.product)
         if not self.bias_is_data:
-            ones.dot(steps, out=out[-1])
+            self.product(ones, steps, out=out[..., -1, :])
 
     def _shared_forward(self, r: int) -> Array:
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
-        z = self._input_rows[r].dot(self.weight, out=self._z_rows[r])
+        z = self.product(self._input_rows[r], self.weight, out=self._z_rows[r])
         if not self.bias_is_data:
             z += self.bias
         return self._z[r]
 
     def _shared_predict(self, columns: Array, out: Array | None) -> Array:
         """[W; b]^T [h^T; 1] (P, m, Q)."""
-        return np.matmul(self.matrix.T, columns, out=out)
+        return np.matmul(transpose(self.matrix), columns, out=out)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
         """u_r W^T (T, K, n)."""
-        return shared_product(self._error_rows[r], self.weight_t, np.empty_like(self.inputs[r]) if out is None else out)
+        return self._shared_product_t(self._error_rows[r], np.empty_like(self.inputs[r]) if out is None else out)
 
     def _shared_r_forward(self, s: int) -> Array:
         """R{h_s} W (T, K, m), in the buffer of z_s."""
-        self._r_input_rows[s].dot(self.weight, out=self._z_rows[s])
+        self.product(self._r_input_rows[s], self.weight, out=self._z_rows[s])
         return self._z[s]
 
     def _shared_r_backward(self, s: int) -> Array:
         """R{u_s} W^T (T, K, n)."""
-        return shared_product(self._r_error_rows[s], self.weight_t, np.empty_like(self.inputs[s]))
+        return self._shared_product_t(self._r_error_rows[s], np.empty_like(self.inputs[s]))
+
+    def _shared_product_t(self, rows: Array, out: Array) -> Array:
+        """Write rows (T K, m) times W^T, a single product for all tasks, to out (T, K, n), in C order."""
+        self.product(rows, self.weight_t, out=flat(out))
+        return out
 
 
 class SharedLayer(Layer):

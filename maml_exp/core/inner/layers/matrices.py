@@ -18,10 +18,10 @@ Array = np.ndarray
 class TaskMatrices:
     """[W; b] of every task, (T, n + 1, m), and views of its parts; where the bias is data the weights are all of it."""
 
-    def __init__(self, tasks: int, n: int, m: int, dtype: np.dtype, bias_is_data: bool):
-        self.whole = np.empty((tasks, n + 1, m), dtype)
-        self.weight: Array = self.whole if bias_is_data else self.whole[:, :-1]
-        self.bias: Array | None = None if bias_is_data else self.whole[:, -1:]
+    def __init__(self, tasks: tuple[int, ...], n: int, m: int, dtype: np.dtype, bias_is_data: bool):
+        self.whole = np.empty((*tasks, n + 1, m), dtype)
+        self.weight: Array = self.whole if bias_is_data else self.whole[..., :-1, :]
+        self.bias: Array | None = None if bias_is_data else self.whole[..., -1:, :]
         self.whole_t, self.weight_t = transpose(self.whole), transpose(self.weight)
 
     def product(self, h: Array, out: Array | None = None) -> Array:
@@ -44,7 +44,7 @@ class MultipliedOutLayer(Layer):
         self,
         n: int,
         m: int,
-        tasks: int,
+        tasks: tuple[int, ...],
         passes: Sequence[Pass],
         dtype: np.dtype,
         bias_is_data: bool = False,
@@ -63,15 +63,15 @@ class MultipliedOutLayer(Layer):
         self._row = np.ones((1, max(points)), dtype)
         if self.step_count > 1:  # for `pulled_back`: a change of v, both pairs that make it, of which one has a bias
             self._change, both = TaskMatrices(*self._sizes), 2 * points[0]
-            self._lefts, self._rights = (np.empty((tasks, both, width), dtype) for width in (self.n, m))
+            self._lefts, self._rights = (np.empty((*tasks, both, width), dtype) for width in (self.n, m))
             self._row_of_both = np.repeat(np.array([[1, 0]], dtype), points[0], axis=1)
         # of every step, the query passes right before it, whose pairs join v once it is pulled back
         others = range(self.step_count, len(passes) - 1)
         self._joining = [[q for q in others if passes[q].behind == s] for s in range(self.step_count)]
         if m == 1:  # `backward` is an outer product, `r_backward` the sum of two
-            columns = {k: np.zeros((tasks, k, 2), dtype) for k in points}
-            self._columns, self._rows = [columns[k] for k in points], np.zeros((tasks, 2, self.n), dtype)
-            self._r_columns, self._r_rows = np.empty((tasks, points[0], 2), dtype), np.empty_like(self._rows)
+            columns = {k: np.zeros((*tasks, k, 2), dtype) for k in points}
+            self._columns, self._rows = [columns[k] for k in points], np.zeros((*tasks, 2, self.n), dtype)
+            self._r_columns, self._r_rows = np.empty((*tasks, points[0], 2), dtype), np.empty_like(self._rows)
 
     def _one_a_step(self) -> list[TaskMatrices]:
         """A matrix a task for every step, the same for all where passes are not kept."""
@@ -96,41 +96,41 @@ class MultipliedOutLayer(Layer):
         """Make step r: [W_{r+1}; b_{r+1}] = [W_r; b_r] + [h_r^T kappa_r u_r; 1^T kappa_r u_r]."""
         self.rates.step(r)
         u = self.steps[r]
-        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[-2]])
         np.add(step, self._adapted[r - 1].whole if r else self.matrix, out=self._adapted[r].whole)
 
     def _weight_t(self, r: int) -> Array:
         """W_r^T (T or 1, m, n)."""
-        return self._adapted[r - 1].weight_t if r else self.weight_t[None]
+        return self._adapted[r - 1].weight_t if r else self.weight_t[..., None, :, :]
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
         u, behind = self.errors[r], self._behind[r]
         if self.m == 1:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
             columns, rows = self._columns[r], self._rows
-            columns[..., :1], rows[:, :1] = u, self._weight_t(behind)
+            columns[..., :1], rows[..., :1, :] = u, self._weight_t(behind)
             return np.matmul(columns, rows, out=out)
         return np.matmul(u, self._weight_t(behind), out=out) if behind else self._shared_backward(r, out)
 
     def start_pull_back(self) -> None:
         """v = h_q^T u_q of the last query pass."""
         u = self.errors[-1]
-        self._v.multiply_out(self._inputs_t[-1], u, self._row[:, : u.shape[1]])
+        self._v.multiply_out(self._inputs_t[-1], u, self._row[:, : u.shape[-2]])
 
     def _join(self, s: int) -> None:
         """v += h_q^T u_q of the query passes at theta_s."""
         for q in self._joining[s]:
             u = self.errors[q]
-            self._v.whole += self._change.multiply_out(self._inputs_t[q], u, self._row[:, : u.shape[1]])
+            self._v.whole += self._change.multiply_out(self._inputs_t[q], u, self._row[:, : u.shape[-2]])
 
     def pulled_back(self, s: int) -> None:
         """v += h_s^T R{u_s} + R{h_s}^T u_s; not behind step 0, where `gradient` sums the rows instead."""
         if s == 0:
             return
-        left_t, right, row = self._inputs_t[s], self.r_errors[s], self._row[:, : self.r_errors[s].shape[1]]
+        left_t, right, row = self._inputs_t[s], self.r_errors[s], self._row[:, : self.r_errors[s].shape[-2]]
         if not self.constant_inputs:  # both pairs in one product; the second has no bias part
-            left_t = transpose(np.concatenate([self.inputs[s], self.r_inputs[s]], axis=1, out=self._lefts))
-            right = np.concatenate([right, self.errors[s]], axis=1, out=self._rights)
+            left_t = transpose(np.concatenate([self.inputs[s], self.r_inputs[s]], axis=-2, out=self._lefts))
+            right = np.concatenate([right, self.errors[s]], axis=-2, out=self._rights)
             row = self._row_of_both
         self._v.whole += self._change.multiply_out(left_t, right, row)
         self._join(s)
@@ -145,13 +145,13 @@ class MultipliedOutLayer(Layer):
         if not second_order or self.step_count < 2:
             super().gradient(out, second_order)
             return
-        np.add.reduce(self._v.whole, axis=0, out=out)
-        ru = self._r_error_rows[0]
-        out[: self.n] += self._input_rows[0].T @ ru
+        np.add.reduce(self._v.whole, axis=-3, out=out)
+        ru, weight = self._r_error_rows[0], out[..., : self.n, :]
+        weight += transpose(self._input_rows[0]) @ ru
         if not self.constant_inputs:
-            out[: self.n] += self._r_input_rows[0].T @ self._error_rows[0]
+            weight += transpose(self._r_input_rows[0]) @ self._error_rows[0]
         if not self.bias_is_data:
-            out[-1] += self._ones[: len(ru)] @ ru
+            out[..., -1, :] += self._ones[: ru.shape[-2]] @ ru
 
     def r_forward(self, s: int) -> Array:
         """R{h_s} W_s + kappa_s (h_s V + c) (T, K, m)."""
@@ -166,7 +166,7 @@ class MultipliedOutLayer(Layer):
         if self.m == 1:
             columns, rows = self._r_columns, self._r_rows
             columns[..., :1], columns[..., 1:] = u, ru
-            rows[:, :1], rows[:, 1:] = self._direction.weight_t, self._weight_t(s)
+            rows[..., :1, :], rows[..., 1:, :] = self._direction.weight_t, self._weight_t(s)
             return np.matmul(columns, rows)
         re = u @ self._direction.weight_t
         re += ru @ self._weight_t(s) if s else self._shared_r_backward(s)
@@ -183,7 +183,7 @@ class FadingMultipliedOutLayer(MultipliedOutLayer):
     def learn(self, r: int) -> None:
         """Make step r: [W_{r+1}; b_{r+1}] = keep [W_r; b_r] + (1 - keep) [W; b] + [h_r^T u_r; 1^T u_r]."""
         u = self.steps[r]
-        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        step = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[-2]])
         if r:
             step += self._keep * self._adapted[r - 1].whole
         np.add(step, (1 - self._keep) * self.matrix if r else self.matrix, out=self._adapted[r].whole)
@@ -216,7 +216,7 @@ class WeightRatesLayer(MultipliedOutLayer):
     def learn(self, r: int) -> None:
         """Make step r."""
         u = self.errors[r]
-        product = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[1]])
+        product = self._products[r].multiply_out(self._inputs_t[r], u, self._row[:, : u.shape[-2]])
         step = np.multiply(product, self.rates.kappa, out=self._direction.whole)
         np.add(step, self._adapted[r - 1].whole if r else self.matrix, out=self._adapted[r].whole)
 

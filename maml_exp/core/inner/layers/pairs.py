@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from maml_exp.core.arrays import rows_product, transpose
+from maml_exp.core.arrays import blocks_of_rows, flat, sum_of_products, transpose
 from maml_exp.core.inner.layers.layer import EVERY, Layer
 
 Array = np.ndarray
@@ -136,11 +136,12 @@ class FadingPairedLayer(PairedLayer):
 def fading_moved(layer: Layer, keep: float, out: Array) -> None:
     """Write the sum over tasks and steps s of keep^(S-1-s) [h_s^T u_s; 1^T u_s] to out (n + 1, m)."""
     out[...] = 0
-    step = np.empty_like(out[: layer.n])
+    weight = out[..., : layer.n, :]
+    step = np.empty_like(weight)
     for s, u in enumerate(layer.errors[: layer.step_count]):
         factor = keep ** (layer.step_count - 1 - s)
-        rows = u.reshape(-1, layer.m)
-        rows_product(layer.inputs[s].reshape(-1, layer.n), rows, step)
-        out[: layer.n] += factor * step
+        rows = flat(u)
+        sum_of_products(blocks_of_rows(flat(layer.inputs[s]), rows), step, layer.product)
+        weight += factor * step
         if not layer.bias_is_data:
-            out[-1] += factor * rows.sum(axis=0)
+            out[..., -1, :] += factor * rows.sum(axis=-2)

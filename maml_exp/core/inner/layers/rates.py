@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from maml_exp.core.arrays import inner_product
+
 Array = np.ndarray
 
 
@@ -38,7 +40,7 @@ class UnitRates:
         """Nothing is pulled back yet."""
 
     def along(self, s: int, v: Array) -> Array:
-        """kappa_s v of a vector that moves, u_s and v being (T, c)."""
+        """kappa_s v of a vector that moves, u_s and v being (T, 1, c)."""
         return v
 
 
@@ -46,7 +48,7 @@ class StepRates(UnitRates):
     """One number kappa_s a step.
 
     Attributes:
-        kappa: S arrays (1,); an array is quicker to multiply by than a number.
+        kappa: S arrays (1, 1, 1), of runs in lockstep (R, 1, 1, 1); an array is quicker to multiply by than a number.
         dots: S numbers, dL/dkappa_s summed over tasks. They are free: r_forward holds h_s V + c, and the sum over
             points and outputs of u_s * (h_s V + c) is u_s . v.
     """
@@ -65,12 +67,12 @@ class StepRates(UnitRates):
 
     def direction(self, s: int, hv: Array) -> Array:
         """h_s (kappa_s V) + kappa_s c, in place of hv = h_s V + c (T, K, m)."""
-        self.dots[s] = self._errors[s].reshape(-1).dot(hv.reshape(-1))
+        self.dots[s] = inner_product(self._errors[s], hv)
         hv *= self.kappa[s]
         return hv
 
     def along(self, s: int, v: Array) -> Array:
-        """kappa_s v of a vector that moves, u_s and v being (T, c)."""
+        """kappa_s v of a vector that moves, u_s and v being (T, 1, c)."""
         return self.direction(s, v.copy())
 
 
@@ -78,14 +80,14 @@ class WeightRates(UnitRates):
     """One kappa a weight, the same in every step; a layer that has them multiplies them out (`WeightRatesLayer`).
 
     Attributes:
-        kappa: of the shape of what moves: (n + 1, m) of a layer, (c,) of a context.
-        dots: of the same shape, dL/dkappa summed over tasks and steps.
+        kappa: of the shape of what moves, for every task: (1, n + 1, m) of a layer, (1, 1, c) of a context.
+        dots: (n + 1, m) or (1, c), dL/dkappa summed over tasks and steps.
     """
 
     is_learned = True
 
     def step(self, s: int) -> Array:
-        """kappa * u_s of a vector that moves, u_s being (T, c)."""
+        """kappa * u_s of a vector that moves, u_s being (T, 1, c)."""
         return self.kappa * self.steps[s]
 
     def start(self) -> None:
@@ -94,9 +96,9 @@ class WeightRates(UnitRates):
 
     def note(self, product: Array) -> None:
         """Add what one step says, g_s * v_{s+1} of every task, (T, ...)."""
-        self.dots = self.dots + np.add.reduce(product, axis=0)
+        self.dots = self.dots + np.add.reduce(product, axis=-3)
 
     def along(self, s: int, v: Array) -> Array:
-        """kappa * v of a vector that moves, u_s and v being (T, c)."""
+        """kappa * v of a vector that moves, u_s and v being (T, 1, c)."""
         self.note(self.steps[s] * v)
         return self.kappa * v

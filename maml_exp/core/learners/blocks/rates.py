@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +22,16 @@ class LearnedRates:
     Args:
         by: what shares a rate: one, layer, layer_and_step or weight.
         store: log or raw.
-        alpha: inner.lr.
+        alpha: inner.lr, of runs in lockstep one each.
         steps: S.
-        shapes: of whatever moves, by name, layer by layer, then the context: (n + 1, m) and (c,).
+        shapes: of whatever moves, by name, layer by layer, then the context: (n + 1, m) and (1, c).
     """
 
-    def __init__(self, by: str, store: str, alpha: float, steps: int, shapes: Mapping[str, tuple[int, ...]]):
-        self.by, self.store, self.alpha, self.steps = by, store, alpha, steps
+    def __init__(
+        self, by: str, store: str, alpha: float | tuple[float, ...], steps: int, shapes: Mapping[str, tuple[int, ...]]
+    ):
+        self.by, self.store, self.steps = by, store, steps
+        self.alpha: Any = np.reshape(alpha, (-1, 1)) if isinstance(alpha, tuple) else alpha
         self.names, self.shapes = list(shapes), list(shapes.values())
         unit, step = np.arange(len(self.shapes))[:, None], np.arange(steps)
         # which of the part's numbers is the rate of every unit and step
@@ -48,26 +52,26 @@ class LearnedRates:
 
     def kappa(self, part: Array) -> Array:
         """rho / alpha (size,)."""
-        return np.exp(part) if self.store == "log" else part / part.dtype.type(self.alpha)
+        return np.exp(part) if self.store == "log" else part / np.asarray(self.alpha, part.dtype)
 
     def by_unit(self, part: Array, steps: int) -> list:
-        """kappa of everything that moves, for so many steps: S arrays (1,) each, or one of its shape.
+        """kappa of everything that moves, for so many steps: S arrays (1, 1, 1) each, or one of (1, its shape).
 
         Steps beyond the trained ones have the last one's rates.
         """
         kappa = self.kappa(part)
         if self.by == "weight":
             ends = np.cumsum([np.prod(shape) for shape in self.shapes], dtype=int)[:-1]
-            return [piece.reshape(shape) for piece, shape in zip(np.split(kappa, ends), self.shapes, strict=True)]
-        table = kappa[self._number]
+            pieces = zip(np.split(kappa, ends, axis=-1), self.shapes, strict=True)
+            return [piece.reshape(*part.shape[:-1], 1, *shape) for piece, shape in pieces]
+        table = kappa.T[self._number][..., None, None, None]
         last = self.steps - 1
-        return [[unit[s : s + 1] if s < last else unit[last:] for s in range(steps)] for unit in table]
+        return [[unit[min(s, last)] for s in range(steps)] for unit in table]
 
     def by_name(self, part: Array) -> dict[str, Array]:
         """rho of everything that moves: (S,) each, or of its shape if rates are by weight."""
         kappas = self.by_unit(part, self.steps)
-        if self.by != "weight":
-            kappas = [np.concatenate(steps) for steps in kappas]
+        kappas = [kappa[0] if self.by == "weight" else np.ravel(kappa) for kappa in kappas]
         return {name: self.alpha * kappa for name, kappa in zip(self.names, kappas, strict=True)}
 
     def told(self, part: Array) -> dict[str, float]:
@@ -83,11 +87,14 @@ class LearnedRates:
 
     def gradient(self, part: Array, dots: Sequence) -> Array:
         """dL/dpart (size,) from dL/dkappa of everything that moves: S numbers each, or an array of its shape."""
+        runs = part.shape[:-1]
         if self.by == "weight":
-            by_kappa = np.concatenate([dot.ravel() for dot in dots])
+            by_kappa = np.concatenate([dot.reshape(*runs, -1) for dot in dots], axis=-1)
         else:
             assert self._number is not None  # as by weight alone
-            by_kappa = np.bincount(self._number.ravel(), np.ravel(dots), self.size).astype(part.dtype)
+            number, of_runs = self._number.ravel(), np.reshape(dots, (self._number.size, -1)).T
+            sums = [np.bincount(number, of_run, self.size) for of_run in of_runs]
+            by_kappa = np.reshape(sums, part.shape).astype(part.dtype)
         if self.store == "log":  # kappa = exp(part)
             return by_kappa * self.kappa(part)
-        return by_kappa / self.alpha
+        return by_kappa / np.asarray(self.alpha, part.dtype)

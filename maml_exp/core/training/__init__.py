@@ -79,18 +79,25 @@ class Trainer:
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
     def train_step(self, state: TrainState) -> tuple[TrainState, StepMetrics]:
         """One outer iteration: a meta-batch, its meta-gradient, one optimizer update."""
-        problem, settings = self.problem, self.problem.optimizer
         batch = self._draw(state.rng, state.learner_rng)
-        progress = state.step / problem.iterations
+        progress = state.step / self.problem.iterations
         found = self.learner.meta_gradient(state.vector, batch, state.learner_rng, progress)
         size = norm(found.vector)
-        gradient = clipped(found.vector, size, problem.clip_norm)
-        now = scheduled(settings, progress)
-        vector, optimizer = self._optimizer.update(gradient, state.optimizer, state.vector, now)
-        for part, rate in self._outer_rates:
-            vector[part] = state.vector[part] + rate / settings.lr * (vector[part] - state.vector[part])
+        gradient = clipped(found.vector, size, self.problem.clip_norm)
+        vector, optimizer = self.updated(state.vector, state.optimizer, gradient, progress)
         after = TrainState(vector, optimizer, state.step + 1, state.rng, state.learner_rng)
         return after, StepMetrics(found.loss, found.support_loss, size, found.extras)
+
+    def updated(
+        self, before: Array, optimizer: OptimizerState, gradient: Array, progress: float
+    ) -> tuple[Array, OptimizerState]:
+        """The vector (P,), or those of runs in lockstep (R, P), and the optimizer's state behind one update."""
+        settings = self.problem.optimizer
+        vector, optimizer = self._optimizer.update(gradient, optimizer, before, scheduled(settings, progress))
+        for part, rate in self._outer_rates:
+            longer = np.asarray(rate / settings.lr, vector.dtype)
+            vector[..., part] = before[..., part] + longer * (vector[..., part] - before[..., part])
+        return vector, optimizer
 
     @np.errstate(over="ignore", invalid="ignore")
     def next_loss(self, state: TrainState) -> float:

@@ -1,0 +1,135 @@
+"""Training several runs together, an iteration of all at a time: one call of numpy does for all what it does for one.
+
+Runs in lockstep differ in what their generators draw, and in rates of the inner and the outer loop. All else they share
+(`shared_by`), so arrays of the same name have the same shape in all, and make one with an axis of runs: (R, P) of (P,).
+What is done to a run is done to its part of these, in the same order, so it has the same bits as alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from maml_exp.core.arrays import norms
+from maml_exp.core.optimizers.base import OptimizerState, clipped
+from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import Batch, TaskFamily
+from maml_exp.core.training import StepMetrics, Trainer, TrainState
+
+Array = np.ndarray
+
+
+class Streams:
+    """The generators of R runs as one: the first axis of what is drawn is split among them, evenly and in order."""
+
+    def __init__(self, generators: Sequence[np.random.Generator]):
+        self.generators = list(generators)
+
+    def random(self, shape: tuple[int, ...]) -> Array:
+        """Uniform numbers in [0, 1)."""
+        found = np.empty(shape)
+        for generator, part in self._parts(found):
+            generator.random(out=part)
+        return found
+
+    def standard_normal(self, shape: tuple[int, ...]) -> Array:
+        """Normal numbers of mean 0 and variance 1."""
+        found = np.empty(shape)
+        for generator, part in self._parts(found):
+            generator.standard_normal(out=part)
+        return found
+
+    def _parts(self, found: Array) -> Any:
+        return zip(self.generators, found.reshape(len(self.generators), -1), strict=True)
+
+
+class LockstepState(NamedTuple):
+    """All that R runs need to go on together."""
+
+    vector: Array  # (R, P)
+    optimizer: OptimizerState  # its moments (R, P)
+    step: int  # iterations made, the same of all
+    rngs: Sequence[np.random.Generator]  # of the runs, as in `TrainState`
+    learner_rngs: Sequence[np.random.Generator]
+
+    @classmethod
+    def of(cls, states: Sequence[TrainState]) -> LockstepState:
+        """The states of runs that have made as many iterations as each other."""
+        moments = zip(*(state.optimizer.moments for state in states), strict=True)
+        return cls(
+            np.stack([state.vector for state in states]),
+            OptimizerState(states[0].optimizer.count, tuple(map(np.stack, moments))),
+            states[0].step,
+            [state.rng for state in states],
+            [state.learner_rng for state in states],
+        )
+
+    def by_run(self) -> list[TrainState]:
+        """The state of every run, its arrays views of these."""
+        count, moments = self.optimizer
+        runs = zip(self.vector, *moments, self.rngs, self.learner_rngs, strict=True)
+        return [
+            TrainState(vector, OptimizerState(count, tuple(of_run)), self.step, rng, learner_rng)
+            for vector, *of_run, rng, learner_rng in runs
+        ]
+
+
+class LockstepTrainer:
+    """Runs the meta-training of R problems that share what `shared_by` says; holds buffers, never state."""
+
+    def __init__(self, problems: Sequence[Problem]):
+        self.problem = _together(problems)
+        self.trainer = Trainer(self.problem)
+
+    @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
+    def train_step(self, state: LockstepState) -> tuple[LockstepState, list[StepMetrics]]:
+        """One outer iteration of every run."""
+        problem, trainer = self.problem, self.trainer
+        batch = sampled(problem.family, state.rngs, problem.meta_batch, problem.dtype)
+        progress, rng = state.step / problem.iterations, Streams(state.learner_rngs)
+        found: Any = trainer.learner.meta_gradient(state.vector, batch, rng, progress)  # type: ignore[arg-type]
+        sizes = norms(found.vector)
+        if problem.clip_norm is not None:
+            for gradient, size in zip(found.vector, sizes, strict=True):
+                gradient[...] = clipped(gradient, size, problem.clip_norm)
+        vector, optimizer = trainer.updated(state.vector, state.optimizer, found.vector, progress)
+        after = state._replace(vector=vector, optimizer=optimizer, step=state.step + 1)
+        runs = zip(found.loss, found.support_loss, sizes, strict=True)
+        return after, [StepMetrics(*of_run, extras={}) for of_run in runs]
+
+
+def sampled(family: TaskFamily, rngs: Sequence[np.random.Generator], tasks: int, dtype: str) -> Batch:
+    """A meta-batch of every run (R, T, ...), each from its own generator."""
+    runs = len(rngs)
+    if not family.draws_by_task:
+        batches = [family.sample(rng, tasks, dtype) for rng in rngs]
+        return Batch(*map(np.stack, zip(*batches, strict=True)))
+    batch = family.sample(Streams(rngs), runs * tasks, dtype)  # type: ignore[arg-type]
+    return Batch(*(points.reshape(runs, tasks, *points.shape[1:]) for points in batch))
+
+
+def shared_by(problem: Problem) -> str | None:
+    """What a problem must have in common with others to train in lockstep, as a text; None where it trains alone."""
+    rates = problem.algorithm.rates_in_lockstep
+    by_element = problem.optimizer.by_element and problem.family.loss.by_point
+    of_one_run = problem.curvature or problem.inner.steps == 0 or len(problem.task.all_shots) > 1
+    if rates is None or not by_element or of_one_run:
+        return None
+    parts = (problem.model, problem.algorithm, problem.inner, problem.task, problem.optimizer)
+    settings = {f"{part.section}.{key}": value for part in parts for key, value in asdict(part).items()}
+    same = {key: value for key, value in settings.items() if key not in rates}
+    return repr((same, problem.meta_batch, problem.iterations, problem.dtype, id(problem.data)))
+
+
+def _together(problems: Sequence[Problem]) -> Problem:
+    """The problem of all: where they differ, inner.lr is a tuple (R,) and optimizer.lr an array (R, 1)."""
+    first = problems[0]
+    inner, optimizer = copy(first.inner), copy(first.optimizer)
+    inner_lr, outer_lr = [problem.inner.lr for problem in problems], [problem.optimizer.lr for problem in problems]
+    inner.lr = inner_lr[0] if len(set(inner_lr)) == 1 else tuple(inner_lr)  # type: ignore[assignment]
+    optimizer.lr = outer_lr[0] if len(set(outer_lr)) == 1 else np.array(outer_lr)[:, None]  # type: ignore[assignment]
+    return replace(first, inner=inner, optimizer=optimizer)

@@ -1,0 +1,190 @@
+"""Runs in lockstep have the bits that they have alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maml_exp.config.composing import compose, conf_dir
+from maml_exp.core.optimizers.base import FLUSH_EVERY, OptimizerState
+from maml_exp.core.tasks import families
+from maml_exp.core.training import Trainer
+from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer, Streams, sampled, shared_by
+
+from .learners import axes
+
+RUNS, ITERATIONS = 3, 4
+SMALL = [
+    "model.hidden=[12,9]",
+    "training.meta_batch=3",
+    "training.iterations=8",
+    "task.shots=4",
+    "task.query=5",
+    "inner.steps=2",
+]
+AT_ONCE = {"attention", "neural_process", "recurrent", "ridge"}
+PRESETS = sorted({path.stem for path in (conf_dir() / "algorithm").glob("*.yaml")} - AT_ONCE)
+OF_PRESET = {"reptile": ["algorithm.minibatch=3", "inner.steps=5"], "proximal": ["algorithm.proximal=2"]}
+OTHERS = [
+    ["dtype=float64"],
+    ["inner.steps=1", "task.shots=1"],
+    ["inner.steps=3", "model.hidden=[40,40]", "task.shots=10"],
+    ["model.hidden=[12]"],
+    ["model.hidden=[1,1]", "training.meta_batch=1"],
+    ["model.hidden=[7,9,8]", "model.activation=tanh"],
+    ["model.activation=softplus"],
+    ["model.activation=softplus", "model.layer_norm=true"],
+    ["model.layer_norm=true", "algorithm=anil"],
+    ["model.activation=sine"],
+    ["optimizer=sgd", "optimizer.momentum=0.9"],
+    ["optimizer=annealed"],
+    ["optimizer.clip_norm=0.5"],
+    ["task.noise=0.3", "task.x_training=grid"],
+    ["task.oracle=true"],
+    ["task=harmonic"],
+    ["task=polynomial"],
+    ["task=mixture"],
+    ["algorithm.step_losses=all"],
+    ["algorithm.minibatch=3"],
+    ["algorithm=anil", "algorithm.minibatch=3"],
+    ["algorithm=anil", "algorithm.learn_rates=true", "algorithm.rates_lr=0.1"],
+    ["algorithm=meta_sgd", "algorithm.rates_store=log"],
+    ["algorithm=mil", "algorithm.learn_rates=true", "algorithm.rates=layer"],
+    ["algorithm=mil", "algorithm.learn_rates=true", "algorithm.rates=weight"],
+]
+
+
+def problems_of(overrides, rates=("inner.lr", "optimizer.lr")):
+    """Problems of runs that differ in these rates."""
+    shared = compose([*SMALL, *overrides]).problem
+    found = []
+    for run in range(RUNS):
+        inner = replace(shared.inner, lr=shared.inner.lr * (1 + 0.3 * run)) if "inner.lr" in rates else shared.inner
+        lr = shared.optimizer.lr * (1 + 0.1 * run)
+        optimizer = replace(shared.optimizer, lr=lr) if "optimizer.lr" in rates else shared.optimizer
+        found.append(replace(shared, inner=inner, optimizer=optimizer))
+    return found
+
+
+def assert_same_bits(alone, together):
+    assert (alone.step, alone.optimizer.count) == (together.step, together.optimizer.count)
+    pairs = zip([alone.vector, *alone.optimizer.moments], [together.vector, *together.optimizer.moments], strict=True)
+    for one, other in pairs:
+        assert one.dtype == other.dtype
+        assert one.tobytes() == other.tobytes()
+    for one, other in ((alone.rng, together.rng), (alone.learner_rng, together.learner_rng)):
+        assert one.bit_generator.state == other.bit_generator.state
+
+
+def require_same_bits(problems):
+    """Train alone and in lockstep; compare every iteration."""
+    assert len({shared_by(problem) for problem in problems}) == 1
+    trainers = [Trainer(problem) for problem in problems]
+    states = [trainer.init(seed) for seed, trainer in enumerate(trainers)]
+    in_lockstep = LockstepTrainer(problems)
+    together = LockstepState.of([trainer.init(seed) for seed, trainer in enumerate(trainers)])
+    for _ in range(ITERATIONS):
+        stepped = [trainer.train_step(state) for trainer, state in zip(trainers, states, strict=True)]
+        states = [state for state, _ in stepped]
+        together, metrics = in_lockstep.train_step(together)
+        assert metrics == [alone for _, alone in stepped]
+        for alone, of_run in zip(states, together.by_run(), strict=True):
+            assert_same_bits(alone, of_run)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_has_the_bits_of_runs_alone(preset):
+    overrides = [f"algorithm={preset}", *OF_PRESET.get(preset, [])]
+    rates = compose(overrides).problem.algorithm.rates_in_lockstep
+    require_same_bits(problems_of(overrides, rates))
+
+
+@pytest.mark.parametrize("overrides", OTHERS, ids=" ".join)
+def test_every_setting_has_the_bits_of_runs_alone(overrides):
+    require_same_bits(problems_of(overrides))
+
+
+@pytest.mark.parametrize("outer", ["exact", "joint"])
+def test_classes_have_the_bits_of_runs_alone(outer):
+    task = axes.ClassesSettings(shots=4, query=5)
+    require_same_bits([replace(problem, task=task) for problem in problems_of([f"algorithm.outer={outer}"])])
+
+
+@pytest.mark.parametrize("rates", [(), ("inner.lr",), ("optimizer.lr",)], ids=["none", "inner", "outer"])
+def test_rates_may_be_the_same(rates):
+    require_same_bits(problems_of([], rates))
+
+
+@pytest.mark.parametrize("overrides", [["optimizer=adam"], ["optimizer=sgd", "optimizer.momentum=0.9"]], ids=" ".join)
+def test_moments_are_flushed_as_alone(overrides):
+    problems = problems_of([*overrides, "optimizer.lr=5"])  # of sgd, what is negligible depends on it
+    states = [Trainer(problem).init(seed) for seed, problem in enumerate(problems)]
+    tiny = np.geomspace(1e-36, 1e-28, states[0].vector.size).astype(np.float32)
+    moments = tuple(np.stack([tiny] * RUNS) for _ in states[0].optimizer.moments)
+    vectors, gradients = np.stack([state.vector for state in states]), np.zeros((RUNS, tiny.size), np.float32)
+    before = OptimizerState(FLUSH_EVERY - 1, moments)
+    _, together = LockstepTrainer(problems).trainer.updated(vectors, before, gradients, 0.5)
+    for run, problem in enumerate(problems):
+        of_run = OptimizerState(before.count, tuple(moment[run] for moment in moments))
+        _, alone = Trainer(problem).updated(vectors[run], of_run, gradients[run], 0.5)
+        for one, several in zip(alone.moments, together.moments, strict=True):
+            assert one.tobytes() == several[run].tobytes()
+            assert 0 < np.count_nonzero(one) < one.size
+
+
+@pytest.mark.parametrize("learner", sorted(AT_ONCE))
+def test_other_learners_train_alone(learner):
+    assert shared_by(compose([f"algorithm={learner}", "inner.steps=1"]).problem) is None
+
+
+@pytest.mark.parametrize("override", ["task.shots=[4,5]", "training.log_curvature=true", "inner.steps=0"])
+def test_what_is_drawn_or_measured_of_one_run_trains_alone(override):
+    assert shared_by(compose([override]).problem) is None
+
+
+@pytest.mark.parametrize(
+    ("override", "may_differ"),
+    [
+        ("seed=1", True),
+        ("inner.lr=0.5", True),
+        ("optimizer.lr=0.5", True),
+        ("evaluation.tasks=7", True),
+        ("training.log_every=7", True),
+        ("inner.steps=2", False),
+        ("model.hidden=[12]", False),
+        ("task.shots=7", False),
+        ("task.noise=0.1", False),
+        ("optimizer.beta1=0.8", False),
+        ("optimizer.clip_norm=1", False),
+        ("optimizer=sgd", False),
+        ("algorithm=fomaml", False),
+        ("training.meta_batch=7", False),
+        ("training.iterations=7", False),
+        ("dtype=float64", False),
+    ],
+)
+def test_runs_in_lockstep_differ_in_seeds_rates_and_what_is_not_trained_by(override, may_differ):
+    assert (shared_by(compose([]).problem) == shared_by(compose([override]).problem)) is may_differ
+
+
+def test_steps_that_fade_do_so_by_one_rate():
+    first, second = (compose(["algorithm=proximal", f"inner.lr={lr}"]).problem for lr in (0.01, 0.02))
+    assert shared_by(first) != shared_by(second)
+
+
+@pytest.mark.parametrize("method", ["random", "standard_normal"])
+@pytest.mark.parametrize("shape", [(6, 4), (2, 3, 4)])
+def test_streams_split_the_first_axis(method, shape):
+    generators = [np.random.default_rng(seed) for seed in (5, 6)]
+    drawn = getattr(Streams(generators), method)(shape).reshape(2, 3, 4)
+    assert np.array_equal(drawn, [getattr(np.random.default_rng(seed), method)((3, 4)) for seed in (5, 6)])
+
+
+@pytest.mark.parametrize("task", ["sinusoid", "harmonic", "polynomial", "mixture"])
+def test_meta_batches_are_those_of_the_runs(task):
+    family = families(compose([f"task={task}"]).task, None)[0]
+    batches = sampled(family, [np.random.default_rng(seed) for seed in (5, 6)], 3, "float32")
+    for run, seed in enumerate((5, 6)):
+        alone = family.sample(np.random.default_rng(seed), 3, "float32")
+        for one, several in zip(alone, batches, strict=True):
+            assert one.tobytes() == several[run].tobytes()
