@@ -96,6 +96,14 @@ def name_the_ridge_head_s_scale(plain: Plain) -> None:
         algorithm.setdefault("learn_scale", None)
 
 
+def name_evolution(plain: Plain) -> None:
+    """5 -> 6: the outer loop may be evolution; it was a gradient."""
+    algorithm = plain.get("algorithm")
+    if isinstance(algorithm, dict):
+        algorithm.setdefault("evolution", _copied(NO_EVOLUTION))
+
+
+NO_EVOLUTION: Plain = {"population": 0, "sigma": 0.1, "fitness": "ranks"}
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -122,6 +130,7 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
         name_what_networks_lacked,
         name_the_ridge_head_s_scale,
     ),
+    5: (name_evolution,),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

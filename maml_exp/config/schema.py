@@ -27,7 +27,7 @@ from maml_exp.core.network import ModelSettings
 from maml_exp.core.problem import Problem
 from maml_exp.data import sources
 
-SCHEMA = 5  # what a saved configuration of today says; see migrations for the older ones
+SCHEMA = 6  # what a saved configuration of today says; see migrations for the older ones
 DTYPES = ("float32", "float64")
 OBJECTIVES = ("mean", "median", "p95")
 OFTEN = checks.integer(0, 10**9)

@@ -33,7 +33,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
     family, item = problem.family, 8 if config.dtype == "float64" else 4
     numbers = family.inputs + family.outputs
     width = max(problem.network.sizes)
-    learner = make_learner(problem)
+    learner, population = make_learner(problem), problem.algorithm.evolution.population
 
     def tasks_of(count: int) -> float:  # points of every task, and float64 errors after every step
         errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
@@ -42,6 +42,7 @@ def _needed(config: Config) -> list[tuple[str, float]]:
 
     return [
         (learner.sized_by, 6.0 * learner.layout.size * item),
+        (f"algorithm.evolution.population={population}", (8.0 + item) * population * learner.layout.size),
         (f"evaluation.tasks={judged.tasks}", tasks_of(judged.tasks)),
         (f"evaluation.tasks_in_training={judged.tasks_in_training}", tasks_of(judged.tasks_in_training)),
         (f"evaluation.validation_tasks={judged.validation_tasks}", tasks_of(judged.validation_tasks)),

@@ -9,7 +9,7 @@ import yaml
 from helpers import TINY
 
 from maml_exp.config.composing import compose
-from maml_exp.config.migrations import AXES_OF_3, MIGRATIONS, migrated, typed_then
+from maml_exp.config.migrations import AXES_OF_3, MIGRATIONS, NO_EVOLUTION, migrated, typed_then
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import SCHEMA, from_dict
 from maml_exp.core.checks import SettingError
@@ -40,7 +40,8 @@ def test_what_the_first_version_saved_is_what_its_command_makes_today(folder):
 def test_a_method_s_name_becomes_learner_preset_and_outer(name, outer):
     plain = saved_by_the_first()
     plain["algorithm"] = {"name": name}
-    assert migrated(plain)["algorithm"] == AXES_OF_3 | {"learner": "gradient", "preset": name, "outer": outer}
+    expected = AXES_OF_3 | {"evolution": NO_EVOLUTION, "learner": "gradient", "preset": name, "outer": outer}
+    assert migrated(plain)["algorithm"] == expected
     assert from_dict(migrated(plain)) == compose(typed_then([*command_of_the_first(), f"algorithm={name}"], 1))
 
 

@@ -13,7 +13,7 @@ from helpers import only_run, read_rows, read_status, read_summary, saved_steps
 from maml_exp.api import load
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
-from maml_exp.config.migrations import AXES_OF_3, migrated, typed_then
+from maml_exp.config.migrations import AXES_OF_3, NO_EVOLUTION, migrated, typed_then
 from maml_exp.config.plain import flatten
 from maml_exp.config.saved import load_config
 from maml_exp.config.schema import SCHEMA
@@ -31,6 +31,7 @@ NEW = {  # what a configuration of a schema is given, and what it meant there
     }
     | {f"task.{key}_test": None for key in ("amplitude", "phase", "x_range")},
     4: {"model.layer_norm": False},
+    5: flatten({"algorithm": {"evolution": NO_EVOLUTION}}),
 }
 EVERYTHING_NEW = {key: value for new in NEW.values() for key, value in new.items()}
 each_schema = pytest.mark.parametrize("schema", [2, 3, 4])

@@ -17,6 +17,7 @@ from maml_exp.core.learners import (
     ridge,
 )
 from maml_exp.core.learners._gradient_settings import OUTER, RATES, STARTS, STEP_LOSSES, STORES, SUPPORT_LOSSES
+from maml_exp.core.learners.base import FITNESS, EvolutionSettings
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
 from maml_exp.core.optimizers.base import SCHEDULES
@@ -25,7 +26,7 @@ from maml_exp.core.tasks import TASKS, glyphs, harmonic, images, mixture, polyno
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
 KINDS += [ridge.Settings, recurrent.Settings, neural_process.Settings]
-KINDS += [learned_optimizer.Settings, lstm_meta_learner.Settings]
+KINDS += [learned_optimizer.Settings, lstm_meta_learner.Settings, EvolutionSettings]
 KINDS += [table.Settings, mixture.Settings, polynomial.Settings, harmonic.Settings, glyphs.Settings, images.Settings]
 CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
 LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
@@ -58,6 +59,7 @@ TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
+    "model.layer_norm": SWITCH,
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
     "algorithm.first_order_until": SHARE,
@@ -99,6 +101,9 @@ TABLE = {
     "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "algorithm.decoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "algorithm.heads": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 4, np.int64(5)]),
+    "algorithm.evolution.population": ("an integer from 0 to 1000000", [*COUNTS_BAD, 10**6 + 1], [0, 1, 150]),
+    "algorithm.evolution.sigma": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "algorithm.evolution.fitness": (names(FITNESS), NAMES_BAD, list(FITNESS)),
     "algorithm.second_order": SWITCH,
     "algorithm.scale": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "algorithm.learn_start": SWITCH,
@@ -166,7 +171,7 @@ def makers(key):
             return value
 
         return [look_up]
-    name = key.partition(".")[2]
+    name = key.rpartition(".")[2]
     kinds = [kind for kind in KINDS if key in declared(kind)]
     assert kinds, f"there is no {key}"
     return [lambda value, kind=kind: getattr(kind(**{name: value}), name) for kind in kinds]
@@ -210,6 +215,7 @@ def test_a_value_longer_than_sixty_characters_is_cut(length, shown):
 
 def test_the_table_has_every_setting():
     fields = {f"{kind.section}.{field.name}" for kind in KINDS for field in dataclasses.fields(kind)}
+    fields -= {kind.section for kind in KINDS}  # one inside another
     assert set(TABLE) == fields - LABELS
     assert {key for kind in KINDS for key in declared(kind)} == fields - LABELS - set(CHOICES)
 

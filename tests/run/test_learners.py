@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import TINY, assert_same_result, checkpoint_path, read_summary, saved_steps
+from helpers import TINY, assert_same_result, checkpoint_path, read_rows, read_summary, saved_steps, train
 
 from maml_exp.api import load
 from maml_exp.cli import main
@@ -105,3 +105,21 @@ def test_the_log_says_what_it_is(sweep, preset):
         "lstm_meta_learner": "1-8-1 relu, 5 steps by two gates for every weight",
         "attention": "2-64-64 and 65-64-64-1 relu, attention of 4 heads to encoded points",
     }[preset] in said
+
+
+def test_an_evolved_run_goes_on_to_the_same_bits_is_repeated_and_adapts(tmp_path, capsys):
+    whole = train(tmp_path / "whole", "algorithm=evolution", "algorithm.evolution.population=4")
+    assert "1 inner step of rate 0.01, evolved by 4 pairs of perturbations" in (whole / "maml_exp.log").read_text()
+    assert all("meta/population_loss" in row for row in read_rows(whole) if "meta/loss" in row)
+    cut = shutil.copytree(whole, tmp_path / "cut")
+    checkpoint_path(cut, saved_steps(cut)[-1]).unlink()
+    (cut / "summary.json").unlink()
+    (cut / "status.json").write_text(json.dumps({"state": "interrupted"}))
+    assert main(["resume", str(cut)]) == 0
+    assert_same_result(cut, whole)
+    assert main(["rerun", str(whole)]) == 0
+    assert "identical: parameters, every row of metrics.csv and the evaluation" in capsys.readouterr().out
+    before, after = load(whole).adapt([-1, 0.5, 2], [0.5, 1, -1]).path([0.0, 1.0])
+    assert (after != before).all()
+    assert main(["list", str(whole)]) == 0
+    assert "evolution evolution.population=4" in capsys.readouterr().out

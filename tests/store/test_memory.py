@@ -34,6 +34,14 @@ def test_a_network_that_is_too_large_is_refused_by_the_setting_that_makes_it_so(
     assert str(caught.value).startswith(f"{setting} is not usable: it would take ")
 
 
+def test_a_population_is_held_whole(monkeypatch):
+    config = compose(["algorithm=evolution", "algorithm.evolution.population=100000"])
+    assert dict(memory._needed(config))["algorithm.evolution.population=100000"] == 12 * 100_000 * 1761
+    monkeypatch.setattr(memory, "_available", lambda: 2e9)
+    with pytest.raises(SettingError, match="population=100000 is not usable"):
+        memory.require_memory(config)
+
+
 def test_in_classification_every_class_has_its_shots(monkeypatch):
     config = compose(["task=glyphs", "task.size=10", "task.ways=20", "task.shots=50", "training.meta_batch=1000"])
     held_out = 4 * 600 * (100 + 20) * (20 * 20 + 100)  # 20 shots of 20 ways, and a grid of 100, float32

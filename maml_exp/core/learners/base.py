@@ -8,18 +8,32 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from maml_exp.core import checks
+from maml_exp.core.checks import setting
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 USUAL_STEPS = 10  # of an evaluation
+FITNESS = ("ranks", "normalised", "plain")
+
+
+@dataclass
+class EvolutionSettings(checks.Settings):
+    """An outer loop that tries perturbations of the meta-parameters and takes no gradient; see `_evolved`."""
+
+    section: ClassVar[str] = "algorithm.evolution"
+    population: int = setting(
+        0, "pairs of opposite perturbations an iteration; 0: the gradient instead", checks.integer(0, 10**6)
+    )
+    sigma: float = setting(0.1, "standard deviation of a perturbation, of every meta-parameter", checks.number())
+    fitness: str = setting("ranks", "what is made of the losses of all members", checks.one_of(lambda: FITNESS))
 
 
 @dataclass
@@ -31,6 +45,7 @@ class LearnerSettings(checks.Settings):
     learned_steps: ClassVar[bool] = False  # what makes steps of gradients is learned; inner.lr is the unit of steps
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
+    evolution: EvolutionSettings = field(default_factory=EvolutionSettings)
 
     @property
     def rates_in_lockstep(self) -> tuple[str, ...] | None:

@@ -19,10 +19,12 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
 from maml_exp.core.tasks.base import Batch
+from maml_exp.core.training import make_learner
 
 Array = np.ndarray
 TOLERANCE = 1e-10
 DIRECTIONS = 4  # random directions along which a part of a gradient is compared
+PAIRS = 3  # of perturbations, of which an estimate is compared
 
 
 class Check(NamedTuple):
@@ -170,27 +172,34 @@ def checks(
 def _learner_checks(
     problem: Problem, label: str, name: str, steps: Sequence[int], batch: Batch, seed: int
 ) -> Iterator[Check]:
-    """The meta-gradient of one learner, part by part, for every number of inner steps that it makes."""
-    kind = LEARNERS.get(problem.algorithm.learner).Learner
+    """The meta-gradient of one learner, part by part, for every number of inner steps that it makes.
+
+    Where the outer loop is evolution it is no gradient: its estimate is compared, by a few pairs of perturbations.
+    """
+    compared, evolution = "meta-gradient", problem.algorithm.evolution
+    if evolution.population:
+        compared, evolution = "estimate", replace(evolution, population=min(PAIRS, evolution.population))
+        problem = replace(problem, algorithm=replace(problem.algorithm, evolution=evolution))
     # by steps: one that makes no inner step is checked once
-    by_steps = {learner.trained_steps: learner.problem for learner in _made(kind, problem, steps)}
+    by_steps = {learner.trained_steps: learner.problem for learner in _made(problem, steps)}
+    variants = LEARNERS.get(problem.algorithm.learner).Learner.variants
     for made, one in by_steps.items():
-        learners = [kind(one, **variant) for variant in kind.variants]
+        learners = [make_learner(one, **variant) for variant in variants]
         rng = np.random.default_rng(seed)
         vector = elsewhere(learners[0], learners[0].init(rng), rng)
         moments = _moments(learners[0], vector, batch, seed)
         found = [gradient_errors(learner, vector, batch, seed, at) for learner in learners for at in moments]
         for part in found[0]:
-            what = f"{label} meta-gradient" + (f" of {part}" if len(found[0]) > 1 else "")
+            what = f"{label} {compared}" + (f" of {part}" if len(found[0]) > 1 else "")
             yield Check(what, name, made, _worst([errors[part] for errors in found]))
 
 
-def _made(kind: Any, problem: Problem, steps: Sequence[int]) -> list[BaseLearner]:
+def _made(problem: Problem, steps: Sequence[int]) -> list[BaseLearner]:
     """A learner for every number of inner steps that its settings allow; raises `SettingError` if they allow none."""
     learners, refusals = [], []
     for count in steps:
         try:
-            learners.append(kind(replace(problem, inner=replace(problem.inner, steps=count))))
+            learners.append(make_learner(replace(problem, inner=replace(problem.inner, steps=count))))
         except SettingError as error:  # as of a context that no step would move
             refusals.append(error)
     if not learners:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from maml_exp.core.arrays import norm
 from maml_exp.core.learners import LEARNERS
+from maml_exp.core.learners._evolved import EvolvedLearner
 from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.optimizers.base import OptimizerState, clipped, scheduled
@@ -45,9 +47,15 @@ def streams(seed: int) -> list[np.random.Generator]:
     return [np.random.default_rng(sequence) for sequence in np.random.SeedSequence(seed).spawn(3)]
 
 
-def make_learner(problem: Problem) -> BaseLearner:
-    """The learner that a problem names; raises `SettingError` for one that there is not."""
-    return LEARNERS.get(problem.algorithm.learner).Learner(problem)
+def make_learner(problem: Problem, **options: Any) -> BaseLearner:
+    """The learner that a problem names, evolved if it says so; raises `SettingError` for one that there is not.
+
+    `options` are for tests and proofs alone: see `BaseLearner.variants`.
+    """
+    kind = LEARNERS.get(problem.algorithm.learner).Learner
+    if problem.algorithm.evolution.population == 0:
+        return kind(problem, **options)
+    return EvolvedLearner(problem, partial(kind, problem, **options))
 
 
 class Trainer:

@@ -64,7 +64,9 @@ METHODS = {
     "recurrent": {"lstm": Method(recurrent.Settings(units=5), True)},
     "neural_process": {
         "mean": Method(neural_process.Settings(encoder=[5, 4], decoder=[6]), True),
-        "attention": Method(neural_process.Settings("neural_process", None, "attention", [5, 6], [6, 4], 3), True),
+        "attention": Method(
+            neural_process.Settings(aggregate="attention", encoder=[5, 6], decoder=[6, 4], heads=3), True
+        ),
     },
 }
 CASES = [

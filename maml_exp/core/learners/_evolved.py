@@ -1,0 +1,213 @@
+"""A learner whose outer loop is evolution: losses of perturbed meta-parameters in place of a gradient.
+
+    g = 1 / (2 n sigma) sum_i (F(theta + sigma e_i) - F(theta - sigma e_i)) e_i          e_i normal, (P,)
+
+F is made of the query loss after adaptation, by the adaptation that an evaluation makes, both of a pair on the same
+tasks (antithetic: Salimans et al. 2017; of MAML: Song et al. 2020). All of the vector is perturbed: what an inner loop
+starts from, and what it learns at (Fernando et al. 2018). docs/learners.md, "Evolution".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+
+import numpy as np
+
+from maml_exp.core.checks import SettingError
+from maml_exp.core.learners.base import BaseLearner, EvolutionSettings, Gradient
+from maml_exp.core.losses import mean_loss
+from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import Batch
+
+Array = np.ndarray
+PAIRS_AT_ONCE = 5  # that a thread takes; what it finds does not depend on who takes them
+# hidden values of a layer in a member's passes from which threads gain: below, they wait for each other's Python
+WORTH_THREADS = 100_000
+# what an adaptation as an evaluation makes it knows nothing of, and what these settings must be therefore
+NEEDED = {"outer": "exact", "step_losses": "last", "minibatch": None}
+
+
+class EvolvedLearner(BaseLearner):
+    """Another learner in all but its outer direction.
+
+    Args:
+        problem: its algorithm's evolution has a population.
+        make: makes the learner; each thread has one of its own, as it holds buffers.
+        threads: that evaluate members; None: one a processor, or one where that is faster. Results are the same bits
+            with any number.
+
+    Raises:
+        SettingError: for settings of the learner that are about its gradient.
+    """
+
+    def __init__(self, problem: Problem, make: Callable[[], BaseLearner], threads: int | None = None):
+        super().__init__(problem)
+        for key, needed in NEEDED.items():
+            value = getattr(problem.algorithm, key, needed)
+            if value != needed:
+                shown = f"algorithm.{key}={value} with algorithm.evolution.population={self.settings.population}"
+                raise SettingError(f"{shown} is not usable: evolution takes no gradient; leave it {needed or 'null'}")
+        self.inner = make()
+        self.layout = self.inner.layout
+        self._make, self._threads = make, threads or usual_threads(problem)
+        self._idle: SimpleQueue[BaseLearner] = SimpleQueue()
+        self._pool: ThreadPoolExecutor | None = None
+
+    @property
+    def settings(self) -> EvolutionSettings:
+        """Of the evolution."""
+        return self.problem.algorithm.evolution
+
+    def init(self, rng: np.random.Generator) -> Array:
+        """The learner's own."""
+        return self.inner.init(rng)
+
+    def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
+        """The estimate of the gradient; extras: the mean loss of the population."""
+        perturbations = self.perturbations(rng, vector)
+        losses = self.losses(vector, perturbations, batch)
+        before, after = self._losses_of_the_mean(vector, batch)
+        gradient = estimate(perturbations, shaped(losses, self.settings.fitness), self.settings.sigma)
+        return Gradient(gradient, after, before, {"population_loss": float(losses.mean())})
+
+    def perturbations(self, rng: np.random.Generator, vector: Array) -> Array:
+        """e (n, P)."""
+        return rng.standard_normal((self.settings.population, vector.size)).astype(vector.dtype)
+
+    def losses(self, vector: Array, perturbations: Array, batch: Batch) -> Array:
+        """The losses (n, 2) of vector + sigma e and vector - sigma e, float64."""
+        found = np.empty((len(perturbations), 2))
+        sigma = vector.dtype.type(self.settings.sigma)
+
+        @np.errstate(over="ignore", invalid="ignore")  # of each thread its own
+        def evaluate(start: int) -> None:
+            learner = self._idle.get()
+            for pair in range(start, min(start + PAIRS_AT_ONCE, len(perturbations))):
+                step = sigma * perturbations[pair]
+                for side, member in enumerate((vector + step, vector - step)):
+                    found[pair, side] = loss_after_adaptation(learner, member, batch)
+            self._idle.put(learner)
+
+        for _ in self._map(evaluate, range(0, len(perturbations), PAIRS_AT_ONCE)):
+            pass
+        return found
+
+    def _map(self, function: Callable[[int], None], starts: range) -> Iterator[None]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._threads)
+            for _ in range(self._threads):
+                self._idle.put(self._make())
+        return self._pool.map(function, starts)
+
+    def _losses_of_the_mean(self, vector: Array, batch: Batch) -> tuple[float, float]:
+        """The support loss before and the query loss after adaptation, of the vector itself."""
+        x, y, *_ = batch
+        before = next(iter(self.inner.adapt(vector, x, y, x, 0)))
+        return mean_loss(self.problem.family.loss, before, y), loss_after_adaptation(self.inner, vector, batch)
+
+    def adapt(
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+    ) -> Iterator[Array]:
+        """The learner's own."""
+        return self.inner.adapt(vector, x_support, y_support, x, steps, lr)
+
+    def reference_loss(
+        self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
+    ) -> Array:
+        """vector . g, g being the estimate at base, pair by pair, of the learner's own reference losses."""
+        perturbations, sigma = self.perturbations(rng, base), self.settings.sigma
+
+        def loss(member: Array) -> float:
+            return float(np.real(self.inner.reference_loss(member, batch, rng, progress, member)))
+
+        losses = [(loss(base + sigma * e), loss(base - sigma * e)) for e in perturbations]
+        everyone = [one for pair in losses for one in pair]
+
+        def fitness(one: float) -> float:
+            if self.settings.fitness == "ranks":
+                return sum(other < one for other in everyone) / (len(everyone) - 1)
+            return one / float(np.std(everyone)) if self.settings.fitness == "normalised" else one
+
+        total = np.zeros(len(base))
+        for e, (above, below) in zip(perturbations, losses, strict=True):
+            total += (fitness(above) - fitness(below)) * e
+        return vector @ (total / (2 * len(losses) * sigma))
+
+    @property
+    def outer_rates(self) -> Mapping[str, float]:
+        """The learner's own."""
+        return self.inner.outer_rates
+
+    @property
+    def extra_names(self) -> tuple[str, ...]:
+        """The population's mean loss."""
+        return ("population_loss",)
+
+    def learned(self, vector: Array) -> Mapping[str, float]:
+        """The learner's own."""
+        return self.inner.learned(vector)
+
+    def spreads(self, vector: Array) -> Mapping[str, Array]:
+        """The learner's own."""
+        return self.inner.spreads(vector)
+
+    @property
+    def trained_steps(self) -> int:
+        """The learner's own."""
+        return self.inner.trained_steps
+
+    @property
+    def sized_by(self) -> str:
+        """The learner's own."""
+        return self.inner.sized_by
+
+    @property
+    def network_label(self) -> str:
+        """The learner's own."""
+        return self.inner.network_label
+
+    @property
+    def describes(self) -> str:
+        """The learner's own, and the population."""
+        evolved = f"evolved by {self.settings.population} pairs of perturbations of {self.settings.sigma:g}"
+        return ", ".join(part for part in (self.inner.describes, evolved) if part)
+
+
+def usual_threads(problem: Problem) -> int:
+    """One a processor if the passes of a member are large enough, else one."""
+    family = problem.family
+    points = problem.meta_batch * (family.support_points(max(problem.task.all_shots)) + family.query)
+    return (os.cpu_count() or 1) if points * max(problem.network.sizes) >= WORTH_THREADS else 1
+
+
+def loss_after_adaptation(learner: BaseLearner, vector: Array, batch: Batch) -> float:
+    """The query loss after as many steps as are trained for, on the whole support set."""
+    x, y, x_query, y_query = batch
+    *_, prediction = learner.adapt(vector, x, y, x_query, learner.trained_steps)
+    return mean_loss(learner.problem.family.loss, prediction, y_query)
+
+
+def shaped(losses: Array, fitness: str) -> Array:
+    """What members of these losses (n, 2) weigh: that of a loss that is not finite is that of the largest.
+
+    ranks: from -1/2 to 1/2, whatever the losses are; normalised: of standard deviation 1; plain: the losses.
+    """
+    finite = np.isfinite(losses)
+    if not finite.any():
+        return losses
+    losses = np.where(finite, losses, losses[finite].max())
+    if fitness == "ranks":
+        ranks = np.searchsorted(np.sort(losses, axis=None), losses)
+        return ranks / (losses.size - 1) - 0.5
+    if fitness == "normalised":
+        return (losses - losses.mean()) / max(losses.std(), np.finfo(float).tiny)
+    return losses
+
+
+def estimate(perturbations: Array, fitness: Array, sigma: float) -> Array:
+    """1 / (2 n sigma) sum_i (F_i+ - F_i-) e_i (P,), from e (n, P) and F (n, 2)."""
+    weights = (fitness[:, 0] - fitness[:, 1]) / (2 * len(perturbations) * sigma)
+    return weights.astype(perturbations.dtype) @ perturbations
