@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
+
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import make_learner
@@ -33,9 +35,10 @@ def _needed(config: Config) -> list[tuple[str, float]]:
     width = max(problem.network.sizes)
     learner = make_learner(problem)
 
-    def tasks_of(count: int) -> float:  # float64: points of every task, and errors after every step
+    def tasks_of(count: int) -> float:  # points of every task, and float64 errors after every step
         errors = 2 * len(judged.shots) * (config.evaluation_steps + 1)
-        return 8.0 * count * (numbers * (family.support_points(max(judged.shots)) + judged.grid) + errors)
+        points = family.support_points(max(judged.shots)) + judged.grid
+        return float(count) * (np.dtype(family.held_out_dtype).itemsize * numbers * points + 8 * errors)
 
     return [
         (learner.sized_by, 6.0 * learner.layout.size * item),

@@ -12,12 +12,12 @@ from maml_exp.core.learners._gradient_settings import OUTER, RATES, STARTS, STEP
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
 from maml_exp.core.optimizers.base import SCHEDULES
-from maml_exp.core.tasks import TASKS, harmonic, mixture, polynomial, sinusoid, table
+from maml_exp.core.tasks import TASKS, glyphs, harmonic, images, mixture, polynomial, sinusoid, table
 
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
 KINDS += [ridge.Settings, recurrent.Settings, neural_process.Settings]
-KINDS += [table.Settings, mixture.Settings, polynomial.Settings, harmonic.Settings]
+KINDS += [table.Settings, mixture.Settings, polynomial.Settings, harmonic.Settings, glyphs.Settings, images.Settings]
 CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
 LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
 
@@ -44,6 +44,7 @@ SWITCH = ("true or false", [0, 1, None, "true", []], [True, False])
 SHARE = ("a number with 0 <= value <= 1", [-0.1, 1.1, NAN, INF, None, "0.5", True, [0.5]], [0, 0.0, 0.5, 1, 1.0])
 COLUMNS, COLUMNS_BAD = "a list of different names of columns", [None, "a", ["a", "a"], [1], [" "], {"a": 1}]
 RANGE = "[low, high], two finite numbers with low <= high"
+SHIFTS_BAD, SCALES = [-0.1, NAN, INF, None, "0.5", True, [0.5]], "[low, high] with 0.5 <= low <= high <= 2"
 TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
@@ -110,13 +111,21 @@ TABLE = {
     "task.x_range_test": (RANGE.replace("<=", "<"), [[1, 1], *RANGES_BAD[:11]], [None, *RANGES_GOOD]),
     "task.modes": ("a list of different ones of", [[], ["cube"], ["line", "line"], "line", None], [["line"]]),
     "task.degree": ("an integer from 0 to 20", [*COUNTS_BAD, 21], [0, 1, 20]),
-    "task.file": ("the path of a CSV or npz file", [None, 1, ["a.csv"]], ["", "a.csv", "package:fertility.csv"]),
+    "task.file": ("the path of a", [None, 1, ["a.csv"]], ["", "a.csv", "package:fertility.csv"]),
     "task.group": ("the name of a column", [None, 1, ["a"]], ["", "country"]),
     "task.inputs": (COLUMNS, COLUMNS_BAD, [[], ["a"], ["a", "b"]]),
     "task.outputs": (COLUMNS, COLUMNS_BAD, [[], ["a"], ["a", "b"]]),
     "task.categorical": (COLUMNS, COLUMNS_BAD, [[]]),
     "task.split": ("three numbers > 0 that sum to 1", [[], [1], [0.5, 0.5], [1, 0, 0], None], [[0.5, 0.25, 0.25]]),
     "task.split_seed": ("an integer from 0 to 9223372036854775807", COUNTS_BAD, [0, 1, 2**63 - 1]),
+    "task.ways": ("an integer from 2 to 1000", [*COUNTS_BAD, 0, 1, 1001], [2, 1000, np.int64(5)]),
+    "task.size": ("an integer from 4 to 64", [*COUNTS_BAD, 3, 65], [4, 10, 64]),
+    "task.split_by": ("one of character, ", NAMES_BAD, ["character", "script"]),
+    "task.rotation": ("a number from 0 to 180", [*SHIFTS_BAD, 181], [0, 180, 0.5]),
+    "task.shear": ("a number from 0 to 1", [*SHIFTS_BAD, 1.1], [0, 1, 0.5]),
+    "task.scale": (SCALES, [*RANGES_BAD, [0.4, 1], [1, 2.1]], [[0.5, 2], [1, 1]]),
+    "task.shift": ("a number from 0 to 0.5", [*SHIFTS_BAD, 0.6], [0, 0.5, 0.25]),
+    "task.invert": SWITCH,
     "task.short": (names(["refuse", "drop"]), NAMES_BAD, ["refuse", "drop"]),
     "optimizer.name": (names(OPTIMIZERS.names()), NAMES_BAD, OPTIMIZERS.own_names()),
     "optimizer.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),

@@ -98,7 +98,7 @@ def test_a_minibatch_is_of_the_support_points_of_all_classes():
 
 
 BAD = {
-    "size": (["task=glyphs", "task.size=11"], "it must be 10, 20 or 28"),
+    "size": (["task=glyphs", "task.size=3"], "an integer from 4 to 64"),
     "ways": (["task=glyphs", "task.ways=500"], "and task.ways=500 needs as many"),
     "scale": (["task=glyphs", "task.scale=[0.1,1]"], "0.5 <= low <= high <= 2"),
     "rotation": (["task=glyphs", "task.rotation=-1"], "a number from 0 to 180"),

@@ -58,7 +58,10 @@ class Batch(NamedTuple):
 
 
 class FixedTasks(NamedTuple):
-    """Held-out tasks, float64 (pixels float32): support points, and the points on which errors are measured."""
+    """Held-out tasks: support points, and the points on which errors are measured.
+
+    float64, inputs in the dtype that the family says.
+    """
 
     x_support: Array  # (N, K, n)
     y_support: Array  # (N, K, m)
@@ -95,6 +98,8 @@ class TaskFamily(ABC):
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
         draws_by_task: whether the first axis of all that `sample` draws is that of tasks, and no task minds the others.
+        are_images: whether its points are square images of classes, and are drawn so.
+        held_out_dtype: of the inputs of held-out tasks.
     """
 
     inputs: int
@@ -108,6 +113,8 @@ class TaskFamily(ABC):
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
     draws_by_task: ClassVar[bool] = False
+    are_images: bool = False
+    held_out_dtype: ClassVar[type] = np.float64
 
     def __init__(self, settings: Any):
         self.settings = settings

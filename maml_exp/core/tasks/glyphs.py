@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from maml_exp.core import checks
-from maml_exp.core.checks import Check, setting
+from maml_exp.core.checks import setting
 from maml_exp.core.tasks._classes.family import ClassFamily
 from maml_exp.core.tasks._classes.gallery import CHARACTER, FAMILY, SCRIPT
 from maml_exp.core.tasks._classes.settings import SCALE, SHIFT, ClassSettings
 
-SIZES = (10, 20, 28)
 SPLIT_BY = (CHARACTER, SCRIPT, FAMILY)
-SIZE = Check(lambda value: checks.is_integer(value, 1, 100) and value in SIZES, lambda: "10, 20 or 28")
 
 
 @dataclass
@@ -25,7 +23,6 @@ class Settings(ClassSettings):
 
     reader: ClassVar[str | None] = "glyphs"
     name: str = "glyphs"
-    size: int = setting(20, "pixels along an image", SIZE)
     split_by: str = setting(
         CHARACTER,
         "what is in one split alone: character, whole script, or character and font family",

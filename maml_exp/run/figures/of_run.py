@@ -57,7 +57,14 @@ def draw_all(
         suffix: png, pdf or svg.
     """
     paths = [folder / f"finetune.{suffix}", folder / f"adaptation.{suffix}"]
-    draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
+    if learner.problem.family.are_images:
+        from maml_exp.run.figures.of_classes import draw_confusion, draw_finetune_classes
+
+        judged = config, learner, vectors["trained"], evaluation["lr"]
+        draw_finetune_classes(*judged, paths[0])
+        paths += draw_confusion(*judged, folder / f"confusion.{suffix}")
+    else:
+        draw_finetune(config, learner, vectors, evaluation["lr"], paths[0])
     draw_adaptation(config, learner, evaluation, rows, paths[1])
     paths += draw_learned(learner, vectors, folder / f"rates.{suffix}")
     if evaluation.get("baselines") and len(evaluation["shots"]) > 1:
@@ -180,11 +187,11 @@ def draw_adaptation(
     tag = metrics.evaluation_tag(config.objective_shots, "{}", config.objective_steps)
     learned = [row for row in rows if tag.format("mean") in row]
     columns = len(shots) + bool(learned)
-    size = (2.7 * columns + 0.8, 3.7)
-    margins = Margins(left=0.7, bottom=0.95, top=0.75, across=0.26)
+    measure = learner.problem.family.loss.measure
+    size = (2.7 * columns + 0.8, 3.7 + 0.2 * measure.rises)  # with chance level, the legend has a line more
+    margins = Margins(left=0.7, bottom=0.95 + 0.2 * measure.rises, top=0.75, across=0.26)
     with figure(path, 1, columns, size, margins=margins, own_folder=True, sharey=True) as (fig, axes):
         panels = list(axes[0])
-        measure = learner.problem.family.loss.measure
         limits = set_error_limits(panels[0], measure, _representative(evaluation), _baseline(evaluation))
         beyond = []
         if learned:

@@ -38,9 +38,10 @@ class ClassFamily(TaskFamily):
     baselines: ClassVar[tuple[str, ...]] = ()
     watched_split: ClassVar[str] = "validation"  # test classes are judged on once, at the end
     repeats: ClassVar[bool] = False  # whether a class may show an image more often than it has it, warped anew
+    held_out_dtype: ClassVar[type] = np.float32  # exact for pixels, and half as large
     loss = CrossEntropy()
     input_axis, output_axis = Axis("pixel"), Axis("label")
-    is_curve = False
+    is_curve, are_images = False, True
     settings: ClassSettings
 
     def __init__(self, settings: ClassSettings, data: Gallery | Mapping[str, Any] | None):

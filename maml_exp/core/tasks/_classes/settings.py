@@ -28,8 +28,8 @@ class ClassSettings(TaskSettings):
     `shots` and `query` count images of each class.
     """
 
-    shots: Any = setting(1, "K, support images of each class; of a list, one an iteration", checks.integers(1, 10**4))
-    query: int = setting(5, "query images of each class", checks.integer(1, 10**4))
+    shots: Any = setting(1, "K, support images of each class; of a list, one an iteration", checks.integers(1, 10**6))
+    query: int = setting(5, "query images of each class", checks.integer(1, 10**6))
     ways: int = setting(5, "N, classes of a task", checks.integer(2, 1000))
     size: int = setting(20, "pixels along an image", checks.integer(4, MOST_SIDE))
     split_by: str = setting(
