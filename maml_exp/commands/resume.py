@@ -13,8 +13,8 @@ from maml_exp.core import checks
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 from maml_exp.data.texts import for_terminal, one_line
+from maml_exp.run.execution import execute
 from maml_exp.run.progress import is_quiet
-from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import PLAN_FILE, open_run, require_folder
 from maml_exp.sweep.plan import Sweep, describe_outcome, stop_file

@@ -20,10 +20,10 @@ from omegaconf import DictConfig, OmegaConf
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
 from maml_exp.data.streams import sturdy_streams
+from maml_exp.run.execution import execute
 from maml_exp.run.metrics_log import hparams
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet, log, logging_to
-from maml_exp.run.run import execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import RunFolder

@@ -19,8 +19,8 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.run.execution import execute
 from maml_exp.run.outcome import Outcome
-from maml_exp.run.run import execute
 from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
