@@ -116,7 +116,7 @@ def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = (), file: str 
             from maml_exp.sweep.hydra_run import launch_rest  # slow to import, and seldom needed
 
             return launch_rest(sweep, work, launcher)
-        for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
+        for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop, together=True):
             if not is_quiet():
                 print(one_line(f"{outcome.folder.name}: {describe_outcome(outcome)}"), flush=True)
             if outcome.state == states.INTERRUPTED:
