@@ -11,7 +11,7 @@ from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
 from maml_exp.run.outcome import Outcome
-from maml_exp.run.progress import give_word_to
+from maml_exp.run.progress import give_word_to, log
 from maml_exp.run.run import Run, Step, making
 from maml_exp.run.stopping import Signals, caught_signals
 from maml_exp.store import run_folder as states
@@ -124,6 +124,9 @@ def _catch_up(going: dict[Made, Run]) -> None:
         while made.run is not None and run.step != until:
             made.make_step(run)
         return
+    for made in group:
+        give_word_to(made.path)
+        log.info("in lockstep with %d other runs, %d iterations made", len(group) - 1, first)
     trainer = LockstepTrainer([run.trainer.problem for run in group.values()])
     state = LockstepState.of([run.state for run in group.values()])
     while all(made.run is not None for made in group) and state.step != until:
