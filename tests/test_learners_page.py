@@ -11,11 +11,13 @@ import pytest
 
 import maml_exp.core
 from maml_exp.config.composing import compose
-from maml_exp.core.learners import recurrent
-from maml_exp.core.learners._attention import Attention
-from maml_exp.core.learners._dense import Dense
+from maml_exp.core.arrays import Workspace
+from maml_exp.core.learners.blocks import cell
+from maml_exp.core.learners.blocks.attention import Attention
+from maml_exp.core.learners.blocks.dense import Dense
 from maml_exp.core.learners.recurrent import Reading
 from maml_exp.core.network import Network
+from maml_exp.core.proof import reference
 from maml_exp.core.training import make_learner
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -91,7 +93,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
         c.append(found[1])
         h.append(found[2])
     read_from_there = [read(u, h[-1], c[-1]) for u in branches]
-    reading = Reading(theta, UNITS, x, y, at)
+    reading = Reading(theta, x, y, at)
     np.testing.assert_allclose(reading.output[..., 0].T, [found[2] for found in read_from_there], rtol=1e-12)
 
     asked = [back(g, c[-1], c_next, dh_out[0, q], 0) for q, (g, c_next, _) in enumerate(read_from_there)]
@@ -109,7 +111,7 @@ def test_the_equations_of_the_network_that_reads_are_what_it_computes():
 
 
 def test_the_forget_gate_s_bias_is_the_second_quarter():
-    assert recurrent.FORGET_BIAS == 1
+    assert cell.FORGET_BIAS == 1
     assert "forget gate's bias starts larger by 1" in TEXT
 
 
@@ -139,3 +141,123 @@ def test_the_equations_of_shared_inputs_and_of_means_are_what_dense_layers_compu
     h = RNG.standard_normal((TASKS, SHOTS, 3))
     pooled = Dense(network, theta, h, pooled=True)
     np.testing.assert_allclose(pooled.output, h.mean(axis=1) @ np.vstack([w_s, w_x]) + b, rtol=1e-12)
+
+
+def learner_of(preset, *more):
+    """A learner of few weights, float64, two tasks and two steps."""
+    small = ["model.hidden=[3]", "model.activation=tanh", "dtype=float64", "training.meta_batch=2", "inner.steps=2"]
+    return make_learner(compose([f"algorithm={preset}", *small, *more]).problem)
+
+
+def asinh_and_its_slope(g, scale):
+    return np.arcsinh(g / scale), 1 / np.sqrt(scale**2 + g**2)
+
+
+def test_the_equations_of_a_memory_for_every_weight_are_what_it_computes():
+    """Two steps of all weights of two tasks; `v` comes back to both, and nothing between them but the memory."""
+    learner = learner_of("learned_optimizer", "algorithm.units=2")
+    vector = RNG.standard_normal(learner.layout.size)
+    cell_weights, readout = (learner.layout.parts(vector)[name] for name in ("cell", "readout"))
+    weights, (*w, b), alpha = cell_weights.reshape(4, 8), readout, learner.problem.inner.lr
+    shape = (2, learner.network.parameter_count)
+    g, v = RNG.standard_normal((2, 2, *shape))
+    memories = learner.steps_of(learner.layout.parts(vector), 2, 2, alpha, Workspace())
+    h, c, kept = [np.zeros((*shape, 2))], [np.zeros((*shape, 2))], []
+    for s in range(2):
+        u, slope = asinh_and_its_slope(g[s], learner.settings.scale)
+        rows = np.concatenate([u[..., None], h[-1], np.ones((*shape, 1))], axis=-1)
+        a_i, a_f, a_o, a_g = np.split(rows @ weights, 4, axis=-1)
+        i, f, o, proposal = sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), np.tanh(a_g)
+        c.append(f * c[-1] + i * proposal)
+        h.append(o * np.tanh(c[-1]))
+        kept.append((i, f, o, proposal, slope, rows))
+        theta = RNG.standard_normal(shape)
+        found = memories.step(s, theta, g[s], np.zeros(2))
+        np.testing.assert_allclose(found, theta + alpha * (h[-1] @ w + b), rtol=1e-12)
+    dh, dc, dw, d_weights = 0, 0, 0, 0
+    for s in (1, 0):
+        i, f, o, proposal, slope, rows = kept[s]
+        dw = dw + alpha * np.einsum("tp,tph->h", v[s], h[s + 1])
+        dh = dh + alpha * v[s][..., None] * w
+        dc = dc + dh * o * (1 - np.tanh(c[s + 1]) ** 2)
+        da_i, da_f = dc * proposal * i * (1 - i), dc * c[s] * f * (1 - f)
+        da_o, da_g = dh * np.tanh(c[s + 1]) * o * (1 - o), dc * i * (1 - proposal**2)
+        da = np.concatenate([da_i, da_f, da_o, da_g], axis=-1)
+        d_weights = d_weights + np.einsum("tpr,tpa->ra", rows, da)
+        of_theta, of_gradient, of_losses = memories.step_back(s, v[s])
+        np.testing.assert_array_equal(of_theta, v[s])
+        np.testing.assert_allclose(of_gradient, slope * (da @ weights[0]), rtol=1e-10, atol=1e-13)
+        assert not of_losses.any()
+        dh, dc = da @ weights[1:3].T, dc * f
+    out = learner.layout.parts(np.empty_like(vector))
+    memories.gradient(out)
+    np.testing.assert_allclose(out["readout"][:-1], dw, rtol=1e-10)
+    np.testing.assert_allclose(out["cell"].reshape(4, 8), d_weights, rtol=1e-10)
+
+
+def test_the_equations_of_weights_as_a_memory_are_what_it_computes():
+    learner = learner_of("lstm_meta_learner")
+    vector = RNG.standard_normal(learner.layout.size)
+    parts, alpha = learner.layout.parts(vector), learner.problem.inner.lr
+    weights = np.column_stack([parts["gates"].reshape(2, 4), parts["biases"] + [-4.5, 5]])
+    shape = (2, learner.network.parameter_count)
+    g, v, theta = RNG.standard_normal((3, 2, *shape))
+    losses = RNG.uniform(1, 2, (2, 2))
+    gates = learner.steps_of(parts, 2, 2, alpha, Workspace())
+    was, kept = np.zeros((2, *shape)), []
+    for s in range(2):
+        u, slope = asinh_and_its_slope(g[s], learner.settings.scale)
+        seen = [[u, np.log(1 + losses[s])[:, None] + 0 * u, theta[s], k, 1 + 0 * u] for k in was]
+        now = [sigmoid(np.einsum("n,ntp->tp", w, np.array(one))) for w, one in zip(weights, seen, strict=True)]
+        found = gates.step(s, theta[s], g[s], losses[s])
+        np.testing.assert_allclose(found, now[1] * theta[s] - alpha * now[0] * g[s], rtol=1e-11)
+        kept.append((now, slope, seen))
+        was = np.array(now)
+    back, d_weights = np.zeros((2, *shape)), 0
+    for s in (1, 0):
+        (i, f), slope, seen = kept[s]
+        dk = [back[0] - alpha * v[s] * g[s], back[1] + v[s] * theta[s]]
+        da = [d * k * (1 - k) for d, k in zip(dk, (i, f), strict=True)]
+        d_weights = d_weights + np.array([np.einsum("tp,ntp->n", d, one) for d, one in zip(da, seen, strict=True)])
+        w_u, w_l, w_theta, w_was, _ = weights.T
+        of_theta, of_gradient, of_losses = gates.step_back(s, v[s])
+        np.testing.assert_allclose(of_theta, f * v[s] + w_theta @ np.swapaxes(da, 0, 1), rtol=1e-10, atol=1e-13)
+        np.testing.assert_allclose(of_gradient, slope * (w_u @ np.swapaxes(da, 0, 1)) - alpha * i * v[s], rtol=1e-9)
+        np.testing.assert_allclose(of_losses, (w_l @ np.sum(da, axis=2)) / (1 + losses[s]), rtol=1e-10)
+        back = w_was[:, None, None] * np.array(da)
+    out = learner.layout.parts(np.empty_like(vector))
+    gates.gradient(out)
+    np.testing.assert_allclose(np.column_stack([out["gates"].reshape(2, 4), out["biases"]]), d_weights, rtol=1e-10)
+
+
+@pytest.mark.parametrize("preset", ["learned_optimizer", "lstm_meta_learner"])
+@pytest.mark.parametrize("second_order", ["true", "false"])
+def test_v_goes_back_through_the_steps_as_the_page_says(preset, second_order):
+    """By the rule's own step back, and a Hessian that is the complex step of the reference's gradient."""
+    options = [f"algorithm.second_order={second_order}", "algorithm.step_losses=all", "algorithm.scale=0.3"]
+    learner = learner_of(preset, *options)
+    problem, network = learner.problem, learner.network
+    vector = learner.init(np.random.default_rng(1)) + 0.1 * RNG.standard_normal(learner.layout.size)
+    batch, parts = problem.family.sample(np.random.default_rng(2), 2, float), learner.layout.parts(vector)
+    rule = learner.steps_of(parts, 2, 2, problem.inner.lr, Workspace())
+
+    def of_tasks(function, thetas, x, y):
+        return np.array([function(network, theta, *points) for theta, *points in zip(thetas, x, y, strict=True)])
+
+    path, gradients = [np.tile(parts["theta"], (2, 1))], []
+    for s in range(2):
+        seen = [of_tasks(f, path[s], batch.x_support, batch.y_support) for f in (reference.gradient, reference.loss)]
+        gradients.append(seen[0])
+        path.append(rule.step(s, path[s], *seen))
+    omega_grad = [0.5 / 2 * of_tasks(reference.gradient, at, batch.x_query, batch.y_query) for at in path]
+    v = omega_grad[2]
+    for s in (1, 0):
+        v, q, of_loss = rule.step_back(s, v)
+        if second_order == "true":
+            for task in range(2):
+                x, y = batch.x_support[task], batch.y_support[task]
+                hq = reference.complex_step(lambda at: reference.gradient(network, at, x, y), path[s][task], q[task])  # noqa: B023
+                v[task] = v[task] + hq + of_loss[task] * gradients[s][task]
+        v = v + omega_grad[s] * (s > 0)  # omega_0 is 0
+    found = learner.meta_gradient(vector, batch, np.random.default_rng(0), 0.0).vector
+    np.testing.assert_allclose(found[: network.parameter_count], v.sum(axis=0), rtol=1e-8, atol=1e-12)

@@ -209,6 +209,8 @@ class Config(checks.Settings):
 
     def rate_in_words(self, lr: float) -> str:
         """The rate of gradient steps, in a title; learned rates are as many times inner.lr as `lr` is."""
+        if getattr(self.algorithm, "learned_steps", False):
+            return f"a learned optimizer, its unit {lr:g}"
         if not getattr(self.algorithm, "learn_rates", False):
             return f"rate {lr:g}"
         factor = lr / self.inner.lr

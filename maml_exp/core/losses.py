@@ -86,6 +86,9 @@ class Loss(Protocol):
     def mean(self, found: Any, points: int | None = None) -> Any:
         """The loss from what `error` found: the mean over (the first `points`) points, then over tasks."""
 
+    def means(self, found: Any) -> Array:
+        """The loss of every task (T,) from what `error` found."""
+
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The error (N,) of every task that evaluations report, over points of weight 1 (N, G), not 0; None: all."""
 
@@ -120,6 +123,10 @@ class SquaredError:
         residual = found if points is None else found[..., :points, :]
         squares, count = inner_product(residual, residual).tolist(), math.prod(residual.shape[-3:])
         return squares / count if residual.ndim == 3 else [square / count for square in squares]
+
+    def means(self, found: Array) -> Array:
+        """The mean square of every task's residuals (T,)."""
+        return np.mean(found * found, axis=(1, 2))
 
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The mean square of every task (N,), over points (N, G, m) and outputs."""
@@ -202,6 +209,10 @@ class CrossEntropy:
         terms = found.terms if points is None else found.terms[..., :points]
         sums, count = np.add.reduce(terms, axis=(-2, -1)).tolist(), max(math.prod(terms.shape[-2:]), 1)
         return sums / count if terms.ndim == 2 else [total / count for total in sums]
+
+    def means(self, found: Softmax) -> Array:
+        """The mean of -log p over every task's points (T,)."""
+        return found.terms.mean(axis=1)
 
     def by_task(self, prediction: Array, target: Array, weights: Array | None = None) -> Array:
         """The error rate (N,) of every task; NaN where an output is not finite."""

@@ -47,7 +47,7 @@ class ModelSettings(checks.Settings):
 class Network:
     """sizes = (inputs, hidden ..., outputs); one activation behind every layer but the last.
 
-    With `layer_norm`, outputs of a hidden layer are normalised before the activation (core/inner/layer_norm.py).
+    With `layer_norm`, outputs of a hidden layer are normalised before the activation (core/inner/layers/layer_norm.py).
     """
 
     sizes: tuple[int, ...]
@@ -80,6 +80,10 @@ class Network:
         if theta.ndim == 1:
             return [theta[part].reshape(shape) for part, shape in self._layout]
         return [theta[..., part].reshape(-1, *shape) for part, shape in self._layout]
+
+    def task_matrices(self, thetas: Array) -> list[Array]:
+        """Views of a theta for every task (T, P): [W; b] (T, n + 1, m) for every layer."""
+        return [thetas[:, part].reshape(len(thetas), *shape) for part, shape in self._layout]
 
     def predict(self, theta: Array, x: Array) -> Array:
         """Outputs (..., m) for inputs x (..., n)."""

@@ -21,7 +21,7 @@ class Registry:
     """The named choices of one kind.
 
     Args:
-        package: the folder's dotted name; `base` and names with an underscore in front are no choices.
+        package: the folder's dotted name; `base`, names with an underscore in front and folders are no choices.
         key: the setting that names the choice, as in task.name.
         parts: what the file of a choice must define.
     """
@@ -36,7 +36,8 @@ class Registry:
     def own_names(self) -> list[str]:
         """The names of the project's own choices."""
         found = pkgutil.iter_modules(import_module(self.package).__path__)
-        return sorted(module.name for module in found if module.name != "base" and not module.name.startswith("_"))
+        files = {module.name for module in found if not module.ispkg} - {"base"}
+        return sorted(name for name in files if not name.startswith("_"))
 
     def names(self) -> list[str]:
         """All names, sorted."""

@@ -73,7 +73,7 @@ BAD = [
     ("optimizer.name=sgd", "optimizer.beta1", "optimizer=sgd"),
     ("optimizer.momentum=0.9", "optimizer.momentum", "optimizer=sgd"),
     ("algorithm.name=fomaml", "algorithm.name", "algorithm=fomaml"),
-    ("algorithm=reptilian", "algorithm=reptilian", "fomaml, joint, learned_loss, lslr, maml"),
+    ("algorithm=reptilian", "algorithm=reptilian", "fomaml, joint, learned_loss, learned_optimizer, lslr"),
     ("seed.x=3", "seed"),
     ("name=${oc.env:HOME}", "name"),
     ("model._target_=os.getcwd", "_target_"),

@@ -7,7 +7,15 @@ import pytest
 from maml_exp.core.activations import ACTIVATIONS
 from maml_exp.core.checks import SettingError, declared
 from maml_exp.core.inner.settings import InnerSettings
-from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
+from maml_exp.core.learners import (
+    LEARNERS,
+    gradient,
+    learned_optimizer,
+    lstm_meta_learner,
+    neural_process,
+    recurrent,
+    ridge,
+)
 from maml_exp.core.learners._gradient_settings import OUTER, RATES, STARTS, STEP_LOSSES, STORES, SUPPORT_LOSSES
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
@@ -17,6 +25,7 @@ from maml_exp.core.tasks import TASKS, glyphs, harmonic, images, mixture, polyno
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
 KINDS += [ridge.Settings, recurrent.Settings, neural_process.Settings]
+KINDS += [learned_optimizer.Settings, lstm_meta_learner.Settings]
 KINDS += [table.Settings, mixture.Settings, polynomial.Settings, harmonic.Settings, glyphs.Settings, images.Settings]
 CHOICES = {"algorithm.learner": LEARNERS, "task.name": TASKS, "optimizer.name": OPTIMIZERS}  # looked up by name
 LABELS = {"algorithm.preset"}  # any text: it names what was chosen and decides nothing
@@ -90,6 +99,9 @@ TABLE = {
     "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "algorithm.decoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "algorithm.heads": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 4, np.int64(5)]),
+    "algorithm.second_order": SWITCH,
+    "algorithm.scale": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
+    "algorithm.learn_start": SWITCH,
     "inner.lr": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "inner.steps": ("an integer from 0 to 1000", [*COUNTS_BAD, 1001], [0, 1, 1000, np.int64(5)]),
     "task.name": (names(TASKS.names()), NAMES_BAD, TASKS.own_names()),

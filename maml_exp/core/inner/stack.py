@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from maml_exp.core.inner.layer_norm import normalisation
 from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer_norm import normalisation
 from maml_exp.core.network import Network
 
 Array = np.ndarray

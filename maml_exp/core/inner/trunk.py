@@ -6,8 +6,8 @@ import numpy as np
 
 from maml_exp.core.arrays import transpose
 from maml_exp.core.inner.below import Data
-from maml_exp.core.inner.layer_norm import normalisation
 from maml_exp.core.inner.layers.layer import SharedLayer
+from maml_exp.core.inner.layers.layer_norm import normalisation
 from maml_exp.core.inner.passes import Pass
 from maml_exp.core.inner.stack import Stack
 from maml_exp.core.network import Network

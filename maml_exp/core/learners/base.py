@@ -28,6 +28,7 @@ class LearnerSettings(checks.Settings):
 
     section: ClassVar[str] = "algorithm"
     at_once: ClassVar[bool] = False  # it adapts in one go: step 0 is before, step 1 after, and steps have no rate
+    learned_steps: ClassVar[bool] = False  # what makes steps of gradients is learned; inner.lr is the unit of steps
     learner: str = "?"  # the file in core/learners
     preset: str | None = None  # a label: the file in conf/algorithm that the settings were taken from
 

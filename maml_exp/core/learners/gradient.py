@@ -26,8 +26,8 @@ from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
 from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
-from maml_exp.core.learners._rates import LearnedRates
 from maml_exp.core.learners.base import BaseLearner, Gradient
+from maml_exp.core.learners.blocks.rates import LearnedRates
 from maml_exp.core.losses import mean_loss
 from maml_exp.core.network import INITIALIZERS, initial_parameters
 from maml_exp.core.parameters import Layout

@@ -21,9 +21,9 @@ from maml_exp.core import checks
 from maml_exp.core.arrays import Workspace
 from maml_exp.core.checks import SettingError, setting
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
-from maml_exp.core.learners._attention import Attention
-from maml_exp.core.learners._dense import Dense
 from maml_exp.core.learners.base import Gradient
+from maml_exp.core.learners.blocks.attention import Attention
+from maml_exp.core.learners.blocks.dense import Dense
 from maml_exp.core.network import WIDTHS, Network, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem

@@ -18,13 +18,13 @@ from maml_exp.core.arrays import Workspace
 from maml_exp.core.checks import setting
 from maml_exp.core.learners._at_once import AtOnceLearner, AtOnceSettings
 from maml_exp.core.learners.base import Gradient
+from maml_exp.core.learners.blocks.cell import Cell, initial_cell
 from maml_exp.core.network import INITIALIZERS
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
-FORGET_BIAS = 1.0  # so that a new cell remembers (Gers et al. 2000)
 
 
 @dataclass
@@ -57,11 +57,10 @@ class Learner(AtOnceLearner):
 
     def init(self, rng: np.random.Generator) -> Array:
         """Both matrices by model.initializer, the bias of the forget gate larger by 1."""
-        draw, parts = INITIALIZERS[self.problem.model.initializer], []
-        for rows, columns in self._shapes.values():
-            parts.append(draw(rng, rows - 1, columns))
-        parts[0][-1, self.units : 2 * self.units] += FORGET_BIAS
-        return np.concatenate([matrix.ravel() for matrix in parts]).astype(self.problem.dtype)
+        initializer = self.problem.model.initializer
+        theta = initial_cell(initializer, rng, self.inputs, self.units)
+        readout = INITIALIZERS[initializer](rng, self.units, self.problem.family.outputs)
+        return np.concatenate([theta.ravel(), readout.ravel()]).astype(self.problem.dtype)
 
     def _matrices(self, vector: Array) -> tuple[Array, Array]:
         """Views of both parts, of their shapes."""
@@ -71,7 +70,7 @@ class Learner(AtOnceLearner):
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
         """The derivative of the query loss."""
         theta, readout = self._matrices(vector)
-        reading = Reading(theta, self.units, batch.x_support, batch.y_support, batch.x_query, self._workspace)
+        reading = Reading(theta, batch.x_support, batch.y_support, batch.x_query, self._workspace)
         losses = self.losses(_read_out(reading, readout), batch)
 
         gradient = np.empty_like(vector)
@@ -85,7 +84,7 @@ class Learner(AtOnceLearner):
     def predict(self, vector: Array, x_support: Array, y_support: Array, x: Array) -> Array:
         """Predictions at x, every one from the state behind the last support point."""
         theta, readout = self._matrices(vector)
-        return _read_out(Reading(theta, self.units, x_support, y_support, x, self._workspace), readout)
+        return _read_out(Reading(theta, x_support, y_support, x, self._workspace), readout)
 
     def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
         """One task, one point at a time, gate by gate."""
@@ -132,25 +131,13 @@ def _read_out(reading: Reading, readout: Array) -> Array:
     return np.ascontiguousarray(z.reshape(-1, *reading.output.shape[1:]).T)
 
 
-def _slope_of_tanh(value: Array, out: Array) -> Array:
-    """1 - tanh^2, from the tanh."""
-    np.multiply(value, value, out=out)
-    return np.subtract(1, out, out=out)
-
-
 class Reading:
-    """Tasks read by a cell, forward and backward.
+    """Tasks read by a cell, forward and backward, a column for every task (`Cell`).
 
-    A step takes a = [u h 1] theta to gates i, f, o = sigmoid(a), g = tanh(a), and
-
-        c' = f c + i g        h' = o tanh(c')
-
-    Everything is kept transposed, with a column for every task: so gates lie together, and a step is one product.
     Query points share the product with h_K: it and its derivatives are those of one more column a task.
 
     Args:
         theta: [W_u; W_h; b] (n + m + 1 + H + 1, 4 H).
-        units: H.
         x_support, y_support, x: (T, K, n), (T, K, m) and (T, Q, n).
         workspace: holds all of this until the next reading with it.
 
@@ -161,17 +148,15 @@ class Reading:
     def __init__(
         self,
         theta: Array,
-        units: int,
         x_support: Array,
         y_support: Array,
         x: Array,
         workspace: Workspace | None = None,
     ):
         (tasks, shots, n), m, queries = x_support.shape, y_support.shape[2], x.shape[1]
-        self._theta, self._units, self._workspace = theta, units, workspace or Workspace()
-        self._inputs = inputs = n + m + 1
-        weights = np.ascontiguousarray(theta.T)
-        weights[: 3 * units] *= 0.5  # sigmoid(a) = (1 + tanh(a / 2)) / 2
+        self._dtype, self._workspace = theta.dtype, workspace or Workspace()
+        self._cell = Cell(theta, self._workspace)
+        units, inputs, weights = self._cell.units, self._cell.inputs, self._cell.weights
 
         self._columns = self._empty("columns", shots + 1, len(theta), tasks)  # [u h 1] of every step; the last u is 0
         self._columns[:-1, :n] = x_support.transpose(1, 2, 0)
@@ -184,7 +169,7 @@ class Reading:
         self._gates = self._empty("gates", shots, 4 * units, tasks)
         for k in range(shots):
             np.matmul(weights, self._columns[k], out=self._gates[k])
-            self._step(self._gates[k], self._c[k], self._c[k + 1], self._tanh_c[k], h[k + 1])
+            self._cell.step(self._gates[k], self._c[k], self._c[k + 1], self._tanh_c[k], h[k + 1])
 
         self._u = np.zeros((inputs, queries, tasks), theta.dtype)  # of query points
         self._u[:n] = x.transpose(2, 1, 0)
@@ -194,61 +179,21 @@ class Reading:
         self._query_gates += (weights @ self._columns[-1])[:, None]
         names = ("query c", "query tanh c", "output")
         state, self._query_tanh_c, self.output = (self._empty(name, units, queries, tasks) for name in names)
-        self._step(self._query_gates, self._c[-1][:, None], state, self._query_tanh_c, self.output)
+        self._cell.step(self._query_gates, self._c[-1][:, None], state, self._query_tanh_c, self.output)
 
     def _empty(self, name: str, *shape: int) -> Array:
-        return self._workspace.empty(name, shape, self._theta.dtype)
-
-    def _step(self, a: Array, c: Array, c_next: Array, tanh_c: Array, h: Array) -> None:
-        """Make gates of a (4 H, ...), in place, its first three parts halved; write c', tanh(c') and h'."""
-        np.tanh(a, out=a)
-        sigmoids = a[: 3 * self._units]
-        sigmoids += 1
-        sigmoids *= 0.5
-        i, f, o, g = self._parts(a)
-        np.multiply(f, c, out=c_next)
-        c_next += np.multiply(i, g, out=h)
-        np.tanh(c_next, out=tanh_c)
-        np.multiply(o, tanh_c, out=h)
-
-    def _parts(self, a: Array) -> list[Array]:
-        """The parts of a that are i, f, o and g."""
-        return [a[start : start + self._units] for start in range(0, 4 * self._units, self._units)]
-
-    def _step_back(self, gates: Array, c: Array, tanh_c: Array, dh: Array, dc: Any, da: Array) -> Array:
-        """Write da (4 H, ...) from the derivatives of h' and c'; returns that of c.
-
-        With dc = dc' + dh o (1 - tanh^2 c'):  da = [dc g i (1 - i), dc c f (1 - f), dh tanh(c') o (1 - o),
-        dc i (1 - g^2)], parts as in a; what goes back to c is dc f.
-        """
-        i, f, o, g = self._parts(gates)
-        da_i, da_f, da_o, da_g = self._parts(da)
-        dc_next = _slope_of_tanh(tanh_c, self._empty("dc", *dh.shape))
-        dc_next *= o
-        dc_next *= dh
-        dc_next += dc
-        np.multiply(dc_next, g, out=da_i)
-        np.multiply(dc_next, c, out=da_f)
-        np.multiply(dh, tanh_c, out=da_o)
-        sigmoids = gates[: 3 * self._units]
-        slope = np.subtract(1, sigmoids, out=self._empty("slope", *sigmoids.shape))
-        slope *= sigmoids
-        da[: 3 * self._units] *= slope
-        _slope_of_tanh(g, da_g)
-        da_g *= i
-        da_g *= dc_next
-        return dc_next * f
+        return self._workspace.empty(name, shape, self._dtype)
 
     def backward(self, dh: Array, out: Array) -> None:
         """Write the derivative with respect to theta to out, from that of the output, dh (H, Q, T)."""
-        w_h, query_da = self._theta[self._inputs : -1], self._empty("query da", *self._query_gates.shape)
-        dc = self._step_back(self._query_gates, self._c[-1][:, None], self._query_tanh_c, dh, 0, query_da).sum(axis=1)
-        da = np.sum(
-            query_da, axis=1, out=self._empty("da", len(query_da), query_da.shape[2])
-        )  # what all branches ask of the product with h_K
+        cell, gates = self._cell, self._query_gates
+        query_da = self._empty("query da", *gates.shape)
+        dc = cell.step_back(gates, self._c[-1][:, None], self._query_tanh_c, dh, 0, query_da).sum(axis=1)
+        da = self._empty("da", len(query_da), query_da.shape[2])
+        np.sum(query_da, axis=1, out=da)  # what all branches ask of the product with h_K
         np.matmul(self._columns[-1], da.T, out=out)
-        out[: self._inputs] += _flat(self._u) @ _flat(query_da).T
+        out[: cell.inputs] += _flat(self._u) @ _flat(query_da).T
         for k in reversed(range(len(self._gates))):
-            dh = w_h @ da
-            dc = self._step_back(self._gates[k], self._c[k], self._tanh_c[k], dh, dc, da)
+            dh = cell.into_h(da)
+            dc = cell.step_back(self._gates[k], self._c[k], self._tanh_c[k], dh, dc, da)
             out += self._columns[k] @ da.T

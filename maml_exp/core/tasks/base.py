@@ -97,9 +97,9 @@ class TaskFamily(ABC):
         watched_split: the held-out tasks of the small evaluations while training.
         baselines: the usual ones beside a run on these tasks (core/baselines).
         is_curve: whether figures draw a task as a curve over its first input.
-        draws_by_task: whether the first axis of all that `sample` draws is that of tasks, and no task minds the others.
         are_images: whether its points are square images of classes, and are drawn so.
         held_out_dtype: of the inputs of held-out tasks.
+        draws_by_task: whether the first axis of all that `sample` draws is that of tasks, and no task minds the others.
     """
 
     inputs: int
@@ -112,9 +112,9 @@ class TaskFamily(ABC):
     watched_split: ClassVar[str] = "test"
     baselines: ClassVar[tuple[str, ...]] = ()
     is_curve: bool = True
-    draws_by_task: ClassVar[bool] = False
     are_images: bool = False
     held_out_dtype: ClassVar[type] = np.float64
+    draws_by_task: ClassVar[bool] = False
 
     def __init__(self, settings: Any):
         self.settings = settings

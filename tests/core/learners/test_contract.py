@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from maml_exp.core.evaluation import adaptation_errors
-from maml_exp.core.learners import LEARNERS, gradient, neural_process, recurrent, ridge
+from maml_exp.core.learners import (
+    LEARNERS,
+    gradient,
+    learned_optimizer,
+    lstm_meta_learner,
+    neural_process,
+    recurrent,
+    ridge,
+)
 from maml_exp.core.learners._gradient_settings import OUTER
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import FixedTasks
@@ -42,6 +50,14 @@ METHODS = {
     "ridge": {
         "learned": Method(ridge.Settings(), True),
         "fixed": Method(ridge.Settings(penalty=0.3, learn_penalty=False), True),
+    },
+    "learned_optimizer": {
+        "second_order": Method(learned_optimizer.Settings(units=3, scale=0.3), True, least_steps=1),
+        "first_order": Method(learned_optimizer.Settings(units=3, second_order=False), True, least_steps=1),
+    },
+    "lstm_meta_learner": {
+        "second_order": Method(lstm_meta_learner.Settings(scale=0.3), True, least_steps=1),
+        "first_order": Method(lstm_meta_learner.Settings(second_order=False), True, least_steps=1),
     },
     "recurrent": {"lstm": Method(recurrent.Settings(units=5), True)},
     "neural_process": {

@@ -5,8 +5,8 @@ import pytest
 
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners import neural_process
-from maml_exp.core.learners._attention import Attention
-from maml_exp.core.learners._dense import Dense
+from maml_exp.core.learners.blocks.attention import Attention
+from maml_exp.core.learners.blocks.dense import Dense
 from maml_exp.core.network import Network
 
 from ..helpers import complex_step_gradient, problem_of, random_batch, relative_error

@@ -36,7 +36,7 @@ def test_one_unit_by_hand():
     i, f = sigmoid(0.5 + 0.5 + 0.3 * h), sigmoid(1.0 + 0.4 - 0.1 * h + 1)
     o, g = sigmoid(1.5 - 0.3 + 0.2 * h), math.tanh(2.0 + 0.2 + 0.5 * h + 0.1)
     expected = o * math.tanh(f * c + i * g)
-    assert Reading(theta, 1, x, y, at).output.item() == pytest.approx(expected, rel=1e-14)
+    assert Reading(theta, x, y, at).output.item() == pytest.approx(expected, rel=1e-14)
 
 
 def test_its_derivative_is_the_complex_step_of_its_output_in_every_entry():
@@ -46,10 +46,10 @@ def test_its_derivative_is_the_complex_step_of_its_output_in_every_entry():
 
     def weighted(flat):
         points = [part.astype(complex) for part in BATCH[:3]]
-        return np.sum(wanted * Reading(flat.reshape(theta.shape), UNITS, *points).output)
+        return np.sum(wanted * Reading(flat.reshape(theta.shape), *points).output)
 
     found = np.empty_like(theta)
-    Reading(theta, UNITS, *BATCH[:3]).backward(wanted, found)
+    Reading(theta, *BATCH[:3]).backward(wanted, found)
     assert relative_error(found.ravel(), complex_step_gradient(weighted, theta.ravel())) < 1e-13
 
 

@@ -17,8 +17,8 @@ from maml_exp.core.inner.layers.layer import Layer
 from maml_exp.core.inner.layers.matrices import MultipliedOutLayer
 from maml_exp.core.inner.layers.pairs import PairedLayer
 from maml_exp.core.inner.settings import InnerSettings
-from maml_exp.core.learners import _rates
 from maml_exp.core.learners import gradient as learner
+from maml_exp.core.learners.blocks import rates as learned_rates
 from maml_exp.core.losses import SquaredError
 from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import adam
@@ -265,7 +265,7 @@ USERS = {  # of each module, where its classes are made
     layers: [],
     pairs: [choice],
     matrices: [choice],
-    rates: [_rates, choice],
+    rates: [learned_rates, choice],
     below: [inner_loop, trunk],
     stack: [inner_loop, tails, trunk],
     tails: [inner_loop],

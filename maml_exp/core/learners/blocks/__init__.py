@@ -1,0 +1,1 @@
+"""What learners are made of: layers, attention, a memory cell, learned rates."""
