@@ -19,7 +19,7 @@ from maml_exp.core.learners import LEARNERS
 from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.registry import Registry
 from maml_exp.core.tasks import TASKS
-from maml_exp.run.run import execute
+from maml_exp.run.execution import execute
 from maml_exp.run.trained import Run
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import FINISHED, create_folder, new_folder, new_run_path

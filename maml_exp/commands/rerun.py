@@ -15,7 +15,7 @@ from maml_exp.config.plain import put
 from maml_exp.config.saved import complete_config, load_facts, load_plain_config
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
-from maml_exp.run.run import execute
+from maml_exp.run.execution import execute
 from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import RunFolder, new_folder, new_run_path, open_run

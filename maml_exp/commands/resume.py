@@ -13,8 +13,8 @@ from maml_exp.core import checks
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 from maml_exp.data.texts import for_terminal, one_line
+from maml_exp.run.execution import execute
 from maml_exp.run.progress import is_quiet
-from maml_exp.run.run import execute
 from maml_exp.store import run_folder as states
 from maml_exp.store.run_folder import PLAN_FILE, open_run, require_folder
 from maml_exp.sweep.plan import Sweep, describe_outcome, stop_file
@@ -116,7 +116,7 @@ def resume_sweep(path: Path, jobs: int, launcher: Sequence[str] = (), file: str 
             from maml_exp.sweep.hydra_run import launch_rest  # slow to import, and seldom needed
 
             return launch_rest(sweep, work, launcher)
-        for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop):
+        for _, outcome in run_all(dict(enumerate(work)), jobs, in_process=jobs == 1, stop=stop, together=True):
             if not is_quiet():
                 print(one_line(f"{outcome.folder.name}: {describe_outcome(outcome)}"), flush=True)
             if outcome.state == states.INTERRUPTED:

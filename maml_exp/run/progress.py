@@ -20,6 +20,17 @@ log = logging.getLogger("maml_exp")
 SECONDS_BETWEEN_LINES = 5.0
 
 
+class _Floor:
+    """Which run has the word, by its folder; None: whoever speaks."""
+
+    path: Path | None = None
+
+
+def give_word_to(path: Path | None) -> None:
+    """Have what is said from now on be that run's, where several in this process log to files of their own."""
+    _Floor.path = path
+
+
 def is_quiet() -> bool:
     """Whether the terminal is to show results, warnings and errors alone: `maml-exp -q`, in worker processes, too."""
     return bool(os.environ.get("MAML_EXP_QUIET"))
@@ -27,7 +38,7 @@ def is_quiet() -> bool:
 
 @contextlib.contextmanager
 def logging_to(path: Path) -> Iterator[None]:
-    """Log to `path` in full and to the terminal in short."""
+    """Log to `path`, a file in a run's folder, in full and to the terminal in short."""
     file, terminal = _File(path), logging.StreamHandler(sys.stderr)
     file.setFormatter(_Clean("%(asctime)s %(levelname)s %(message)s"))
     terminal.setFormatter(_Short("%(message)s"))
@@ -35,6 +46,7 @@ def logging_to(path: Path) -> Iterator[None]:
     log.setLevel(logging.INFO)
     log.propagate = False
     for handler in (file, terminal):
+        handler.addFilter(lambda record: _Floor.path is None or _Floor.path == path.parent)
         log.addHandler(handler)
     try:
         yield

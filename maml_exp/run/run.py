@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,14 @@ import numpy as np
 from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
-from maml_exp.core.training import StepMetrics, Trainer
+from maml_exp.core.training import StepMetrics, Trainer, TrainState
 from maml_exp.data import door
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.outcome import DivergedError, Outcome
 from maml_exp.run.progress import Progress, log, logging_to
-from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
+from maml_exp.run.stopping import InterruptedRunError, Signals
 from maml_exp.run.validation import Validation
 from maml_exp.store import checkpoints, files, provenance
 from maml_exp.store import metrics_file as metrics
@@ -31,29 +32,24 @@ from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
+Step = tuple[TrainState, StepMetrics]
 
-def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
-    """Run a configuration in its folder; whatever happens is logged there and said in status.json.
 
-    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint. A file
-    `stop` that appears has the effect of SIGINT. Raises `SettingError` if another process is writing the folder.
+def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[Run, Step, Outcome]:
+    """A run while it is made: it is yielded for every training step, which whoever drives it makes and sends.
+
+    Whatever happens is logged in its folder and said in status.json. Raises `SettingError` if another process is
+    writing the folder.
     """
-    from threadpoolctl import threadpool_limits
-
     folder = RunFolder(path)
     folder.require_own()
     require_tasks(config)
     require_memory(config)
-    with (
-        states.locked(path),
-        logging_to(folder.log),
-        threadpool_limits(config.threads),
-        caught_signals(stop) as signals,
-    ):
+    with states.locked(path), logging_to(folder.log):
         run, status = None, 1
         try:
             run = Run(config, folder, signals)
-            return run.to_the_end(resume)
+            return (yield from run.to_the_end(resume))
         except InterruptedRunError as error:
             made = run.step if run else 0
             state, message, status = states.INTERRUPTED, f"{error} after iteration {made}", error.exit_status
@@ -79,14 +75,19 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
 
 
 class Run:
-    """One run while it runs: training state, running sums, log."""
+    """One run while it runs: training state, running sums, log.
+
+    Attributes:
+        trainer: makes its steps where it trains alone.
+        state: what the next step is made from.
+    """
 
     def __init__(self, config: Config, folder: RunFolder, signals: Signals):
         self.config, self.folder, self._signals = config, folder, signals
-        self._trainer = Trainer(config.problem)
-        self._learner = self._trainer.learner
+        self.trainer = Trainer(config.problem)
+        self._learner = self.trainer.learner
         self._family = self._learner.problem.family
-        self._initial = self._state = self._trainer.init(config.seed)
+        self._initial = self.state = self.trainer.init(config.seed)
         self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
         self._seconds = 0.0
         self._watch = Watch(config.problem)
@@ -95,21 +96,21 @@ class Run:
     @property
     def step(self) -> int:
         """Iterations made."""
-        return self._state.step
+        return self.state.step
 
     @property
     def notes(self) -> list[str]:
         """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
         return self._family.notes() + self._validation.notes(self.step) + self._watch.notes()
 
-    def to_the_end(self, resume: bool) -> Outcome:
-        """Train, evaluate, plot."""
+    def to_the_end(self, resume: bool) -> Generator[Run, Step, Outcome]:
+        """Train, evaluate, plot; yields itself for every step of training, see `making`."""
         finished = False
         with self._signals.deferred():
             self._open(resume)
         try:
             with self._signals.deferred():
-                self._train()
+                yield from self._train()
             outcome = self._finish()
             finished = True
             return outcome
@@ -123,7 +124,7 @@ class Run:
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             provenance.require_same_data(self.folder, self._family, point.data)
-            self._state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
+            self.state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
             self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
@@ -153,13 +154,13 @@ class Run:
                 f"{checkpoint} remembers what no run does ({error}); delete it to go on before"
             ) from error
 
-    def _train(self) -> None:
+    def _train(self) -> Generator[Run, Step, None]:
         training, last = self.config.training, self.config.training.iterations
         progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged = time.perf_counter(), self.step
         try:
             while self.step < last and not self._validation.is_over:
-                self._state, values = self._trainer.train_step(self._state)
+                self.state, values = yield self
                 self._add(values)
                 if is_logged(training, self.step):
                     self._log_row(time.perf_counter() - started, self.step - logged)
@@ -198,7 +199,7 @@ class Run:
             raise DivergedError(f"{otherwise}; {advice(self.config.problem)}")
 
     def _require_finite_parameters(self) -> None:
-        finite = bool(np.isfinite(self._state.vector).all())
+        finite = bool(np.isfinite(self.state.vector).all())
         self._require(finite, f"a meta-parameter is not finite after iteration {self.step}")
 
     def _log_row(self, elapsed: float, iterations: int) -> None:
@@ -206,7 +207,7 @@ class Run:
         self._seconds += elapsed
         count = self._sums.pop("count")
         row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
-        row |= {metrics.learned_tag(name): value for name, value in self._learner.learned(self._state.vector).items()}
+        row |= {metrics.learned_tag(name): value for name, value in self._learner.learned(self.state.vector).items()}
         row[metrics.EXPLOSIONS_TAG] = self._watch.explosions
         row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
         self._sums = {}
@@ -219,7 +220,7 @@ class Run:
 
     def _validate(self) -> float:
         """Measure the objective on validation tasks, and keep the checkpoint if it is the best so far."""
-        objective, keep = self._validation.measure(self.step, self._state.vector)
+        objective, keep = self._validation.measure(self.step, self.state.vector)
         if keep:
             self._require_finite_parameters()
             checkpoints.save(self.folder.checkpoints, self._checkpoint(), checkpoints.BEST)
@@ -229,7 +230,7 @@ class Run:
         tasks = watched_tasks(self.config, self._learner)
         lr = self.config.evaluation_rates[0]  # of several, the choice is made at the end
         row: metrics.Row = {}
-        for shots, errors in task_errors(self.config, self._learner, self._state.vector, tasks, lr).items():
+        for shots, errors in task_errors(self.config, self._learner, self.state.vector, tasks, lr).items():
             errors = np.where(np.isfinite(errors), errors, np.inf)
             for name, values in (("mean", errors.mean(axis=0)), ("median", np.median(errors, axis=0))):
                 row |= {metrics.evaluation_tag(shots, name, step): float(value) for step, value in enumerate(values)}
@@ -246,7 +247,7 @@ class Run:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
         facts = self._family.facts()
-        return Checkpoint(self._state, self.config.to_dict(), self._sums, self._seconds, parts, watched, facts)
+        return Checkpoint(self.state, self.config.to_dict(), self._sums, self._seconds, parts, watched, facts)
 
     def _write_status(self, state: str) -> None:
         self.folder.write_status(state, self.step, self.config.training.iterations, notes=self.notes)
@@ -260,7 +261,7 @@ class Run:
         """Evaluate and plot; everything here can be done again from the last checkpoint."""
         self._signals.check()
         self._end_training()
-        judged = self._validation.judged_vector(self.folder, self._state)
+        judged = self._validation.judged_vector(self.folder, self.state)
         found = evaluate_finally(self.config, self._learner, judged, self._initial.vector)
         evaluation = replace(found, notes=(*in_a_line(self._learner.learned(judged)), *self.notes, *found.notes))
         summary = self._summary(evaluation, judged)
@@ -276,7 +277,7 @@ class Run:
     def _end_training(self) -> None:
         """Require an end that is finite, and say what there is to say of the training."""
         self._require_finite_parameters()
-        loss = self._trainer.next_loss(self._state)
+        loss = self.trainer.next_loss(self.state)
         self._require(math.isfinite(loss), f"the meta-loss is {loss} after iteration {self.step}, the last one")
         self._watch.end(self.step)
         for note in self._validation.notes(self.step):

@@ -1,7 +1,8 @@
-"""What not every operating system has: signal masks, SIGHUP, and locks on files. Windows has none of them."""
+"""What not every operating system has: signal masks, SIGHUP, locks on files, a share of the cores. Windows has none."""
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,13 @@ except ImportError:  # folders are not locked there
     fcntl = None  # type: ignore[assignment]
 
 HANGUP: int | None = getattr(signal, "SIGHUP", None)  # the terminal was closed, or the connection dropped
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def signals_that_stop() -> tuple[int, ...]:

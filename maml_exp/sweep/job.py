@@ -20,12 +20,13 @@ from omegaconf import DictConfig, OmegaConf
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
 from maml_exp.data.streams import sturdy_streams
+from maml_exp.run.execution import Ready, execute
 from maml_exp.run.metrics_log import hparams
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet, log, logging_to
-from maml_exp.run.run import execute
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import run_folder as states
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.rest import make_rest
@@ -81,6 +82,20 @@ def objective_of(outcome: Outcome) -> float:
     """The number that sweepers minimise; infinity for a run without it: NaN would end an Optuna search."""
     objective = outcome.evaluation.objective() if outcome.evaluation is not None else float("inf")
     return float("inf") if isnan(objective) else objective
+
+
+def ready_or_refused(composed: DictConfig, path: Path, stop: Path) -> Ready | Outcome:
+    """A job that can be made with others, or why it cannot run, said in its folder."""
+    if stop.exists():
+        return not_started(path)
+    try:
+        config = schema.from_omegaconf(composed).reading()
+        require_tasks(config)
+        require_memory(config)
+        return Ready(config, path)
+    except SettingError as error:
+        record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
+        return Outcome(states.FAILED, path, str(error))
 
 
 def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:

@@ -25,7 +25,10 @@ def prepare_launcher(hydra: DictConfig, jobs: int | None, session: Session) -> N
     if "joblib_launcher" in target:
         _prepare_joblib(launcher, jobs)
     if target.endswith(".WorkersLauncher"):
-        checks.integer(1, 1024).require("hydra.launcher.jobs", launcher.jobs)
+        checks.optional(checks.integer(1, 1024), "null: one for each core").require(
+            "hydra.launcher.jobs", launcher.jobs
+        )
+        checks.boolean().require("hydra.launcher.together", launcher.get("together", True))
     if not target.startswith(HERE):
         session.shield_workers()
     if "ray_launcher" in target and "ray" in launcher:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hydra import version
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobRuntime, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
@@ -16,14 +17,21 @@ from omegaconf import DictConfig, open_dict
 
 import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
 from maml_exp.config.composing import HYDRA_DEFAULTS
+from maml_exp.config.schema import from_omegaconf
+from maml_exp.core.checks import SettingError
+from maml_exp.core.training.lockstep import most_together
+from maml_exp.run.execution import Ready
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
-from maml_exp.sweep.job import objective_of
+from maml_exp.store.system import available_cores
+from maml_exp.sweep.job import objective_of, ready_or_refused, without_hydra
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
-from maml_exp.sweep.workers import NOT_STARTED, in_processes
+from maml_exp.sweep.workers import NOT_STARTED, in_groups, in_processes
+
+FREE = ("seed", "inner.lr", "optimizer.lr")  # in which runs in lockstep may differ
 
 
 class Shared(NamedTuple):
@@ -47,38 +55,71 @@ class HydraJob(NamedTuple):
         folder = Path(self.shared.config.hydra.sweep.dir)
         return next(folder.glob(f"{self.number}_*"), folder / str(self.number))
 
+    @property
+    def alike(self) -> tuple[str, ...]:
+        """What was typed, but for seed and rates: those who share it may go in lockstep."""
+        return tuple(text for text in self.overrides if text.partition("=")[0] not in FREE)
+
+    def composed(self) -> DictConfig:
+        """Its configuration, as every launcher of Hydra's composes it."""
+        config = self.shared.hydra_context.config_loader.load_sweep_config(self.shared.config, self.overrides)
+        with open_dict(config):
+            config.hydra.job.id = str(self.number)
+            config.hydra.job.num = self.number
+        return config
+
     def make(self, stop: Path) -> Outcome:
         """Compose and run it, as every launcher of Hydra's does; the job looks for the file `stop` itself."""
+        with collecting() as ours:
+            refused = self._run(self.shared.task_function)
+        return refused or ours.outcome or self._without_outcome()
+
+    def ready(self, stop: Path) -> Ready | Outcome:
+        """Compose it, and have its folder with what Hydra writes there."""
+        found: list[Ready | Outcome] = []
+
+        def note(composed: DictConfig) -> None:
+            found.append(ready_or_refused(composed, Path(HydraConfig.get().runtime.output_dir), stop))
+
+        refused = self._run(note)
+        return refused or (found[0] if found else self._without_outcome())
+
+    def _without_outcome(self) -> Outcome:
+        return Outcome(states.FAILED, self.path, "it has no outcome")
+
+    def _run(self, task: TaskFunction) -> Outcome | None:
+        """Have Hydra make its folder and call a function there; an outcome where that cannot be written."""
         setup_globals()
         for defaults in HYDRA_DEFAULTS.values():  # of another process, which Hydra's main has not told
             version.setbase(defaults)
         Plugins.instance()  # finds the options of hydra/launcher and the like that are installed
         JobRuntime.instance().set("name", self.shared.config.hydra.job.name)
-        config = self.shared.hydra_context.config_loader.load_sweep_config(self.shared.config, self.overrides)
-        with open_dict(config):
-            config.hydra.job.id = str(self.number)
-            config.hydra.job.num = self.number
-        with collecting() as ours:
-            try:
-                run_job(
-                    hydra_context=self.shared.hydra_context,
-                    task_function=self.shared.task_function,
-                    config=config,
-                    job_dir_key="hydra.sweep.dir",
-                    job_subdir_key="hydra.sweep.subdir",
-                )
-            except OSError as error:  # Hydra's own files
-                return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
-        return ours.outcome or Outcome(states.FAILED, self.path, "it has no outcome")
+        try:
+            run_job(
+                hydra_context=self.shared.hydra_context,
+                task_function=task,
+                config=self.composed(),
+                job_dir_key="hydra.sweep.dir",
+                job_subdir_key="hydra.sweep.subdir",
+            )
+        except OSError as error:  # Hydra's own files
+            return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
+        return None
 
 
 def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-    """Run jobs in `launcher.jobs` processes at the same time; raises SystemExit once they were asked to stop."""
+    """Run jobs in `launcher.jobs` processes at the same time; raises SystemExit once they were asked to stop.
+
+    With `launcher.together` those of a process go in lockstep where that pays; not what is left of a sweep, of which a
+    folder each says what is to be done.
+    """
     setup_globals()
     shared = Shared(launcher.hydra_context, launcher.config, launcher.task_function)
     work = {n: HydraJob(shared, first + n, list(overrides)) for n, overrides in enumerate(job_overrides)}
     stop, outcomes = stop_file(Path(launcher.config.hydra.sweep.dir)), {}
-    with closing(in_processes(work, launcher.jobs, stop)) as made:
+    jobs = launcher.jobs or available_cores()
+    groups = _groups_of(work, jobs) if launcher.together and not _is_of_rest() else None
+    with closing(in_processes(work, jobs, stop, groups)) as made:
         for number, outcome in made:
             outcomes[number] = outcome
             if outcome.message != NOT_STARTED and not is_quiet():
@@ -89,6 +130,26 @@ def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], fir
             session.received = session.received or signal.SIGINT  # by the file: as under the basic launcher
         raise SystemExit(128 + signal.SIGINT)
     return [_returned(work[n].overrides, outcomes[n]) for n in sorted(work)]
+
+
+def _is_of_rest() -> bool:
+    session = current()
+    return session is not None and session.rest is not None
+
+
+def _groups_of(work: Mapping[int, HydraJob], processes: int) -> list[Sequence[int]]:
+    """Groups of jobs by what was typed; whether they may go in lockstep shows when a worker has composed them."""
+    alike: dict[tuple[str, ...], list[int]] = {}
+    for number, job in work.items():
+        alike.setdefault(job.alike, []).append(number)
+
+    def most(number: int) -> int:
+        try:
+            return most_together(from_omegaconf(without_hydra(work[number].composed())).reading().problem)
+        except SettingError:  # it says so itself
+            return 1
+
+    return in_groups(list(alike.values()), most, processes)
 
 
 def _returned(overrides: list[str], outcome: Outcome) -> JobReturn:

@@ -9,9 +9,10 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -19,8 +20,9 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.core.training.lockstep import most_together, shared_by
+from maml_exp.run.execution import Ready, execute, execute_together
 from maml_exp.run.outcome import Outcome
-from maml_exp.run.run import execute
 from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
@@ -41,6 +43,9 @@ class Job(Protocol):
     def make(self, stop: Path) -> Outcome:
         """Make the run; a file `stop` ends it."""
 
+    def ready(self, stop: Path) -> Ready | Outcome:
+        """Have its folder, for a run that is made with others; its outcome where it cannot be made."""
+
 
 class Work(NamedTuple):
     """A run to be made in its folder."""
@@ -53,16 +58,24 @@ class Work(NamedTuple):
     def make(self, stop: Path) -> Outcome:
         """Make the run, or say why it cannot be made."""
         with IN_THIS_PROCESS:
-            if stop.exists():
-                return not_started(self.path)
+            ready = self.ready(stop)
             try:
-                path = self.path if self.overrides is None else new_folder(self.path, self.overrides)
-                path.mkdir(parents=True, exist_ok=True)
-                return execute(self.config, path, self.resume, stop)
+                return ready if isinstance(ready, Outcome) else execute(*ready, stop)
             except SettingError as error:
                 return Outcome(states.FAILED, self.path, str(error))
-            except OSError as error:
-                return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
+
+    def ready(self, stop: Path) -> Ready | Outcome:
+        """Have its folder, or say why it cannot be made."""
+        if stop.exists():
+            return not_started(self.path)
+        try:
+            path = self.path if self.overrides is None else new_folder(self.path, self.overrides)
+            path.mkdir(parents=True, exist_ok=True)
+            return Ready(self.config, path, self.resume)
+        except SettingError as error:
+            return Outcome(states.FAILED, self.path, str(error))
+        except OSError as error:
+            return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
 
 
 Key = TypeVar("Key", bound=Hashable)
@@ -70,20 +83,22 @@ AnyJob = TypeVar("AnyJob", bound=Job)
 
 
 def run_all(
-    work: Mapping[Key, AnyJob], jobs: int, in_process: bool = False, stop: Path | None = None
+    work: Mapping[Key, Work], jobs: int, in_process: bool = False, stop: Path | None = None, together: bool = False
 ) -> Iterator[tuple[Key, Outcome]]:
     """Make all runs, up to `jobs` at the same time; yields an outcome of each as they come.
 
     Runs are made in worker processes, and what they say is in their logs only; with `in_process` they are made
-    here, one after the other. On a signal running ones save and end, and the others do not start: all of these are
-    interrupted. So they do when the iterator is closed, and when a file `stop` appears; this deletes it in the end.
-    A process that is killed costs its run alone.
+    here, one after the other, and with `together` those of a process go in lockstep where that pays. On a signal
+    running ones save and end, and the others do not start: all of these are interrupted. So they do when the iterator
+    is closed, and when a file `stop` appears; this deletes it in the end. A process that is killed costs what it runs
+    alone.
     """
     with tempfile.TemporaryDirectory(prefix="maml-exp-") as folder:
         asked = Path(folder) / "stop" if stop is None else stop
         try:
             with _stopping_softly(asked) as received:
-                made = _one_by_one(work, asked) if in_process else in_processes(work, jobs, asked)
+                groups = _groups_of(work, jobs) if together else None
+                made = _one_by_one(work, asked) if in_process else in_processes(work, jobs, asked, groups)
                 with closing(made):
                     for key, outcome in made:
                         if received and outcome.state == states.INTERRUPTED:  # by a file; the signal came here
@@ -106,6 +121,11 @@ def _stopping_softly(stop: Path) -> Iterator[list[int]]:
         yield received
 
 
+def _groups_of(work: Mapping[Key, Work], processes: int) -> list[Sequence[Key]]:
+    alike = _alike({key: one.config for key, one in work.items()})
+    return in_groups(alike, lambda key: most_together(work[key].config.problem), processes)
+
+
 def _one_by_one(work: Mapping[Key, AnyJob], stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     for key, one in work.items():
         outcome = one.make(stop)
@@ -114,24 +134,30 @@ def _one_by_one(work: Mapping[Key, AnyJob], stop: Path) -> Generator[tuple[Key, 
         yield key, outcome
 
 
-def in_processes(work: Mapping[Key, AnyJob], jobs: int, stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
-    """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold."""
-    waiting, workers = deque(work.items()), [_Worker(stop) for _ in range(min(jobs, len(work)))]
-    busy: dict[_Worker, tuple[Key, AnyJob]] = {}
+def in_processes(
+    work: Mapping[Key, AnyJob], jobs: int, stop: Path, groups: Sequence[Sequence[Key]] | None = None
+) -> Generator[tuple[Key, Outcome], None, None]:
+    """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold.
+
+    Those of one of the `groups` are handed out together; None: each alone.
+    """
+    waiting = deque([[key] for key in work] if groups is None else groups)
+    workers = [_Worker(stop) for _ in range(min(jobs, len(waiting)))]
+    busy: dict[_Worker, Sequence[Key]] = {}
     try:
         while waiting or busy:
             for worker in workers:
                 if worker not in busy and waiting and not stop.exists():
                     busy[worker] = waiting.popleft()
-                    worker.send(busy[worker][1])
+                    worker.send([work[key] for key in busy[worker]])
             if not busy:  # asked to stop
-                key, left = waiting.popleft()
-                yield key, not_started(left.path)
+                for key in waiting.popleft():
+                    yield key, not_started(work[key].path)
                 continue
             ready = wait([worker.connection for worker in busy])
             for worker in [w for w in busy if w.connection in ready]:
-                key, sent = busy.pop(worker)
-                yield key, worker.receive(sent)
+                sent = busy.pop(worker)
+                yield from zip(sent, worker.receive([work[key] for key in sent]), strict=True)
     finally:
         if busy:
             stop.touch()
@@ -159,21 +185,21 @@ class _Worker:
             unblock(numbers)
         theirs.close()
 
-    def send(self, work: Job) -> None:
-        """Have a run made."""
+    def send(self, work: Sequence[Job]) -> None:
+        """Have runs made together."""
         try:
             self.connection.send(work)
         except OSError:  # killed since its last run
             self._start()
             self.connection.send(work)
 
-    def receive(self, work: Job) -> Outcome:
-        """The outcome of the run that was sent."""
+    def receive(self, work: Sequence[Job]) -> list[Outcome]:
+        """The outcomes of the runs that were sent."""
         try:
             return self.connection.recv()
         except (EOFError, OSError):
             self._start()
-            return Outcome(states.FAILED, work.path, "its process was killed; out of memory?")
+            return [Outcome(states.FAILED, job.path, "its process was killed; out of memory?") for job in work]
 
     def end(self) -> None:
         """Let it end, once its run has."""
@@ -190,9 +216,47 @@ def _work(connection: Connection, stop: Path, parent: int) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker; what runs say is in their logs
     while True:
         try:
-            connection.send(connection.recv().make(stop))
+            connection.send(_made(connection.recv(), stop))
         except (EOFError, BrokenPipeError):
             return
+
+
+def _made(work: Sequence[Job], stop: Path) -> list[Outcome]:
+    """The outcomes of runs; of several those are made together that share what they must."""
+    if len(work) == 1:
+        return [work[0].make(stop)]
+    with IN_THIS_PROCESS:
+        found = dict(enumerate(job.ready(stop) for job in work))
+        ready = {n: one for n, one in found.items() if isinstance(one, Ready)}
+        outcomes = {n: one for n, one in found.items() if isinstance(one, Outcome)}
+        for alike in _alike({n: one.config for n, one in ready.items()}):
+            outcomes |= zip(alike, execute_together([ready[n] for n in alike], stop), strict=True)
+    return [outcomes[n] for n in range(len(work))]
+
+
+def _alike(configs: Mapping[Key, Config]) -> list[list[Key]]:
+    """The keys of configurations that train in lockstep; what trains alone by itself."""
+    found: dict[Hashable, list[Key]] = {}
+    for key, config in configs.items():
+        shared = shared_by(config.problem)
+        found.setdefault((config.threads, key if shared is None else shared), []).append(key)
+    return list(found.values())
+
+
+def in_groups(alike: Sequence[Sequence[Key]], most: Callable[[Key], int], processes: int) -> list[Sequence[Key]]:
+    """Runs that may go in lockstep, by likeness, in groups for so many processes.
+
+    A group is as large as pays, which `most` says of one of them, but a process that could have work is given some.
+    """
+    groups, total = [], sum(map(len, alike))
+    for keys in alike:
+        share = -(-processes * len(keys) // total)  # of the processes
+        size = most(keys[0]) if len(keys) > share else 1
+        count = -(-len(keys) // size)
+        count = min(len(keys), -(-count // share) * share)
+        ends = [len(keys) * place // count for place in range(count + 1)]
+        groups += [keys[start:end] for start, end in pairwise(ends)]
+    return groups
 
 
 def not_started(path: Path) -> Outcome:

@@ -15,12 +15,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.core.arrays import norms
+from maml_exp.core.inner.layers.choice import pairs_pay
 from maml_exp.core.optimizers.base import OptimizerState, clipped
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch, TaskFamily
 from maml_exp.core.training import StepMetrics, Trainer, TrainState
 
 Array = np.ndarray
+# what pays was measured (docs/performance.md): numbers in the largest array of all runs' tasks, and in their vectors
+TASKS_NUMBERS, VECTORS_NUMBERS, MOST_RUNS = 50_000, 2**17, 20
 
 
 class Streams:
@@ -123,6 +126,20 @@ def shared_by(problem: Problem) -> str | None:
     settings = {f"{part.section}.{key}": value for part in parts for key, value in asdict(part).items()}
     same = {key: value for key, value in settings.items() if key not in rates}
     return repr((same, problem.meta_batch, problem.iterations, problem.dtype, id(problem.data)))
+
+
+def most_together(problem: Problem) -> int:
+    """R up to which runs are faster in lockstep: until their arrays leave the cache; 1 where none are."""
+    if shared_by(problem) is None:
+        return 1
+    shots, sizes = problem.task.shots, problem.network.sizes
+    points = max(shots, problem.family.query)
+    rank = problem.inner.steps * shots
+    of_rows = points * max(sizes)
+    of_weights = [(n + 1) * m for n, m in problem.network.shapes if not pairs_pay(n, m, rank)]
+    by_tasks = TASKS_NUMBERS // (problem.meta_batch * max([of_rows, *of_weights]))
+    by_vectors = VECTORS_NUMBERS // problem.network.parameter_count
+    return max(1, min(by_tasks, by_vectors, MOST_RUNS))
 
 
 def _together(problems: Sequence[Problem]) -> Problem:

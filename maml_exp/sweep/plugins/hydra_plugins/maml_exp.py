@@ -61,10 +61,15 @@ class RestSweeper(BasicSweeper):
 
 
 class WorkersLauncher(Launcher):
-    """Runs a sweep's jobs in worker processes of this program: `maml-exp -m --jobs 2`."""
+    """Runs a sweep's jobs in worker processes of this program: `maml-exp -m --jobs 2`.
 
-    def __init__(self, jobs: int):
-        self.jobs = jobs
+    Args:
+        jobs: processes; None: one for each core.
+        together: whether the runs of a process go in lockstep where that pays.
+    """
+
+    def __init__(self, jobs: int | None = None, together: bool = True):
+        self.jobs, self.together = jobs, together
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what jobs are made of."""

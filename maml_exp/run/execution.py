@@ -1,0 +1,140 @@
+"""Runs made in this process: one, or several that take turns, an iteration each, in lockstep."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from maml_exp.config.schema import Config
+from maml_exp.core.checks import SettingError
+from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
+from maml_exp.run.outcome import Outcome
+from maml_exp.run.progress import give_word_to, log
+from maml_exp.run.run import Run, Step, making
+from maml_exp.run.stopping import Signals, caught_signals
+from maml_exp.store import run_folder as states
+
+
+class Ready(NamedTuple):
+    """A run that can be made."""
+
+    config: Config
+    path: Path
+    resume: bool = False  # whether it goes on from its newest usable checkpoint; else its folder is empty
+
+
+def execute(config: Config, path: Path, resume: bool = False, stop: Path | None = None) -> Outcome:
+    """Run a configuration in its folder; whatever happens is logged there and said in status.json.
+
+    A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint. A file
+    `stop` that appears has the effect of SIGINT. Raises `SettingError` if another process is writing the folder.
+    """
+    with _prepared(config.threads, stop) as signals:
+        made = Made(Ready(config, path, resume), signals)
+        made.start()
+        while made.run is not None:
+            made.make_step(made.run)
+        return made.outcome
+
+
+def execute_together(ready: Sequence[Ready], stop: Path | None = None) -> list[Outcome]:
+    """Make several runs, which share `training.lockstep.shared_by`; their outcomes, in their order.
+
+    Each has the bits, the folder and the end that it has alone, and the others go on when it ends. Those that are
+    behind, as resumed ones may be, go first, until the next ones can join. A signal waits for what is under way. What
+    cannot be written to at all has failed.
+    """
+    with _prepared(ready[0].config.threads, stop) as signals, signals.deferred():
+        runs = [Made(one, signals) for one in ready]
+        for made in runs:
+            try:
+                made.start()
+            except SettingError as error:
+                made.outcome = Outcome(states.FAILED, made.path, str(error))
+        while going := {made: made.run for made in runs if made.run is not None}:
+            _catch_up(going)
+        return [made.outcome for made in runs]
+
+
+@contextmanager
+def _prepared(threads: int, stop: Path | None) -> Iterator[Signals]:
+    """BLAS has its threads, signals are caught, and in the end every logger has the word again."""
+    from threadpoolctl import threadpool_limits
+
+    try:
+        with threadpool_limits(threads), caught_signals(stop) as signals:
+            yield signals
+    finally:
+        give_word_to(None)
+
+
+class Made:
+    """One run while it is made.
+
+    Attributes:
+        run: None before its start and once it has ended.
+        outcome: set once it has ended.
+    """
+
+    outcome: Outcome
+
+    def __init__(self, ready: Ready, signals: Signals):
+        self.path = ready.path
+        self.run: Run | None = None
+        self._making = making(*ready, signals)
+
+    def start(self) -> None:
+        """Open its folder; raises `SettingError` where that is another's."""
+        self._go_on(self._making.send, None)
+
+    def take(self, step: Step) -> None:
+        """Go on with what a training step has made of its state."""
+        self._go_on(self._making.send, step)
+
+    def fail(self, error: BaseException) -> None:
+        """Go on with what a training step has raised."""
+        self._go_on(self._making.throw, error)
+
+    def make_step(self, run: Run) -> None:
+        """Make a training step alone."""
+        try:
+            step = run.trainer.train_step(run.state)
+        except (Exception, SystemExit) as error:
+            self.fail(error)
+        else:
+            self.take(step)
+
+    def _go_on(self, how: Callable[[Any], Run], given: Any) -> None:
+        give_word_to(self.path)
+        try:
+            self.run = how(given)
+        except StopIteration as end:
+            self.run, self.outcome = None, end.value
+
+
+def _catch_up(going: dict[Made, Run]) -> None:
+    """Make steps of the runs that are behind until they meet the next ones, or one of them ends."""
+    first, *later = sorted({run.step for run in going.values()})
+    group = {made: run for made, run in going.items() if run.step == first}
+    until = later[0] if later else None
+    if len(group) == 1:
+        ((made, run),) = group.items()
+        while made.run is not None and run.step != until:
+            made.make_step(run)
+        return
+    for made in group:
+        give_word_to(made.path)
+        log.info("in lockstep with %d other runs, %d iterations made", len(group) - 1, first)
+    trainer = LockstepTrainer([run.trainer.problem for run in group.values()])
+    state = LockstepState.of([run.state for run in group.values()])
+    while all(made.run is not None for made in group) and state.step != until:
+        try:
+            state, metrics = trainer.train_step(state)
+        except (Exception, SystemExit) as error:
+            for made in group:
+                made.fail(error)
+            return
+        for made, of_run, values in zip(group, state.by_run(), metrics, strict=True):
+            made.take((of_run, values))

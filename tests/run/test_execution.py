@@ -1,0 +1,138 @@
+"""Runs that are made together, in lockstep, come to what they come to alone."""
+
+import pytest
+from helpers import TINY, assert_same_result, checkpoint_path, read_rows, read_status, saved_steps
+
+from maml_exp.config.composing import compose
+from maml_exp.core.training import Trainer
+from maml_exp.core.training.lockstep import LockstepTrainer
+from maml_exp.run.execution import Ready, execute, execute_together
+from maml_exp.store.run_folder import locked
+
+CHOOSING = ["training.keep_best=true", "training.evaluate_every=10", "evaluation.validation_tasks=10"]
+DIFFERENT = {
+    "plain": ["seed=1"],
+    "rates": ["seed=2", "inner.lr=0.02", "optimizer.lr=0.003"],
+    "rows": ["seed=3", "training.log_every=10", "training.checkpoint_every=35", "evaluation.shots=[5]"],
+    "patient": ["seed=4", "optimizer.lr=0.05", *CHOOSING, "training.patience=2"],
+}
+
+
+def ready(folder, runs, resume=False):
+    """A run of each of {name: overrides}."""
+    for name in runs:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    return [Ready(compose([*TINY, *overrides]), folder / name, resume) for name, overrides in runs.items()]
+
+
+def states_of(outcomes):
+    return [outcome.state for outcome in outcomes]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same runs, one by one."""
+    folder = tmp_path_factory.mktemp("alone")
+    assert states_of(execute(*one) for one in ready(folder, DIFFERENT)) == ["finished"] * 4
+    return folder
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Counts runs by training step; what a test puts under "before" is called first, with the state."""
+    found = {"together": [], "alone": 0, "before": lambda state: None}
+    together, single = LockstepTrainer.train_step, Trainer.train_step
+
+    def train_together(self, state):
+        found["before"](state)
+        found["together"].append(len(state.vector))
+        return together(self, state)
+
+    def train_alone(self, state):
+        found["alone"] += 1
+        return single(self, state)
+
+    monkeypatch.setattr(LockstepTrainer, "train_step", train_together)
+    monkeypatch.setattr(Trainer, "train_step", train_alone)
+    return found
+
+
+def test_runs_come_to_what_they_come_to_alone(tmp_path, alone, steps):
+    outcomes = execute_together(ready(tmp_path, DIFFERENT))
+    assert states_of(outcomes) == ["finished"] * 4
+    early = int(read_rows(tmp_path / "patient")[-1]["step"])
+    assert early < 100  # stopped by its patience; the others go on
+    assert steps["together"] == [4] * early + [3] * (100 - early)
+    assert steps["alone"] == 0
+    for name, outcome in zip(DIFFERENT, outcomes, strict=True):
+        assert outcome.folder == tmp_path / name
+        assert_same_result(tmp_path / name, alone / name)
+
+
+def test_each_log_is_of_its_own_run(tmp_path):
+    execute_together(ready(tmp_path, DIFFERENT))
+    for name in DIFFERENT:
+        log = (tmp_path / name / "maml_exp.log").read_text()
+        assert str(tmp_path / name) in log
+        assert not any(str(tmp_path / other) in log for other in set(DIFFERENT) - {name})
+
+
+def test_one_that_diverges_leaves_the_others_to_go_on(tmp_path, alone, steps):
+    runs = {"plain": DIFFERENT["plain"], "wild": ["inner.lr=1e30"], "rates": DIFFERENT["rates"]}
+    outcomes = execute_together(ready(tmp_path, runs))
+    assert states_of(outcomes) == ["finished", "diverged", "finished"]
+    assert read_status(tmp_path / "wild")["state"] == "diverged"
+    assert steps["together"][0] == 3
+    assert steps["together"][-1] == 2
+    for name in ("plain", "rates"):
+        assert_same_result(tmp_path / name, alone / name)
+
+
+def test_one_that_cannot_write_leaves_the_others_to_go_on(tmp_path, alone):
+    runs = ready(tmp_path, {name: DIFFERENT[name] for name in ("plain", "rates", "rows")})
+    (tmp_path / "plain" / "checkpoints").write_text("in the way")
+    with locked(tmp_path / "rates"):
+        outcomes = execute_together(runs)
+    assert states_of(outcomes) == ["failed", "failed", "finished"]
+    assert "checkpoints" in outcomes[0].message
+    assert "is being written by another process" in outcomes[1].message
+    assert_same_result(tmp_path / "rows", alone / "rows")
+
+
+def test_a_step_that_raises_is_the_end_of_all_that_made_it(tmp_path, steps):
+    def fail(state):
+        if state.step == 50:
+            raise ZeroDivisionError("in the middle")
+
+    steps["before"] = fail
+    outcomes = execute_together(ready(tmp_path, {name: DIFFERENT[name] for name in ("plain", "rates")}))
+    assert states_of(outcomes) == ["failed", "failed"]
+    for name in ("plain", "rates"):
+        assert read_status(tmp_path / name)["error"] == "ZeroDivisionError: in the middle"
+        assert "Traceback" in (tmp_path / name / "maml_exp.log").read_text()
+
+
+def test_stopped_runs_go_on_where_each_is(tmp_path, alone, steps, monkeypatch):
+    monkeypatch.setattr("maml_exp.run.stopping.SECONDS_BETWEEN_LOOKS", 0)
+    stop, names = tmp_path / "stop", ["plain", "rates", "rows"]
+    runs = {name: DIFFERENT[name] for name in names}
+    steps["before"] = lambda state: stop.touch() if state.step == 52 else None
+    outcomes = execute_together(ready(tmp_path, runs), stop)
+    assert [(outcome.state, outcome.exit_status) for outcome in outcomes] == [("interrupted", 130)] * 3
+    assert [saved_steps(tmp_path / name)[-1] for name in names] == [53] * 3
+    checkpoint_path(tmp_path / "rates", 53).unlink()  # 13 behind the others
+    steps.update(together=[], before=lambda state: None)
+    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * 3
+    assert (steps["alone"], steps["together"]) == (13, [3] * 47)
+    for name in names:
+        assert_same_result(tmp_path / name, alone / name)
+
+
+def test_runs_that_have_nothing_left_to_train_are_judged(tmp_path, alone):
+    runs = {name: DIFFERENT[name] for name in ("plain", "rates")}
+    execute_together(ready(tmp_path, runs))
+    for name in runs:
+        (tmp_path / name / "summary.json").unlink()
+    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * 2
+    for name in runs:
+        assert_same_result(tmp_path / name, alone / name)
