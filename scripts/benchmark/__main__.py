@@ -4,6 +4,7 @@
     python scripts/benchmark --main           the comparison with JAX and PyTorch alone, some six minutes
     python scripts/benchmark --quick          two of its cases, less than a minute
     python scripts/benchmark --sizes 40 256   these widths only
+    python scripts/benchmark --few-tasks      meta-batches of 2 and 4 alone, two minutes
     python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
     python scripts/benchmark --methods        methods with an inner loop other than MAML's, with JAX, three minutes
 
@@ -45,6 +46,7 @@ from maml_exp.store.provenance import environment
 
 SIZES = (40, 64, 128, 256, 512, 1024)
 EXTRA = (Case(width=40, steps=5), Case(width=64, shots=5), Case(width=256, steps=5))
+FEW_TASKS = [Case(steps=steps, shots=5, tasks=tasks) for tasks in (2, 4) for steps in (1, 5, 14)]
 OURS_ONLY = (
     Case(width=256),
     Case(width=256, algorithm="fomaml"),
@@ -79,6 +81,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=clock)
     parser.add_argument("--core", type=int, help="the core to use (default: the last one)")
     parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
+    parser.add_argument("--few-tasks", action="store_true", help="meta-batches of 2 and 4, and nothing else")
     parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
     parser.add_argument("--methods", action="store_true", help="anil, lslr and meta_sgd, and nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
@@ -107,7 +110,10 @@ def tables(bench: Bench, studies: list[tuple[str, Case]], memory: bool) -> None:
         if memory:
             bench.add_peaks(rows)
         compared.append(rows)
-        print(f"  H={case.width} S={case.steps} K={case.shots} T={case.tasks}: {chosen_variants(rows)}", flush=True)
+        print(
+            f"  H={case.width} S={case.steps} K={case.shots} Q={case.query} T={case.tasks}: {chosen_variants(rows)}",
+            flush=True,
+        )
     print()
     print_table(HEADS, [comparison_line(rows) for rows in compared])
     if memory:
@@ -246,6 +252,9 @@ def main() -> None:
         elif chosen.methods:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_methods(bench, [case for case in METHOD_CASES if case.width in chosen.sizes])
+        elif chosen.few_tasks:
+            bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
+            compare_cases(bench, FEW_TASKS, memory=False)
         elif chosen.quick:
             bench = Bench(
                 workers, min(chosen.rounds, 5), min(chosen.seconds, 0.05), chosen.clock, ["reverse", "autograd", "func"]
@@ -255,10 +264,11 @@ def main() -> None:
             grow_steps(bench, (1, 2, 5))
         else:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
-            extra = [case for case in EXTRA if case.width in chosen.sizes]
-            cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, case.steps))
+            extra = [case for case in (*EXTRA, *FEW_TASKS) if case.width in chosen.sizes]
+            cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, -case.tasks, case.steps))
             compare_cases(bench, cases, memory=not chosen.main)
-        everything = not (chosen.quick or chosen.main or chosen.learners or chosen.methods)
+        parts = (chosen.quick, chosen.main, chosen.few_tasks, chosen.learners, chosen.methods)
+        everything = not any(parts)
         if everything:
             compare_ours(bench)
             grow_steps(bench, STEPS)

@@ -209,7 +209,7 @@ def relative_difference(case: Case, found: np.ndarray, exact: np.ndarray) -> flo
 
 def losses_after(workers: dict[str, Worker], case: Case, iterations: int) -> dict[str, float]:
     """The meta-loss on the same 1000 tasks after training with each peer's first variant."""
-    many = Case(width=case.width, steps=case.steps, shots=case.shots, tasks=1000)
+    many = Case(width=case.width, steps=case.steps, shots=case.shots, queries=case.queries, tasks=1000)
     judge, rng = make_learner(many.problem), np.random.default_rng(0)
     batch = many.family.sample(rng, many.tasks, "float32")
 

@@ -55,7 +55,7 @@ def reference_predictions(learner, theta, tasks, shots, lr, step):
 
 @pytest.mark.parametrize(("hidden", "pairs"), [(NARROW, False), (WIDE, True)])
 def test_the_two_widths_stand_for_the_two_representations(hidden, pairs):
-    layer = make_layer(*hidden, (1,), [*support_passes(3, 5, 0.1), Pass(3, 0, 1.0)], np.float64)
+    layer = make_layer(*hidden, (12,), [*support_passes(3, 5, 0.1), Pass(3, 0, 1.0)], np.float64)
     assert isinstance(layer, PairedLayer) is pairs
 
 

@@ -235,18 +235,29 @@ def test_pairs_pay_is_symmetric_and_ends_with_growing_rank(n, m, rank):
 
 
 @pytest.mark.parametrize(
-    ("points", "forced", "kind"),
+    ("points", "tasks", "forced", "kind"),
     [
-        ([15, 99], None, MultipliedOutLayer),  # rank 15 on 20 x 20: the boundary; query points do not count
-        ([14, 99], None, PairedLayer),
-        ([4, 4, 4, 99], None, PairedLayer),
-        ([5, 5, 5, 99], None, MultipliedOutLayer),
-        ([15, 99], True, PairedLayer),
-        ([14, 99], False, MultipliedOutLayer),
+        ([15, 99], 25, None, MultipliedOutLayer),  # rank 15 on 20 x 20: the boundary; query points do not count
+        ([14, 99], 25, None, PairedLayer),
+        ([4, 4, 4, 99], 25, None, PairedLayer),
+        ([5, 5, 5, 99], 25, None, MultipliedOutLayer),
+        ([15, 99], 25, True, PairedLayer),
+        ([14, 99], 25, False, MultipliedOutLayer),
+        ([4, 4, 4, 99], 15, None, PairedLayer),  # 15 * 20 * 20 = 6000 * (3 - 2)
+        ([4, 4, 4, 99], 14, None, MultipliedOutLayer),
+        ([3, 3, 3, 3, 99], 30, None, PairedLayer),
+        ([3, 3, 3, 3, 99], 29, None, MultipliedOutLayer),
+        ([4, 4, 4, 99], 14, True, PairedLayer),
+        ([7, 7, 99], 1, None, PairedLayer),  # one or two steps: the rank alone counts
+        ([14, 99], 1, None, PairedLayer),
     ],
 )
-def test_make_layer_obeys_the_rule_unless_forced(points, forced, kind):
-    assert type(make_layer(20, 20, (2,), passes_of(points), np.float64, pairs=forced)) is kind
+def test_make_layer_obeys_the_rules_unless_forced(points, tasks, forced, kind):
+    assert type(make_layer(20, 20, (tasks,), passes_of(points), np.float64, pairs=forced)) is kind
+
+
+def test_runs_in_lockstep_have_the_layers_that_they_have_alone():
+    assert type(make_layer(20, 20, (10, 14), passes_of([4, 4, 4, 99]), np.float64)) is MultipliedOutLayer
 
 
 def test_both_kinds_offer_the_same_methods():

@@ -22,6 +22,15 @@ def pairs_pay(n: int, m: int, rank: int) -> bool:
     return rank * (n + m) < 1.5 * n * m
 
 
+def calls_cost_more(n: int, m: int, tasks: int, steps: int) -> bool:
+    """Whether the calls of numpy that pairs need cost more than numbers of tasks and steps that pairs save.
+
+    Every step has a product with each of the others, so the calls grow with S^2, what they save with S T n m. The
+    factor is where multiplying out took 15 to 25% less time (docs/performance.md); with one or two steps it never did.
+    """
+    return tasks * n * m < 6000 * (steps - 2)
+
+
 def make_layer(
     n: int,
     m: int,
@@ -51,7 +60,8 @@ def make_layer(
     if rates is WeightRates:
         return WeightRatesLayer(*sizes, rates)
     if pairs is None:
-        pairs = pairs_pay(n, m, sum(p.points for p in passes[: step_count(passes)]))
+        steps = step_count(passes)
+        pairs = pairs_pay(n, m, sum(p.points for p in passes[:steps])) and not calls_cost_more(n, m, tasks[-1], steps)
     if keep != 1:
         fading = FadingPairedLayer if pairs else FadingMultipliedOutLayer
         return fading(*sizes, rates, keep=keep)
