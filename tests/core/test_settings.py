@@ -58,6 +58,7 @@ SHIFTS_BAD, SCALES = [-0.1, NAN, INF, None, "0.5", True, [0.5]], "[low, high] wi
 TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
+    "model.layer_norm": SWITCH,
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
     "model.layer_norm": SWITCH,
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
