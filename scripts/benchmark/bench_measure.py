@@ -91,7 +91,7 @@ def framework_bytes(case: Case) -> float:
 def allowed(peer: str, case: Case) -> bool:
     """Whether a peer can run a case at all, and within the memory limit; says so if not."""
     if peer == "floor":
-        return case.products > 0
+        return case.flops > 0
     if peer in ("jax", "torch") and framework_bytes(case) > MEMORY_LIMIT:
         estimate = framework_bytes(case) / 1e9
         print(f"  {peer}: left out at H={case.width}, T={case.tasks}, it would need about {estimate:.0f} GB")
