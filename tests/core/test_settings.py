@@ -97,6 +97,7 @@ TABLE = {
     "algorithm.loss_sees_targets": SWITCH,
     "algorithm.penalty": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "algorithm.learn_penalty": ("true or false", [0, 1, None, "true", []], [True, False]),
+    "algorithm.learn_scale": ("true or false, or null", [0, 1, "true", []], [True, False, None]),
     "algorithm.units": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 64, np.int64(5)]),
     "algorithm.aggregate": ("one of attention, mean", NAMES_BAD, ["mean", "attention"]),
     "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),

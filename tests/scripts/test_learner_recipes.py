@@ -19,6 +19,9 @@ SMALL = (
 )
 
 
+KINDS = (" second_order=false-", "-")  # behind the preset's name, in the names of runs
+
+
 @pytest.fixture
 def recipes(monkeypatch):
     """The recipes with tiny runs, two seeds and a small population."""
@@ -64,7 +67,7 @@ def test_the_order_of_learned_optimizers_is_compared_in_pairs(recipes, tmp_path)
     recipes["order"](tmp_path, jobs=1)
     rows = {name: cells for name, *cells in rows_of(tmp_path, "order")}
     assert [cells[3] == "-" for cells in rows.values()] == [True, False] * 3
-    ours, theirs = (errors(runs(f"learned_optimizer {kind}"), "trained_K10")[:, :, 5] for kind in KINDS)
+    ours, theirs = (errors(runs(f"learned_optimizer{kind}"), "trained_K10")[:, :, 5] for kind in KINDS)
     assert rows["learned_optimizer, first order"][3].startswith(f"{(ours - theirs).mean():+.3f}")
 
 

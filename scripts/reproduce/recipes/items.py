@@ -13,6 +13,7 @@ from maml_exp.store.records import RunRecord
 from recipes import figures, learners, methods
 from recipes.evolution import evolution
 from recipes.fertility import fertility
+from recipes.glyphs import glyphs
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
 from recipes.report import cell, errors_of, show_factor, write
 from recipes.runs import Overrides
@@ -161,6 +162,7 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     "activation": activation,
     **methods.ITEMS,
     "fertility": fertility,
+    "glyphs": glyphs,
     **learners.ITEMS,
     "evolution": evolution,
 }

@@ -70,7 +70,8 @@ def beyond(shares: Mapping[str, Sequence[Estimate]], columns: Sequence[str], pat
         for place, (axis, column) in enumerate(zip(axes, columns, strict=True)):
             for row, name in enumerate(names):
                 found = shares[name][place]
-                axis.errorbar(found.mean, row, xerr=found.ci95, color=colour(row), marker="o", ms=4, capsize=2)
+                if np.isfinite(found.mean):  # what adapts at once has no further steps
+                    axis.errorbar(found.mean, row, xerr=found.ci95, color=colour(row), marker="o", ms=4, capsize=2)
             axis.axvline(1, color="black", lw=0.8, ls=":")
             axis.set(title=column, xscale="log")
         axes[0].set_yticks(range(len(names)), names)

@@ -113,7 +113,7 @@ def beyond(out: Path, jobs: int) -> None:
     for name in LEARNERS:
         found = [_beyond(run) for run in grid[name] if run.results]
         shares = [estimate([one[column] for one in found]) for column in range(len(head) - 1)]
-        at_once = np.isnan(shares[-1].mean)
+        at_once = bool(np.isnan([one[-1] for one in found]).all())
         table.append([name, *map(show, shares[:-1]), "-" if at_once else show(shares[-1])])
         bars[name] = shares
     learner_figures.beyond(bars, head[1:], out / "beyond.png")
