@@ -17,7 +17,7 @@ from recipes.report import write
 from recipes.runs import Overrides
 from recipes.timing import milliseconds
 
-PAIRS, GENERATIONS = 150, 2500
+PAIRS, GENERATIONS = 150, 2000
 COMMON = ("evaluation.plots=false", "evaluation.tasks=600")
 EVOLVED = (
     "algorithm=evolution",

@@ -79,11 +79,11 @@ def beyond(shares: Mapping[str, Sequence[Estimate]], columns: Sequence[str], pat
         fig.supxlabel("error of the median task over that of predicting its mean; mean over seeds, 95% CI", fontsize=8)
 
 
-def bars(found: Mapping[str, Estimate], path: Path, label: str) -> None:
-    """A bar for everything named, with its interval."""
+def intervals(found: Mapping[str, Estimate], path: Path, label: str) -> None:
+    """A row for everything named, with its interval."""
     with figure(path, 1, 1, (8.0, 5.6)) as (_, ((axis,),)):
         for row, one in enumerate(found.values()):
-            axis.barh(row, one.mean, xerr=one.ci95, color=BLUE, alpha=0.8, capsize=2)
+            axis.errorbar(one.mean, row, xerr=one.ci95, color=BLUE, marker="o", ms=5, capsize=2)
         axis.set(xscale="log", xlabel=label)
         axis.set_yticks(range(len(found)), list(found), fontsize=7)
         axis.invert_yaxis()

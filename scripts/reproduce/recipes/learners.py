@@ -27,7 +27,7 @@ SHOTS = (1, 2, 3, 5, 7, 10, 15, 20)
 TASKS = 600
 ANY = (
     "+experiment=any_shots",
-    "training.iterations=8000",
+    "training.iterations=6000",
     "training.evaluate_every=1000",
     f"evaluation.tasks={TASKS}",
     f"evaluation.shots=[{','.join(map(str, SHOTS))}]",
@@ -43,11 +43,11 @@ LEARNERS: dict[str, Overrides] = {
     "maml, 5 steps": ("algorithm=maml", "inner=five_steps"),
     "lslr, 1 step": ("algorithm=lslr",),
     "cavia, 1 step": ("algorithm=cavia",),
-    "learned_optimizer": ("algorithm=learned_optimizer", FEW),
+    "learned_optimizer": ("algorithm=learned_optimizer", FEW, "evaluation.steps=5"),
     "lstm_meta_learner": ("algorithm=lstm_meta_learner", "training.meta_batch=8"),
 }
 SETTING = (
-    "K drawn from {2, 5, 10, 15, 20} in training, Adam 0.001 falling to 0, clipped at 1, 8,000 iterations of 64 tasks "
+    "K drawn from {2, 5, 10, 15, 20} in training, Adam 0.001 falling to 0, clipped at 1, 6,000 iterations of 64 tasks "
     "(learned_optimizer 2, lstm_meta_learner 8); 1-40-40-1 ReLU where weights are adapted"
 )
 JUDGED = f"mean squared error on 100 evenly spaced x of {TASKS} tasks, behind the steps trained for"
@@ -109,14 +109,14 @@ def beyond(out: Path, jobs: int) -> None:
     """The runs of `learners` on tasks, with points and by steps that they were not trained for."""
     grid = _grid(jobs)
     head = ["learner", *BEYOND, f"K = {MANY}", f"{FURTHER} steps"]
-    table, bars = [head], {}
+    table, shares_of = [head], {}
     for name in LEARNERS:
         found = [_beyond(run) for run in grid[name] if run.results]
         shares = [estimate([one[column] for one in found]) for column in range(len(head) - 1)]
         at_once = bool(np.isnan([one[-1] for one in found]).all())
         table.append([name, *map(show, shares[:-1]), "-" if at_once else show(shares[-1])])
-        bars[name] = shares
-    learner_figures.beyond(bars, head[1:], out / "beyond.png")
+        shares_of[name] = shares
+    learner_figures.beyond(shares_of, head[1:], out / "beyond.png")
     notes = [
         "the error of the median task in shares of what predicting its mean costs, mean ± 95% CI over "
         f"{SEEDS} seeds; K = 10 but where it says more, {TASKS} tasks",
@@ -204,12 +204,14 @@ def losses(out: Path, jobs: int) -> None:
             groups[targets, how] = (*FIVE, *chosen, f"task.support_targets={kind}")
     groups[TARGETS["none"], "a learned loss (DAML)"] += (BLIND,)
     grid = Grid({", ".join(key): overrides for key, overrides in groups.items()}, SEEDS, jobs)
-    table, bars = [["support targets", "adapted by", "before", "K = 5", "K = 10", "K = 20"]], {}
+    table, rows = [["support targets", "adapted by", "before", "K = 5", "K = 10", "K = 20"]], {}
     for key in groups:
         runs, step = grid[", ".join(key)], 0 if key[0] == "-" else 5
         table.append([*key, *(result(runs, *at) for at in ((10, 0), (5, step), (10, step), (20, step)))])
-        bars["\n".join(key)] = estimate([float(np.median(errors)) for errors in errors_at(runs, 10, step)])
-    learner_figures.bars(bars, out / "losses.png", "mean squared error, K = 10\n(median task; mean over seeds, 95% CI)")
+        rows["\n".join(key)] = estimate([float(np.median(errors)) for errors in errors_at(runs, 10, step)])
+    learner_figures.intervals(
+        rows, out / "losses.png", "mean squared error, K = 10\n(median task; mean over seeds, 95% CI)"
+    )
     notes = [
         f"mean squared error on 100 evenly spaced x of {TASKS} tasks against the true curve, behind five steps, "
         f"{SEEDS} seeds, mean ± 95% CI over seeds; medians over tasks",
