@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from maml_exp.comparison.groups import Group, baselines, measure_of
-from maml_exp.core.losses import Measure
+from maml_exp.core.losses import MEAN_SQUARED_ERROR, Measure
 from maml_exp.core.statistics import Estimate, Interval, PairedDifference, estimate
 from maml_exp.data.text_table import Table, digits
 from maml_exp.data.texts import for_csv, for_markdown
@@ -17,7 +17,7 @@ from maml_exp.store.metrics_file import final_steps
 MOST_INTERVALS = 24  # groups: an interval over seeds and tasks takes some 50 ms
 
 
-def show(value: Estimate, measure: Measure, difference: bool = False) -> str:
+def show(value: Estimate, measure: Measure = MEAN_SQUARED_ERROR, difference: bool = False) -> str:
     """mean ± half width; the mean alone for one seed."""
     if value.n == 0:
         return "-"

@@ -89,6 +89,13 @@ def name_what_networks_lacked(plain: Plain) -> None:
         model.setdefault("layer_norm", False)
 
 
+def name_the_ridge_head_s_scale(plain: Plain) -> None:
+    """4 -> 5: predictions of a ridge head may be scaled; those of regression, all there was, are not."""
+    algorithm = plain.get("algorithm")
+    if isinstance(algorithm, dict) and algorithm.get("learner") == "ridge":
+        algorithm.setdefault("learn_scale", None)
+
+
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
     "moves": "all",
@@ -111,7 +118,10 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
     3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
-    4: (name_what_networks_lacked,),
+    4: (
+        name_what_networks_lacked,
+        name_the_ridge_head_s_scale,
+    ),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

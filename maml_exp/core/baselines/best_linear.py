@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.baselines import base
-from maml_exp.core.baselines._curves import weights_between, whole_curves
+from maml_exp.core.baselines._training.curves import weights_between, whole_curves
 
 Array = np.ndarray
 NOISES = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)  # rho, in mean variances of the curves

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.baselines import base
-from maml_exp.core.baselines._curves import MeanCurve
+from maml_exp.core.baselines._training.curves import MeanCurve
 
 Array = np.ndarray
 LENGTHS = np.geomspace(0.03, 100, 24)  # in standard deviations of the inputs

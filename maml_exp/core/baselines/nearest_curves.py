@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.baselines import base
-from maml_exp.core.baselines._curves import as_curve, weights_between
+from maml_exp.core.baselines._training.curves import as_curve, weights_between
 
 Array = np.ndarray
 NEIGHBOURS = (1, 2, 3, 5, 10, 20)

@@ -6,7 +6,8 @@ With h (K, n) the network's last hidden layer on the support points, and a const
     M = h h^T + 1 + lambda I        a = M^-1 y        z = (h_Q h^T + 1) a
 
 There is no inner step to unroll: of a task, the loss is a function of its features, and one system of K equations
-gives it and its gradient.
+gives it and its gradient. Of classes z is close to one-hot, too small for a softmax: it is taken times a learned number
+(R2-D2's alpha).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
 DOUBLE = np.dtype(np.float64)
+FIRST_SCALE = 10.0  # of classes, with which a softmax of one-hot predictions is near 1
 MOST_SIZES = 8  # of meta-batches whose buffers are kept, beside those trained with
 
 
@@ -40,6 +42,11 @@ class Settings(AtOnceSettings):
     learner: str = "ridge"
     penalty: float = setting(1.0, "lambda, the weight of the head's squared norm; where it starts", checks.number())
     learn_penalty: bool = setting(True, "the outer loop learns log(lambda)", checks.boolean())
+    learn_scale: bool | None = setting(
+        None,
+        "predictions are times a number that the outer loop learns; null: where outputs are classes",
+        checks.optional(checks.boolean()),
+    )
 
 
 class Learner(AtOnceLearner):
@@ -49,6 +56,7 @@ class Learner(AtOnceLearner):
 
         theta      the layers below the head
         penalty    log(lambda), if it is learned
+        scale      the log of what predictions are multiplied by, if it is learned
 
     Systems are solved in float64 whatever the dtype: where lambda is small against h h^T, float32 has no digit left.
     """
@@ -57,27 +65,33 @@ class Learner(AtOnceLearner):
         super().__init__(problem, **options)
         self.settings: Settings = problem.algorithm
         self.body = replace(problem.network, sizes=problem.network.sizes[:-1])
-        learned = {"penalty": 1} if self.settings.learn_penalty else {}
-        self.layout = Layout({"theta": self.body.parameter_count, **learned})
+        asked, classes = self.settings.learn_scale, problem.family.loss.measure.rises
+        scales = classes if asked is None else asked
+        self._learned = [name for name, on in (("penalty", self.settings.learn_penalty), ("scale", scales)) if on]
+        self.layout = Layout({"theta": self.body.parameter_count, **dict.fromkeys(self._learned, 1)})
         self._trunks: dict[Any, Trunk] = {}
         self._workspace = Workspace()
 
     def init(self, rng: np.random.Generator) -> Array:
-        """The layers below the head, and log(lambda)."""
-        problem = self.problem
+        """The layers below the head, and logs of lambda and of the scale."""
+        problem, starts = self.problem, {"penalty": self.settings.penalty, "scale": FIRST_SCALE}
         theta = initial_parameters(self.body, problem.model.initializer, rng, np.float64)
-        penalty = [np.log(self.settings.penalty)] if self.settings.learn_penalty else []
-        return np.concatenate([theta, penalty]).astype(problem.dtype)
+        return np.concatenate([theta, [np.log(starts[name]) for name in self._learned]]).astype(problem.dtype)
 
     def penalty(self, vector: Array) -> float:
         """Lambda."""
         parts = self.layout.parts(vector)
         return float(np.exp(np.float64(parts["penalty"][0]))) if "penalty" in parts else self.settings.penalty
 
+    def scale(self, vector: Array) -> float:
+        """What predictions are multiplied by."""
+        parts = self.layout.parts(vector)
+        return float(np.exp(np.float64(parts["scale"][0]))) if "scale" in parts else 1.0
+
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
-        """The derivative of the query loss; extras: lambda, where it is learned."""
+        """The derivative of the query loss; extras: lambda and the scale, where they are learned."""
         x = np.concatenate([batch.x_support, batch.x_query], axis=1)
-        shots, penalty = batch.x_support.shape[1], self.penalty(vector)
+        shots, penalty, scale = batch.x_support.shape[1], self.penalty(vector), self.scale(vector)
         trunk = self._trunk(len(x), x.shape[1], vector.dtype)
         trunk.bind(self.layout.parts(vector)["theta"])
         features = trunk.forward(x)
@@ -85,15 +99,18 @@ class Learner(AtOnceLearner):
         np.copyto(precise, features)
         head = Head(precise[:, :shots], precise[:, shots:], batch.y_support, penalty, self._workspace)
 
-        losses = self.losses(head.prediction, batch)
+        prediction = scale * head.prediction
+        losses = self.losses(prediction, batch)
         gradient = np.empty_like(vector)
         out, errors = self.layout.parts(gradient), self._workspace.empty("errors", features.shape, features.dtype)
-        errors[:, :shots], errors[:, shots:], of_penalty = head.gradient(losses.d)
+        errors[:, :shots], errors[:, shots:], of_penalty = head.gradient(scale * losses.d)
         trunk.gradient(errors, out["theta"])
-        if "penalty" not in out:
-            return Gradient(gradient, losses.query, losses.before)
-        out["penalty"][0] = penalty * of_penalty  # d/d log(lambda)
-        return Gradient(gradient, losses.query, losses.before, {"penalty": penalty})
+        if "penalty" in out:
+            out["penalty"][0] = penalty * of_penalty  # d/d log(lambda)
+        if "scale" in out:
+            out["scale"][0] = np.vdot(losses.d, prediction)  # d/d log(scale)
+        told = {"penalty": penalty, "scale": scale}
+        return Gradient(gradient, losses.query, losses.before, {name: told[name] for name in self._learned})
 
     def _trunk(self, tasks: int, points: int, dtype: np.dtype) -> Trunk:
         """The layers below the head, with the buffers of the last time for so many points."""
@@ -108,7 +125,7 @@ class Learner(AtOnceLearner):
         """Predictions of the head that is fitted to the support set."""
         theta = self.layout.parts(vector)["theta"]
         h, h_query = self._features(theta, x_support), self._features(theta, x)
-        return fitted(h, h_query, y_support, self.penalty(vector)).astype(vector.dtype)
+        return (self.scale(vector) * fitted(h, h_query, y_support, self.penalty(vector))).astype(vector.dtype)
 
     def _features(self, theta: Array, x: Array) -> Array:
         """Features (T, K, n), float64, of x."""
@@ -118,8 +135,9 @@ class Learner(AtOnceLearner):
     def reference_prediction(self, parts: Mapping[str, Array], x_support: Array, y_support: Array, x: Array) -> Array:
         """By weights W = (H^T H + lambda I)^-1 H^T y with H = [h 1]."""
         penalty = np.exp(parts["penalty"][0]) if "penalty" in parts else self.settings.penalty
+        scale = np.exp(parts["scale"][0]) if "scale" in parts else 1.0
         rows, query = (self._with_one(parts["theta"], points) for points in (x_support, x))
-        return query @ np.linalg.solve(rows.T @ rows + penalty * np.eye(rows.shape[1]), rows.T @ y_support)
+        return scale * query @ np.linalg.solve(rows.T @ rows + penalty * np.eye(rows.shape[1]), rows.T @ y_support)
 
     def _with_one(self, theta: Array, x: Array) -> Array:
         """H = [h 1] (K, n + 1) of one task's x."""
@@ -128,8 +146,8 @@ class Learner(AtOnceLearner):
 
     @property
     def extra_names(self) -> tuple[str, ...]:
-        """Lambda, where it is learned."""
-        return ("penalty",) if self.settings.learn_penalty else ()
+        """Lambda and the scale, where they are learned."""
+        return tuple(self._learned)
 
     @property
     def describes(self) -> str:

@@ -12,6 +12,7 @@ from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
 from recipes import figures, methods
 from recipes.fertility import fertility
+from recipes.glyphs import glyphs
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
 from recipes.report import cell, errors_of, show_factor, write
 from recipes.runs import Overrides
@@ -160,6 +161,7 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     "activation": activation,
     **methods.ITEMS,
     "fertility": fertility,
+    "glyphs": glyphs,
 }
 
 

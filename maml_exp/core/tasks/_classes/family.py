@@ -13,9 +13,10 @@ from maml_exp.core.tasks._classes.gallery import Facts, Gallery, Part, split_par
 from maml_exp.core.tasks._classes.settings import ClassSettings, require_classes
 from maml_exp.core.tasks._classes.warps import FINENESS, NUMBERS, Canvas, canvas_of
 from maml_exp.core.tasks._rows import drawn_rows
-from maml_exp.core.tasks.base import Axis, Batch, FixedTasks, TaskFamily
+from maml_exp.core.tasks.base import TRAINING_SEED, Axis, Batch, FixedTasks, TaskFamily
 
 Array = np.ndarray
+IMAGES_TO_FIT = 40  # of every training class: what baselines are fitted to
 
 
 class ClassFamily(TaskFamily):
@@ -35,7 +36,7 @@ class ClassFamily(TaskFamily):
         SettingError: for images that cannot be used so, and without data.
     """
 
-    baselines: ClassVar[tuple[str, ...]] = ()
+    baselines: ClassVar[tuple[str, ...]] = ("nearest_point", "nearest_mean", "discriminants", "logistic")
     watched_split: ClassVar[str] = "validation"  # test classes are judged on once, at the end
     repeats: ClassVar[bool] = False  # whether a class may show an image more often than it has it, warped anew
     held_out_dtype: ClassVar[type] = np.float32  # exact for pixels, and half as large
@@ -178,6 +179,21 @@ class ClassFamily(TaskFamily):
         y_support, y_query = (self._labels(tasks, points, np.float64) for points in (shots, queries))
         names = tuple(tuple(part.names[place] for place in places) for places in chosen)
         return FixedTasks(x_support, y_support, x_query, y_query, classes=names)
+
+    def training_tasks(self) -> list[tuple[Array, Array]]:
+        """Every training class once, N of them a task, as pixels (K N, n) float32 and labels (K N, N).
+
+        Of each K images, drawn as in training; K is `IMAGES_TO_FIT`, or what the smallest class has.
+        """
+        part, ways = self._training, self.settings.ways
+        count = IMAGES_TO_FIT if self.repeats else min(IMAGES_TO_FIT, int(part.sizes.min()))
+        tasks = len(part.names) // ways
+        rng = np.random.default_rng(TRAINING_SEED)
+        classes = rng.permutation(len(part.names))[: tasks * ways]
+        places = part.starts[classes][:, None] + _drawn_images(rng, part.sizes[classes], count)
+        images = part.images[places].reshape(tasks, ways, count).swapaxes(1, 2)  # (T, K, N)
+        x = self._drawn(images, rng.random((*images.shape, NUMBERS)))
+        return list(zip(x, self._labels(tasks, count, np.float32), strict=True))
 
     def fingerprint(self) -> dict[str, Any]:
         """The images, how they are split and warped, and what a task is."""

@@ -1,0 +1,28 @@
+"""The nearest support point: a point is of the class of the one that is nearest to it in the inputs as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maml_exp.core.baselines import base
+from maml_exp.core.baselines._training.classes import labels_of, require_classes, squared_distances
+
+Array = np.ndarray
+
+
+class Baseline(base.Baseline):
+    """prediction = minus the squared distance from the nearest support point of each class."""
+
+    label = "nearest support point"
+
+    def __init__(self, tasks: Sequence[base.Points]):
+        super().__init__(tasks)
+        require_classes(tasks)
+
+    def predict(self, x_support: Array, y_support: Array, x: Array) -> Array:
+        """See `base.Baseline`."""
+        distances, labels = squared_distances(x, x_support), labels_of(y_support)
+        nearest = [distances[:, labels == label].min(axis=1) for label in range(y_support.shape[1])]
+        return -np.stack(nearest, axis=1)
