@@ -40,6 +40,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
+def chosen_variants(rows: list[Row]) -> str:
+    """Which way each framework found fastest."""
+    chosen = [f"{row.peer} {row.variant}" for row in rows if row.peer not in ("ours", "floor")]
+    return ", ".join(chosen) or "done"
+
+
 def timed(row: Row | None) -> str:
     """Median with the 10th and 90th percentile, milliseconds."""
     return "-" if row is None else f"{number(row.ms)} [{number(row.spread[0])} {number(row.spread[1])}]"

@@ -34,6 +34,8 @@ PEERS = {  # name -> module
     "floor": "bench_peers.floor",
     "jax-learners": "bench_peers.jax_learners_peer",
     "jax-methods": "bench_peers.jax_methods_peer",
+    "ours-lockstep": "bench_peers.ours_lockstep",
+    "jax-lockstep": "bench_peers.jax_lockstep_peer",
 }
 ADAM = adam.Settings(lr=1e-3)
 RAW_RATES = {"learn_rates": True, "rates_store": "raw"}
@@ -56,15 +58,22 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Case:
-    """One training problem: sinusoids, inner rate 0.01, Adam with rate 1e-3, as many query as support points."""
+    """One training problem: sinusoids, inner rate 0.01, Adam with rate 1e-3."""
 
     width: int = 40  # H
     steps: int = 1  # S
-    shots: int = 10  # K, and as many query points
+    shots: int = 10  # K
     tasks: int = 25  # T
     layers: int = 2  # hidden layers
     activation: str = "relu"
     algorithm: str = "maml"
+    query: int | None = None  # Q; None: K
+    runs: int = 1  # R, of contenders that train several together: seeds of the same problem
+
+    @property
+    def queries(self) -> int:
+        """Q, query points of a task."""
+        return self.shots if self.query is None else self.query
 
     @property
     def problem(self) -> Problem:
@@ -73,7 +82,7 @@ class Case:
             model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
             algorithm=ALGORITHMS[self.algorithm],
             inner=InnerSettings(lr=0.01, steps=self.steps),
-            task=sinusoid.Settings(shots=self.shots, query=self.shots),
+            task=sinusoid.Settings(shots=self.shots, query=self.queries),
             optimizer=ADAM,
             meta_batch=self.tasks,
         )
