@@ -40,6 +40,10 @@ class Row:
     def _times(self) -> np.ndarray:
         return self.wall_ms if self.clock == "wall" else self.cpu_ms
 
+    def divide(self, runs: int) -> None:
+        """Say the times of one of so many runs that were made together."""
+        self.wall_ms, self.cpu_ms = self.wall_ms / runs, self.cpu_ms / runs
+
     @property
     def ms(self) -> float:
         """Median time of an iteration, milliseconds."""
@@ -91,7 +95,7 @@ def framework_bytes(case: Case) -> float:
 def allowed(peer: str, case: Case) -> bool:
     """Whether a peer can run a case at all, and within the memory limit; says so if not."""
     if peer == "floor":
-        return case.flops > 0
+        return case.products > 0
     if peer in ("jax", "torch") and framework_bytes(case) > MEMORY_LIMIT:
         estimate = framework_bytes(case) / 1e9
         print(f"  {peer}: left out at H={case.width}, T={case.tasks}, it would need about {estimate:.0f} GB")
@@ -209,7 +213,7 @@ def relative_difference(case: Case, found: np.ndarray, exact: np.ndarray) -> flo
 
 def losses_after(workers: dict[str, Worker], case: Case, iterations: int) -> dict[str, float]:
     """The meta-loss on the same 1000 tasks after training with each peer's first variant."""
-    many = Case(width=case.width, steps=case.steps, shots=case.shots, queries=case.queries, tasks=1000)
+    many = Case(width=case.width, steps=case.steps, shots=case.shots, tasks=1000)
     judge, rng = make_learner(many.problem), np.random.default_rng(0)
     batch = many.family.sample(rng, many.tasks, "float32")
 

@@ -61,7 +61,6 @@ TABLE = {
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
     "model.layer_norm": SWITCH,
     "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
-    "model.layer_norm": SWITCH,
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
     "algorithm.first_order_until": SHARE,
