@@ -7,6 +7,7 @@
     python scripts/benchmark --few-tasks      meta-batches of 2 and 4 alone, two minutes
     python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
     python scripts/benchmark --methods        methods with an inner loop other than MAML's, with JAX, three minutes
+    python scripts/benchmark --classes        784-256-128-64-5 by cross-entropy, with JAX and PyTorch, some minutes
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
 parameters, must agree on the meta-gradient first, and then take turns, each in a process of its own on
@@ -23,6 +24,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from bench_classes import compare_classes
 from bench_measure import Bench, losses_after, start_workers
 from bench_peers import LEARNERS, METHODS, PEERS, Case
 from bench_peers.worker import use_one_core
@@ -84,6 +86,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--few-tasks", action="store_true", help="meta-batches of 2 and 4, and nothing else")
     parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
     parser.add_argument("--methods", action="store_true", help="anil, lslr and meta_sgd, and nothing else")
+    parser.add_argument("--classes", action="store_true", help="classification by cross-entropy, and nothing else")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="default: runs/benchmark")
     chosen = parser.parse_args()
@@ -241,7 +244,7 @@ def main() -> None:
         title = f"{machine['cpu']}, one {where}; {versions}; float32; {chosen.clock} time"
         print(f"{title}\n")
 
-        if not (chosen.learners or chosen.methods):
+        if not (chosen.learners or chosen.methods or chosen.classes):
             losses = losses_after(workers, Case(), 512)
             print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
             print("  " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "\n")
@@ -252,6 +255,9 @@ def main() -> None:
         elif chosen.methods:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_methods(bench, [case for case in METHOD_CASES if case.width in chosen.sizes])
+        elif chosen.classes:
+            bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
+            compare_classes(bench)
         elif chosen.few_tasks:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_cases(bench, FEW_TASKS, memory=False)
@@ -267,7 +273,7 @@ def main() -> None:
             extra = [case for case in (*EXTRA, *FEW_TASKS) if case.width in chosen.sizes]
             cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, -case.tasks, case.steps))
             compare_cases(bench, cases, memory=not chosen.main)
-        parts = (chosen.quick, chosen.main, chosen.few_tasks, chosen.learners, chosen.methods)
+        parts = (chosen.quick, chosen.main, chosen.few_tasks, chosen.learners, chosen.methods, chosen.classes)
         everything = not any(parts)
         if everything:
             compare_ours(bench)
