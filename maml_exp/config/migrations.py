@@ -103,6 +103,13 @@ def name_evolution(plain: Plain) -> None:
         algorithm.setdefault("evolution", _copied(NO_EVOLUTION))
 
 
+def name_support_targets(plain: Plain) -> None:
+    """5 -> 6: support targets of sinusoids may be distorted; they were not."""
+    task = plain.get("task")
+    if isinstance(task, dict) and task.get("name") == "sinusoid":
+        task.setdefault("support_targets", "plain")
+
+
 NO_EVOLUTION: Plain = {"population": 0, "sigma": 0.1, "fitness": "ranks"}
 AXES_OF_3: Plain = {
     "first_order_until": 0.0,
@@ -126,11 +133,8 @@ MIGRATIONS: dict[int, tuple[Callable[[Plain], None], ...]] = {
     1: (name_learner_and_preset, drop_other_optimizers_keys),
     2: (keep_clip_norm, train_to_the_end),
     3: (name_every_axis, keep_the_rate_constant, name_baselines, name_what_sinusoids_lacked),
-    4: (
-        name_what_networks_lacked,
-        name_the_ridge_head_s_scale,
-    ),
-    5: (name_evolution,),
+    4: (name_what_networks_lacked, name_the_ridge_head_s_scale),
+    5: (name_evolution, name_support_targets),
 }
 # A sweep's plan holds what was typed. Where a default has changed since, it is typed as it was
 OLD_DEFAULTS: dict[int, tuple[str, ...]] = {

@@ -4,10 +4,10 @@
     python scripts/benchmark --main           the comparison with JAX and PyTorch alone, some six minutes
     python scripts/benchmark --quick          two of its cases, less than a minute
     python scripts/benchmark --sizes 40 256   these widths only
-    python scripts/benchmark --few-tasks      meta-batches of 2 and 4 alone, two minutes
     python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
     python scripts/benchmark --methods        methods with an inner loop other than MAML's, with JAX, three minutes
     python scripts/benchmark --classes        784-256-128-64-5 by cross-entropy, with JAX and PyTorch, some minutes
+    python scripts/benchmark --small          small meta-batches, one run and ten in lockstep, with JAX, some minutes
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
 parameters, must agree on the meta-gradient first, and then take turns, each in a process of its own on
@@ -24,7 +24,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from bench_classes import compare_classes
+from bench_classes import CLASS_PEERS, compare_classes
 from bench_measure import Bench, losses_after, start_workers
 from bench_peers import LEARNERS, METHODS, PEERS, Case
 from bench_peers.worker import use_one_core
@@ -32,6 +32,7 @@ from bench_report import (
     HEADS,
     PEAK_HEADS,
     Row,
+    chosen_variants,
     comparison_line,
     draw,
     fastest,
@@ -43,12 +44,12 @@ from bench_report import (
     timed,
     write_csv,
 )
+from bench_small import compare_small, compare_together
 
 from maml_exp.store.provenance import environment
 
 SIZES = (40, 64, 128, 256, 512, 1024)
 EXTRA = (Case(width=40, steps=5), Case(width=64, shots=5), Case(width=256, steps=5))
-FEW_TASKS = [Case(steps=steps, shots=5, tasks=tasks) for tasks in (2, 4) for steps in (1, 5, 14)]
 OURS_ONLY = (
     Case(width=256),
     Case(width=256, algorithm="fomaml"),
@@ -83,10 +84,12 @@ def options() -> argparse.Namespace:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help=clock)
     parser.add_argument("--core", type=int, help="the core to use (default: the last one)")
     parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
-    parser.add_argument("--few-tasks", action="store_true", help="meta-batches of 2 and 4, and nothing else")
     parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
     parser.add_argument("--methods", action="store_true", help="anil, lslr and meta_sgd, and nothing else")
     parser.add_argument("--classes", action="store_true", help="classification by cross-entropy, and nothing else")
+    parser.add_argument(
+        "--small", action="store_true", help="small meta-batches, alone and in lockstep, and nothing else"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, shorter turns, no memory")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmark"), help="default: runs/benchmark")
     chosen = parser.parse_args()
@@ -113,21 +116,12 @@ def tables(bench: Bench, studies: list[tuple[str, Case]], memory: bool) -> None:
         if memory:
             bench.add_peaks(rows)
         compared.append(rows)
-        print(
-            f"  H={case.width} S={case.steps} K={case.shots} Q={case.query} T={case.tasks}: {chosen_variants(rows)}",
-            flush=True,
-        )
+        print(f"  H={case.width} S={case.steps} K={case.shots} T={case.tasks}: {chosen_variants(rows)}", flush=True)
     print()
     print_table(HEADS, [comparison_line(rows) for rows in compared])
     if memory:
         print("Peak memory of training (MiB)")
         print_table(PEAK_HEADS, [peak_line(rows) for rows in compared])
-
-
-def chosen_variants(rows: list[Row]) -> str:
-    """Which way each framework found fastest."""
-    chosen = [f"{row.peer} {row.variant}" for row in rows if row.peer not in ("ours", "floor")]
-    return ", ".join(chosen) or "done"
 
 
 def compare_ours(bench: Bench) -> None:
@@ -227,9 +221,18 @@ def say_if_busy(rows: list[Row]) -> None:
 
 def peers(chosen: argparse.Namespace) -> list[str]:
     """Those that the chosen studies need."""
-    special = {"jax-learners": chosen.learners, "jax-methods": chosen.methods}
+    if chosen.classes:
+        return list(CLASS_PEERS)
+    special = {
+        "jax-learners": chosen.learners,
+        "jax-methods": chosen.methods,
+        "jax": chosen.small,
+        "ours-lockstep": chosen.small,
+        "jax-lockstep": chosen.small,
+    }
     wanted = [peer for peer, is_wanted in special.items() if is_wanted]
-    return ["ours", *wanted] if wanted else [peer for peer in PEERS if peer not in special]
+    usual = [peer for peer in PEERS if peer not in special or peer == "jax"]
+    return ["ours", *wanted] if wanted else usual
 
 
 def main() -> None:
@@ -244,7 +247,8 @@ def main() -> None:
         title = f"{machine['cpu']}, one {where}; {versions}; float32; {chosen.clock} time"
         print(f"{title}\n")
 
-        if not (chosen.learners or chosen.methods or chosen.classes):
+        alone = chosen.learners or chosen.methods or chosen.classes or chosen.small
+        if not alone:
             losses = losses_after(workers, Case(), 512)
             print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
             print("  " + ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()) + "\n")
@@ -258,9 +262,10 @@ def main() -> None:
         elif chosen.classes:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_classes(bench)
-        elif chosen.few_tasks:
+        elif chosen.small:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
-            compare_cases(bench, FEW_TASKS, memory=False)
+            compare_small(bench)
+            compare_together(bench)
         elif chosen.quick:
             bench = Bench(
                 workers, min(chosen.rounds, 5), min(chosen.seconds, 0.05), chosen.clock, ["reverse", "autograd", "func"]
@@ -270,11 +275,10 @@ def main() -> None:
             grow_steps(bench, (1, 2, 5))
         else:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
-            extra = [case for case in (*EXTRA, *FEW_TASKS) if case.width in chosen.sizes]
-            cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, -case.tasks, case.steps))
+            extra = [case for case in EXTRA if case.width in chosen.sizes]
+            cases = sorted([*map(Case, chosen.sizes), *extra], key=lambda case: (case.width, case.steps))
             compare_cases(bench, cases, memory=not chosen.main)
-        parts = (chosen.quick, chosen.main, chosen.few_tasks, chosen.learners, chosen.methods, chosen.classes)
-        everything = not any(parts)
+        everything = not (chosen.quick or chosen.main or alone)
         if everything:
             compare_ours(bench)
             grow_steps(bench, STEPS)

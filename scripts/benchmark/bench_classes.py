@@ -6,7 +6,7 @@ from bench_measure import Bench
 from bench_peers.classes import ClassCase
 from bench_report import fastest, number, print_table, ratio, timed
 
-PEERS = ("ours", "jax", "jax-pairs", "torch")
+CLASS_PEERS = ("ours", "jax", "jax-pairs", "torch")
 CASES = [
     *(ClassCase(steps=steps, shots=shots) for steps in (1, 5) for shots in (1, 5)),
     ClassCase(shots=5, layer_norm=True),
@@ -19,8 +19,8 @@ def compare_classes(bench: Bench) -> None:
     """A line a case. All sides are fed with the same family's tasks, which numpy draws."""
     lines = []
     for case in CASES:
-        rows = bench.compare("classes", case, PEERS)
-        ours, jax, pairs, torch = (fastest(rows, peer=peer) for peer in PEERS)
+        rows = bench.compare("classes", case, CLASS_PEERS)
+        ours, jax, pairs, torch = (fastest(rows, peer=peer) for peer in CLASS_PEERS)
         by_way = {row.variant.split("/")[0]: row for row in rows if row.peer == "torch"}
         func, batched = by_way.get("torch.func"), by_way.get("hand-batched")
         times = [timed(row) for row in (ours, jax, pairs, func, batched)]

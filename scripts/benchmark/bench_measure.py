@@ -40,6 +40,10 @@ class Row:
     def _times(self) -> np.ndarray:
         return self.wall_ms if self.clock == "wall" else self.cpu_ms
 
+    def divide(self, runs: int) -> None:
+        """Say the times of one of so many runs that were made together."""
+        self.wall_ms, self.cpu_ms = self.wall_ms / runs, self.cpu_ms / runs
+
     @property
     def ms(self) -> float:
         """Median time of an iteration, milliseconds."""
@@ -211,7 +215,7 @@ def relative_difference(case: Case, found: np.ndarray, exact: np.ndarray) -> flo
 
 def losses_after(workers: dict[str, Worker], case: Case, iterations: int) -> dict[str, float]:
     """The meta-loss on the same 1000 tasks after training with each peer's first variant."""
-    many = Case(width=case.width, steps=case.steps, shots=case.shots, queries=case.queries, tasks=1000)
+    many = Case(width=case.width, steps=case.steps, shots=case.shots, tasks=1000)
     judge, rng = make_learner(many.problem), np.random.default_rng(0)
     batch = many.family.sample(rng, many.tasks, "float32")
 

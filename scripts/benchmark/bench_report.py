@@ -40,6 +40,12 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
+def chosen_variants(rows: list[Row]) -> str:
+    """Which way each framework found fastest."""
+    chosen = [f"{row.peer} {row.variant}" for row in rows if row.peer not in ("ours", "floor")]
+    return ", ".join(chosen) or "done"
+
+
 def timed(row: Row | None) -> str:
     """Median with the 10th and 90th percentile, milliseconds."""
     return "-" if row is None else f"{number(row.ms)} [{number(row.spread[0])} {number(row.spread[1])}]"
@@ -61,14 +67,14 @@ def print_table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> None:
     print(flush=True)
 
 
-HEADS = ("H", "S", "K", "Q", "T", "ours", "JAX step", "JAX scan", "JAX pairs", "torch.func", "torch batched", "floor")
+HEADS = ("H", "S", "K", "T", "ours", "JAX step", "JAX scan", "JAX pairs", "torch.func", "torch batched", "floor")
 HEADS += ("GF/s", "/JAX", "/pairs", "/torch", "/torch.func", "/floor", "|dg|/|g|")
-PEAK_HEADS = ("H", "S", "K", "Q", "T", "ours", "JAX", "JAX pairs", "torch")
+PEAK_HEADS = ("H", "S", "K", "T", "ours", "JAX", "JAX pairs", "torch")
 
 
 def sizes(case: Case) -> list[int]:
     """The first columns."""
-    return [case.width, case.steps, case.shots, case.query, case.tasks]
+    return [case.width, case.steps, case.shots, case.tasks]
 
 
 def comparison_line(rows: Sequence[Row]) -> list[str]:
@@ -92,9 +98,7 @@ def peak_line(rows: Sequence[Row]) -> list[str]:
 
 def write_csv(rows: Sequence[Row], path: Path) -> None:
     """One line a row."""
-    columns = (
-        "study peer variant hidden_layers width inner_steps shots query tasks activation algorithm iterations_a_turn "
-    )
+    columns = "study peer variant hidden_layers width inner_steps shots tasks activation algorithm iterations_a_turn "
     columns += (
         "rounds clock median_ms p10_ms p90_ms wall_median_ms cpu_median_ms gigaflop_per_s gradient_difference peak_mib"
     )
@@ -106,7 +110,7 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
             medians = [float(np.median(ms)) for ms in (row.wall_ms, row.cpu_ms)] if was_timed else [None, None]
             times = [row.clock, row.ms, *row.spread, *medians] if was_timed else [None] * 6
             rate = c.flops / row.ms / 1e6 if was_timed and row.peer == "floor" else None
-            problem = [c.layers, c.width, c.steps, c.shots, c.query, c.tasks, c.activation, c.algorithm]
+            problem = [c.layers, c.width, c.steps, c.shots, c.tasks, c.activation, c.algorithm]
             measured = [row.iterations, len(row.wall_ms) if was_timed else None, *times, rate]
             cells = [row.study, row.peer, row.variant, *problem, *measured, row.gradient_error, row.peak_mib]
             out.writerow([f"{cell:.6g}" if isinstance(cell, float) else cell for cell in cells])

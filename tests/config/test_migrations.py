@@ -60,7 +60,7 @@ def test_everything_else_stays_as_it_was():
     theirs["model"] = {**plain["model"], "layer_norm": False}
     theirs["evaluation"] = {**plain["evaluation"], "baselines": None}
     beyond = dict.fromkeys(["amplitude_test", "phase_test", "x_range_test"])
-    theirs["task"] = {**plain["task"], "x_training": "random", "noise": 0.0, **beyond}
+    theirs["task"] = {**plain["task"], "x_training": "random", "noise": 0.0, "support_targets": "plain", **beyond}
     for group in ("algorithm", "optimizer"):
         ours.pop(group)
         theirs.pop(group)

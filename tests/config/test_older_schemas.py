@@ -31,7 +31,7 @@ NEW = {  # what a configuration of a schema is given, and what it meant there
     }
     | {f"task.{key}_test": None for key in ("amplitude", "phase", "x_range")},
     4: {"model.layer_norm": False},
-    5: flatten({"algorithm": {"evolution": NO_EVOLUTION}}),
+    5: flatten({"algorithm": {"evolution": NO_EVOLUTION}}) | {"task.support_targets": "plain"},
 }
 EVERYTHING_NEW = {key: value for new in NEW.values() for key, value in new.items()}
 each_schema = pytest.mark.parametrize("schema", [2, 3, 4])

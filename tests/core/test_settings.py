@@ -22,6 +22,7 @@ from maml_exp.core.network import INITIALIZERS, ModelSettings
 from maml_exp.core.optimizers import OPTIMIZERS, adam, sgd
 from maml_exp.core.optimizers.base import SCHEDULES
 from maml_exp.core.tasks import TASKS, glyphs, harmonic, images, mixture, polynomial, sinusoid, table
+from maml_exp.core.tasks.sinusoid import SUPPORT_TARGETS
 
 NAN, INF = float("nan"), float("inf")
 KINDS = [ModelSettings, InnerSettings, gradient.Settings, sinusoid.Settings, adam.Settings, sgd.Settings]
@@ -58,8 +59,8 @@ SHIFTS_BAD, SCALES = [-0.1, NAN, INF, None, "0.5", True, [0.5]], "[low, high] wi
 TABLE = {
     "model.hidden": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
     "model.activation": (names(ACTIVATIONS), NAMES_BAD, list(ACTIVATIONS)),
-    "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
     "model.layer_norm": SWITCH,
+    "model.initializer": (names(INITIALIZERS), NAMES_BAD, list(INITIALIZERS)),
     "algorithm.learner": (names(LEARNERS.names()), NAMES_BAD, LEARNERS.own_names()),
     "algorithm.outer": (names(OUTER), NAMES_BAD, list(OUTER)),
     "algorithm.first_order_until": SHARE,
@@ -96,6 +97,7 @@ TABLE = {
     "algorithm.loss_sees_targets": SWITCH,
     "algorithm.penalty": ("a finite number > 0", NUMBERS_BAD, NUMBERS_GOOD),
     "algorithm.learn_penalty": ("true or false", [0, 1, None, "true", []], [True, False]),
+    "algorithm.learn_scale": ("true or false, or null", [0, 1, "true", []], [True, False, None]),
     "algorithm.units": ("an integer from 1 to 10000", [*COUNTS_BAD, 0, 10001], [1, 64, np.int64(5)]),
     "algorithm.aggregate": ("one of attention, mean", NAMES_BAD, ["mean", "attention"]),
     "algorithm.encoder": ("a list of 1 to 100 widths, each from 1 to 100000", WIDTHS_BAD, WIDTHS_GOOD),
@@ -122,6 +124,7 @@ TABLE = {
     "task.x_range": (RANGE.replace("<=", "<"), [*RANGES_BAD, [1, 1]], RANGES_GOOD),
     "task.oracle": SWITCH,
     "task.x_training": ("one of grid, random", NAMES_BAD, ["random", "grid"]),
+    "task.support_targets": (names(SUPPORT_TARGETS), NAMES_BAD, list(SUPPORT_TARGETS)),
     "task.noise": ("a finite number >= 0", [-1, -1e-30, NAN, INF, None, "0.1", True], [0, 0.0, 0.3, np.float64(1)]),
     "task.amplitude_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),
     "task.phase_test": (RANGE, [bad for bad in RANGES_BAD if bad is not None], [None, *RANGES_GOOD, [1, 1]]),

@@ -14,6 +14,8 @@ from maml_exp.core.tasks.base import Batch, FixedTasks, TaskFamily, TaskSettings
 
 Array = np.ndarray
 X_TRAINING = ("random", "grid")
+SHIFT = np.pi / 3  # radians, by which targets are shifted
+SUPPORT_TARGETS = ("plain", "shifted", "root", "none")
 
 
 @dataclass
@@ -30,6 +32,11 @@ class Settings(TaskSettings):
     amplitude_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()))
     phase_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval()), unit="radians")
     x_range_test: list[float] | None = setting(None, OTHER_RANGE, checks.optional(checks.interval(strict=True)))
+    support_targets: str = setting(
+        "plain",
+        "those of support points: y, shifted by pi/3, sign(y) sqrt|y|, or none",
+        checks.one_of(lambda: SUPPORT_TARGETS),
+    )
     oracle: bool = setting(False, "the network is told A and phi too: the best one can hope for", checks.boolean())
 
 
@@ -38,6 +45,10 @@ class Family(TaskFamily):
 
     Everything is drawn and computed in float64 and then rounded, so that all dtypes see the same tasks.
     With `settings.oracle` a network is also told A and phi: its inputs are (x, A, phi).
+
+    Support targets may be seen through a distortion that nobody is told, while query targets are y: A sin(f x - phi +
+    pi/3), or sign(y) sqrt|y|. Or there are none, 0 everywhere; then support points lie within A of phi, so that x tells
+    the task. Adapting to such targets takes a loss that is learned.
     """
 
     outputs = 1
@@ -62,7 +73,11 @@ class Family(TaskFamily):
             uniform[:, 3:] = uniform[:, 3:].argsort(axis=1) / max(shots + queries - 1, 1)
         drawn = self._low + self._width * uniform
         parameters, x = _columns(drawn), drawn[:, 3:]
+        if self.settings.support_targets == "none":
+            x[:, :shots] = _around_phase(parameters, uniform[:, 3 : 3 + shots])
         y = self.curve(parameters, x)
+        if self.settings.support_targets != "plain":
+            y[:, :shots] = self._seen(parameters, x[:, :shots])
         if self.settings.noise:
             y += self.settings.noise * rng.standard_normal(y.shape)
         y = y[..., None].astype(dtype)
@@ -77,17 +92,22 @@ class Family(TaskFamily):
             return columns(seed, places, tasks, np.random.Generator.random)
 
         parameters = self.parameters(uniform(range(3)), ranges)
-        x_support = self.inputs_from(uniform(range(3, 3 + shots)), ranges)
+        places = uniform(range(3, 3 + shots))
+        x_support = self.inputs_from(places, ranges)
+        if self.settings.support_targets == "none":
+            x_support = _around_phase(parameters, places)
         x_query = self.inputs_from(np.linspace(0, 1, grid), ranges)
-        y_support, y_query = (self.curve(parameters, x)[..., None] for x in (x_support, x_query))
+        y_support = self._seen(parameters, x_support)[..., None]
+        y_query = self.curve(parameters, x_query)[..., None]
         if self.settings.noise:
             y_support = y_support + np.expand_dims(noise_of(self.settings.noise, seed, tasks, shots), -1)
         return FixedTasks(self.features(parameters, x_support), y_support, self.features(parameters, x_query), y_query)
 
     def bayes_error(self, shots: int) -> float | None:
-        """0 from two points on, where the frequency is known: y = a cos(f x) + b sin(f x)."""
+        """0 from two points on, where the frequency is known: y = a cos(f x) + b sin(f x), distorted or not."""
         low, high = self.settings.frequency
-        return 0.0 if low == high and shots >= 2 and not self.settings.noise else None
+        known = low == high and not self.settings.noise and self.settings.support_targets != "none"
+        return 0.0 if known and shots >= 2 else None
 
     def fingerprint(self) -> dict[str, Any]:
         """The ranges; what a network is told beside x changes neither tasks nor errors."""
@@ -97,6 +117,8 @@ class Family(TaskFamily):
         others = {key: plain(getattr(self.settings, key)) for key in ("amplitude_test", "phase_test", "x_range_test")}
         if self.settings.noise:
             found["noise"] = float(self.settings.noise)
+        if self.settings.support_targets != "plain":
+            found["support_targets"] = self.settings.support_targets
         return found | {
             key: value for key, value in others.items() if value is not None
         }  # older runs had none of these
@@ -128,6 +150,21 @@ class Family(TaskFamily):
         np.sin(y, out=y)
         y *= amplitude
         return y
+
+    def _seen(self, parameters: tuple[Array, Array, Array], x: Array) -> Array:
+        """Targets of support points x (T, K)."""
+        amplitude, phase, frequency = parameters
+        kind = self.settings.support_targets
+        if kind == "none":
+            return np.zeros_like(x)
+        y = self.curve((amplitude, phase - SHIFT, frequency) if kind == "shifted" else parameters, x)
+        return np.sign(y) * np.sqrt(np.abs(y)) if kind == "root" else y
+
+
+def _around_phase(parameters: tuple[Array, Array, Array], uniform: Array) -> Array:
+    """x within A of phi (T, K), from uniform numbers in [0, 1)."""
+    amplitude, phase, _ = parameters
+    return phase + amplitude * (2 * uniform - 1)
 
 
 def _ends(ranges: Any) -> tuple[Any, Any]:

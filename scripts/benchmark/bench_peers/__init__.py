@@ -35,6 +35,8 @@ PEERS = {  # name -> module
     "floor": "bench_peers.floor",
     "jax-learners": "bench_peers.jax_learners_peer",
     "jax-methods": "bench_peers.jax_methods_peer",
+    "ours-lockstep": "bench_peers.ours_lockstep",
+    "jax-lockstep": "bench_peers.jax_lockstep_peer",
 }
 ADAM = adam.Settings(lr=1e-3)
 RAW_RATES = {"learn_rates": True, "rates_store": "raw"}
@@ -68,10 +70,16 @@ class Case:
     steps: int = 1  # S
     shots: int = 10  # K
     tasks: int = 25  # T
-    queries: int | None = None  # Q; None: as many as K
     layers: int = 2  # hidden layers
     activation: str = "relu"
     algorithm: str = "maml"
+    query: int | None = None  # Q; None: K
+    runs: int = 1  # R, of contenders that train several together: seeds of the same problem
+
+    @property
+    def queries(self) -> int:
+        """Q, query points of a task."""
+        return self.shots if self.query is None else self.query
 
     @property
     def problem(self) -> Problem:
@@ -80,15 +88,10 @@ class Case:
             model=ModelSettings(hidden=[self.width] * self.layers, activation=self.activation),
             algorithm=ALGORITHMS[self.algorithm],
             inner=InnerSettings(lr=0.01, steps=self.steps),
-            task=sinusoid.Settings(shots=self.shots, query=self.query),
+            task=sinusoid.Settings(shots=self.shots, query=self.queries),
             optimizer=ADAM,
             meta_batch=self.tasks,
         )
-
-    @property
-    def query(self) -> int:
-        """Q."""
-        return self.shots if self.queries is None else self.queries
 
     @property
     def network(self) -> Network:
@@ -104,21 +107,15 @@ class Case:
     def products(self) -> int:
         """(T K, H) x (H, H) products that exact MAML cannot do without, per iteration.
 
-        Forward and backward in S support passes, R forward and backward, and S pairs of two in the sum over tasks:
-        6 S for every matrix between hidden layers. Of the query pass come 3 of (T Q, H), `query_products`.
+        Forward and backward in S support passes and the query pass, R forward and backward in S, and
+        S pairs of two plus one in the sum over tasks: 6 S + 3 for every matrix between hidden layers.
         """
-        return 6 * self.steps * (self.layers - 1)
-
-    @property
-    def query_products(self) -> int:
-        """(T Q, H) x (H, H) products: forward, backward and one in the sum over tasks."""
-        return 3 * (self.layers - 1)
+        return (6 * self.steps + 3) * (self.layers - 1)
 
     @property
     def flops(self) -> int:
-        """Floating-point operations of all products: 18 T K H^2 with two hidden layers, S = 1 and Q = K."""
-        rows = self.products * self.shots + self.query_products * self.query
-        return 2 * self.tasks * rows * self.width**2
+        """Floating-point operations of `products`: 18 T K H^2 with two hidden layers and S = 1."""
+        return self.products * 2 * self.tasks * self.shots * self.width**2
 
     @property
     def chunk(self) -> int:

@@ -11,21 +11,20 @@ VARIANTS = ("sgemm/none",)
 
 
 class Floor:
-    """The products of `Case`, (T K, H) x (H, H) and of query rows, an iteration; it has no gradient."""
+    """`Case.products` products (T K, H) x (H, H) an iteration; it has no gradient."""
 
     def __init__(self, case: Case):
         threadpool_limits(1)
         rng = np.random.default_rng(SEED)
-        counts = [(case.shots, case.products), (case.query, case.query_products)]
-        rows = [rng.standard_normal((case.tasks * points, case.width)).astype(np.float32) for points, _ in counts]
-        self._passes = [(x, np.empty_like(x), count) for x, (_, count) in zip(rows, counts, strict=True)]
+        self._rows = rng.standard_normal((case.tasks * case.shots, case.width)).astype(np.float32)
         self._matrix = rng.standard_normal((case.width, case.width)).astype(np.float32)
+        self._out = np.empty_like(self._rows)
+        self._products = case.products
 
     def run(self, iterations: int) -> None:
         """The products of so many iterations."""
-        for rows, out, count in self._passes:
-            for _ in range(iterations * count):
-                np.matmul(rows, self._matrix, out=out)
+        for _ in range(iterations * self._products):
+            np.matmul(self._rows, self._matrix, out=self._out)
 
 
 def make(case: Case, variant: str) -> Floor:

@@ -124,9 +124,9 @@ def adam(parameters: Parameters, state: Any, gradient: Parameters) -> tuple[Para
 
 def sample(case: Case, key: jax.Array) -> Batch:
     """A meta-batch by jax.random, distributed as the core's."""
-    task, shots, points = case.problem.task, case.shots, case.shots + case.query
+    task, shots = case.problem.task, case.shots
     low, high = np.array([task.amplitude, task.phase, task.x_range], dtype=np.float32).T
-    uniform = jax.random.uniform(key, (case.tasks, 2 + points))
+    uniform = jax.random.uniform(key, (case.tasks, 2 + shots + case.queries))
     amplitude, phase = (low[i] + (high - low)[i] * uniform[:, i : i + 1] for i in range(2))
     x = low[2] + (high - low)[2] * uniform[:, 2:]
     x, y = x[..., None], (amplitude * jnp.sin(x - phase))[..., None]  # all frequencies are 1

@@ -95,7 +95,7 @@ def glyphs(out: Path, jobs: int) -> None:
     for name, by_shots in _baselines().items():
         table.append([f"baseline: {name}", *by_shots, "-", "-"])
     notes = [
-        "5-way accuracy on 75 queries of each of 1000 tasks of 251 characters that no training saw, chance 20; mean "
+        "5-way accuracy on 75 queries of each of 1000 tasks of 161 characters that no training saw, chance 20; mean "
         f"over {SEEDS} seeds and the tasks with its 95% interval over both",
         "100-128-64-5 ReLU, layer norm, 10 x 10 pixels, T = 16, Adam 0.001 to 0.00001, 8,000 iterations, one inner "
         "step unless said; 20 pixels: 400-256-128-5, 12,000 iterations",

@@ -10,7 +10,8 @@ from maml_exp.comparison.groups import Group
 from maml_exp.comparison.tables import show
 from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
-from recipes import figures, methods
+from recipes import figures, learners, methods
+from recipes.evolution import evolution
 from recipes.fertility import fertility
 from recipes.glyphs import glyphs
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
@@ -162,6 +163,8 @@ ITEMS: dict[str, Callable[[Path, int], None]] = {
     **methods.ITEMS,
     "fertility": fertility,
     "glyphs": glyphs,
+    **learners.ITEMS,
+    "evolution": evolution,
 }
 
 

@@ -151,3 +151,46 @@ def test_training_points_may_be_evenly_spaced_in_random_order():
     x = np.concatenate([batch.x_support, batch.x_query], axis=1)[..., 0]
     np.testing.assert_allclose(np.sort(x, axis=1), np.tile(np.linspace(-5, 5, 7), (50, 1)), atol=1e-12)
     assert len({tuple(row) for row in x[:, :3].round(6)}) > 40  # every task has support points of its own
+
+
+DISTORTED = {
+    "shifted": lambda a, phi, x: a * np.sin(x - phi + np.pi / 3),
+    "root": lambda a, phi, x: np.sign(np.sin(x - phi)) * np.sqrt(a * np.abs(np.sin(x - phi))),
+    "none": lambda a, phi, x: 0 * x,
+}
+
+
+@pytest.mark.parametrize("kind", DISTORTED)
+def test_support_targets_are_distorted_and_query_targets_are_not(kind):
+    """A network that is told A and phi sees the parameters of the task that a batch is of."""
+    family = Family(Settings(shots=6, query=7, support_targets=kind, oracle=True, frequency=[1.0, 1.0]))
+    drawn = family.sample(np.random.default_rng(0), 50, np.float64)
+    for batch in (drawn, family.held_out("test", 3, 40, 6, 9)):
+        x, a, phi = np.split(batch.x_support, 3, axis=-1)
+        np.testing.assert_allclose(batch.y_support, DISTORTED[kind](a, phi, x), rtol=1e-9, atol=1e-9)
+        x, a, phi = np.split(batch.x_query, 3, axis=-1)
+        np.testing.assert_allclose(batch.y_query, a * np.sin(x - phi), rtol=1e-9, atol=1e-12)
+        assert (x >= -5).all()
+        assert (x <= 5).all()
+
+
+def test_without_targets_support_points_lie_within_the_amplitude_of_the_phase():
+    family = Family(Settings(shots=500, query=1, support_targets="none", oracle=True))
+    for batch in (family.sample(np.random.default_rng(0), 20, np.float64), family.held_out("test", 3, 20, 500, 2)):
+        x, a, phi = np.split(batch.x_support, 3, axis=-1)
+        away = (x - phi) / a
+        assert (np.abs(away) <= 1).all()
+        np.testing.assert_allclose(away.min(axis=1), -1, atol=0.05)
+        np.testing.assert_allclose(away.max(axis=1), 1, atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["shifted", "root", "none"])
+def test_distorted_support_targets_are_other_tasks_of_the_same_curves(kind):
+    plain, other = Family(Settings()), Family(Settings(support_targets=kind))
+    assert "support_targets" not in plain.fingerprint()  # runs from before it keep theirs
+    assert other.fingerprint() == plain.fingerprint() | {"support_targets": kind}
+    ours, theirs = (family.sample(np.random.default_rng(0), 5, np.float64) for family in (other, plain))
+    np.testing.assert_array_equal(ours.x_query, theirs.x_query)
+    np.testing.assert_array_equal(ours.y_query, theirs.y_query)
+    assert (ours.y_support != theirs.y_support).all()
+    assert other.bayes_error(10) == (None if kind == "none" else 0)

@@ -1,0 +1,89 @@
+"""Figures of docs/results.md about learners that do not descend, learned optimizers and evolution."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.comparison.groups import Estimate
+from maml_exp.run.figures.drawing import BLUE, colour, figure, marker
+
+Array = np.ndarray
+X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the panel
+MEDIAN_TASK = "mean squared error\n(median task; median seed)"
+
+
+def by_points(curves: Mapping[str, list[list[float]]], shots: Sequence[int], path: Path) -> None:
+    """Error against the number of support points: a line through the median seed, a dot for every seed."""
+    with figure(path, 1, 1, (7.2, 5.2)) as (fig, ((axis,),)):
+        for number, (name, by_shots) in enumerate(curves.items()):
+            _line(axis, np.array(shots, float), np.array(by_shots).T, name, number)
+        axis.set(xscale="log", yscale="log", xlabel="support points K", ylabel=MEDIAN_TASK)
+        axis.set_xticks(shots, [str(k) for k in shots])
+        axis.minorticks_off()
+        if min(shots) < 2:
+            axis.axvline(2, color="black", lw=0.8, ls=":")
+            axis.annotate(
+                "from here on the Bayes error is 0", (2.05, 0.02), xycoords=("data", "axes fraction"), fontsize=7
+            )
+        fig.legend(loc="outside lower center", ncols=3, fontsize=8)
+
+
+def against_time(curves: Mapping[str, tuple[list[float], list[list[float]]]], path: Path, title: str) -> None:
+    """Error against seconds of training, one core."""
+    with figure(path, 1, 1, (7.2, 5.2)) as (fig, ((axis,),)):
+        for number, (name, (seconds, by_seed)) in enumerate(curves.items()):
+            _line(axis, np.array(seconds), np.array(by_seed), name, number)
+        axis.set(xscale="log", yscale="log", xlabel="seconds of training, one core", ylabel=MEDIAN_TASK, title=title)
+        fig.legend(loc="outside lower center", ncols=3, fontsize=8)
+
+
+def evolution(curves: Mapping[str, tuple[list[Array], list[list[float]]]], path: Path) -> None:
+    """Error against iterations, adaptations and seconds, a panel each."""
+    with figure(path, 1, 3, (12.0, 4.6), sharey=True) as (fig, (axes,)):
+        labels = ("iterations", "adaptations to a task", "seconds, one core")
+        for panel, (axis, label) in enumerate(zip(axes, labels, strict=True)):
+            for number, (name, (scales, by_seed)) in enumerate(curves.items()):
+                _line(axis, scales[panel], np.array(by_seed), name, number)
+            axis.set(xscale="log", yscale="log", xlabel=label)
+        axes[0].set_ylabel(f"{MEDIAN_TASK}, K = 10")
+        fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+
+
+def _line(axis: Any, x: Array, by_seed: Array, label: str, number: int) -> None:
+    """The median seed, and the band of all seeds; what diverged is left out."""
+    shown = np.where(np.isfinite(by_seed), by_seed, np.nan)
+    middle = np.median(by_seed, axis=0)
+    look = {"color": colour(number), "marker": marker(number)}
+    axis.plot(x, np.where(np.isfinite(middle), middle, np.nan), label=label, ms=4, lw=1.4, **look)
+    if not np.isnan(shown).all(axis=0).any():
+        axis.fill_between(x, np.nanmin(shown, axis=0), np.nanmax(shown, axis=0), color=colour(number), alpha=0.15, lw=0)
+
+
+def beyond(shares: Mapping[str, Sequence[Estimate]], columns: Sequence[str], path: Path) -> None:
+    """A panel for every way beyond training: what is left of the error of predicting the mean."""
+    names = list(shares)
+    with figure(path, 1, len(columns), (2.0 * len(columns) + 1.6, 3.6), sharey=True, sharex=True) as (fig, (axes,)):
+        for place, (axis, column) in enumerate(zip(axes, columns, strict=True)):
+            for row, name in enumerate(names):
+                found = shares[name][place]
+                if np.isfinite(found.mean):  # what adapts at once has no further steps
+                    axis.errorbar(found.mean, row, xerr=found.ci95, color=colour(row), marker="o", ms=4, capsize=2)
+            axis.axvline(1, color="black", lw=0.8, ls=":")
+            axis.set(title=column, xscale="log")
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
+        fig.supxlabel("error of the median task over that of predicting its mean; mean over seeds, 95% CI", fontsize=8)
+
+
+def intervals(found: Mapping[str, Estimate], path: Path, label: str) -> None:
+    """A row for everything named, with its interval."""
+    with figure(path, 1, 1, (8.0, 5.6)) as (_, ((axis,),)):
+        for row, one in enumerate(found.values()):
+            axis.errorbar(one.mean, row, xerr=one.ci95, color=BLUE, marker="o", ms=5, capsize=2)
+        axis.set(xscale="log", xlabel=label)
+        axis.set_yticks(range(len(found)), list(found), fontsize=7)
+        axis.invert_yaxis()
