@@ -6,6 +6,7 @@
     python scripts/benchmark --sizes 40 256   these widths only
     python scripts/benchmark --learners       the learners that do not descend, with JAX, two minutes
     python scripts/benchmark --methods        methods with an inner loop other than MAML's, with JAX, three minutes
+    python scripts/benchmark --classes        784-256-128-64-5 by cross-entropy, with JAX and PyTorch, some minutes
     python scripts/benchmark --small          small meta-batches, one run and ten in lockstep, with JAX, some minutes
 
 Measured are whole training iterations: tasks drawn, meta-gradient, Adam. All sides start from the same
@@ -23,6 +24,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from bench_classes import CLASS_PEERS, compare_classes
 from bench_measure import Bench, losses_after, start_workers
 from bench_peers import LEARNERS, METHODS, PEERS, Case
 from bench_peers.worker import use_one_core
@@ -84,6 +86,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--main", action="store_true", help="only the comparison, without growth and large memory")
     parser.add_argument("--learners", action="store_true", help="the learners that do not descend, and nothing else")
     parser.add_argument("--methods", action="store_true", help="anil, lslr and meta_sgd, and nothing else")
+    parser.add_argument("--classes", action="store_true", help="classification by cross-entropy, and nothing else")
     parser.add_argument(
         "--small", action="store_true", help="small meta-batches, alone and in lockstep, and nothing else"
     )
@@ -218,6 +221,8 @@ def say_if_busy(rows: list[Row]) -> None:
 
 def peers(chosen: argparse.Namespace) -> list[str]:
     """Those that the chosen studies need."""
+    if chosen.classes:
+        return list(CLASS_PEERS)
     special = {
         "jax-learners": chosen.learners,
         "jax-methods": chosen.methods,
@@ -242,7 +247,7 @@ def main() -> None:
         title = f"{machine['cpu']}, one {where}; {versions}; float32; {chosen.clock} time"
         print(f"{title}\n")
 
-        alone = chosen.learners or chosen.methods or chosen.small
+        alone = chosen.learners or chosen.methods or chosen.classes or chosen.small
         if not alone:
             losses = losses_after(workers, Case(), 512)
             print("Meta-loss at H=40 after 512 iterations, the same 1000 tasks for all:")
@@ -254,6 +259,9 @@ def main() -> None:
         elif chosen.methods:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_methods(bench, [case for case in METHOD_CASES if case.width in chosen.sizes])
+        elif chosen.classes:
+            bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
+            compare_classes(bench)
         elif chosen.small:
             bench = Bench(workers, chosen.rounds, chosen.seconds, chosen.clock)
             compare_small(bench)

@@ -155,6 +155,8 @@ class Bench:
         worker, best, seconds = self.workers[peer], {}, {}
         for variant in worker.variants():
             loop, formula = variant.split("/")
+            if loop == "scan" and not case.scans:
+                continue
             if self.formulas and formula not in self.formulas and peer in ("jax", "torch"):
                 continue
             if seconds.get(formula, 0) > FAR_BEHIND * min(seconds.values(), default=0):

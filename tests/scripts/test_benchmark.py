@@ -1,5 +1,6 @@
 """What scripts/benchmark compares, and the table of scripts/profile/methods.py."""
 
+import importlib
 import re
 from dataclasses import replace
 
@@ -43,6 +44,33 @@ def test_jax_computes_every_part_of_a_method_s_meta_gradient(bench_peers, name, 
         contender = jax_methods_peer.make(case, variant)
         np.testing.assert_array_equal(contender.theta(), theta)
         assert relative_difference(case, contender.gradient(theta, batch), exact) < 1e-5
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+@pytest.mark.parametrize("peer", ["jax_peer", "jax_pairs_peer", "torch_peer"])
+def test_peers_compute_the_meta_gradient_of_a_cross_entropy(bench_peers, peer, layer_norm):
+    pytest.importorskip(peer.partition("_")[0])
+    from bench_measure import relative_difference
+    from bench_peers import ours
+    from bench_peers.classes import ClassCase
+
+    case = ClassCase(width=16, steps=2, shots=2, tasks=3, size=8, layer_norm=layer_norm)
+    module = importlib.import_module(f"bench_peers.{peer}")
+    theta, batch = bench_peers.initial_theta(case), bench_peers.test_batch(case)
+    exact = ours.make(case, *ours.VARIANTS).gradient(theta, batch)
+    for variant in [name for name in module.VARIANTS if not name.startswith("scan")]:
+        contender = module.make(case, variant)
+        np.testing.assert_array_equal(contender.theta(), theta)
+        assert relative_difference(case, contender.gradient(theta, batch), exact) < 1e-5
+
+
+def test_cases_of_classes_are_what_their_table_says(bench_peers):
+    from bench_classes import CASES
+
+    assert [(case.points, case.steps) for case in CASES] == [(5, 1), (25, 1), (5, 5), (25, 5), (25, 1)]
+    for case in CASES:
+        assert case.network.sizes == (784, 256, 128, 64, 5)
+        assert case.family.query == case.points
 
 
 def test_gradients_are_compared_part_by_part(bench_peers, monkeypatch):

@@ -97,3 +97,12 @@ def test_the_profile_of_a_command_counts_what_it_did():
     counts = {line[:22].strip(): line.split()[-1] for line in lines if line}
     assert (counts["training"], counts["final evaluation"], counts["checkpoints"]) == ("20", "1", "1")
     assert lines[-1].endswith("iterations a second")
+
+
+def test_the_profile_of_drawing_says_what_share_of_an_iteration_it_is():
+    lines = run("drawing.py", "--rounds", "2", "--clock", "cpu").splitlines()
+    assert lines[2].startswith("+experiment=glyphs ")
+    for line in lines[1:]:
+        drawing, whole, share = line[28:].split()
+        assert 0 < float(drawing) < float(whole)
+        assert float(share.rstrip("%")) == pytest.approx(100 * float(drawing) / float(whole), abs=0.3)

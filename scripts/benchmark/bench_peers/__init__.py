@@ -14,6 +14,7 @@ Every contender starts from `initial_theta(case)`. A peer is imported only in a 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -58,8 +59,13 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Case:
-    """One training problem: sinusoids, inner rate 0.01, Adam with rate 1e-3."""
+    """One training problem: sinusoids, inner rate 0.01, Adam with rate 1e-3.
 
+    Attributes:
+        scans: whether JAX can draw its tasks in a compiled loop.
+    """
+
+    scans: ClassVar[bool] = True
     width: int = 40  # H
     steps: int = 1  # S
     shots: int = 10  # K

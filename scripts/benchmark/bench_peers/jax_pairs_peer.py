@@ -41,13 +41,13 @@ class PairFormulas(Formulas):
 
             def support_loss(nudges: list) -> tuple[jax.Array, list]:
                 prediction, inputs = self._forward(p, steps, batch.x_support, nudges)
-                return jnp.sum((prediction - batch.y_support) ** 2) / shots, inputs
+                return tasks * self.error(prediction, batch.y_support), inputs  # the sum of all tasks' losses
 
             for _ in range(self.steps):
                 errors, inputs = jax.grad(support_loss, has_aux=True)(zeros)  # d loss / d nudge = d loss / d z
                 steps.append([(h, -self.rate * d) for h, d in zip(inputs, errors, strict=True)])
             prediction, _ = self._forward(p, steps, batch.x_query, [0.0] * len(p))
-            return jnp.mean((prediction - batch.y_query) ** 2)
+            return self.error(prediction, batch.y_query)
 
         return jax.value_and_grad(mean_loss)(parameters)
 

@@ -18,10 +18,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from bench_peers import ADAM, SEED, Case, initial_theta
+from maml_exp.core.network import LAYER_NORM_EPSILON
 from maml_exp.core.tasks.base import Batch
 
 ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
 Parameters = list[tuple[jax.Array, jax.Array]]  # (W (n, m), b (m)) of every layer
+
+
+def squared_error(z: jax.Array, y: jax.Array) -> jax.Array:
+    """The mean over points and outputs."""
+    return jnp.mean((z - y) ** 2)
+
+
+def cross_entropy(z: jax.Array, y: jax.Array) -> jax.Array:
+    """The mean over points; targets are one-hot."""
+    return -jnp.mean(jnp.sum(y * jax.nn.log_softmax(z), axis=-1))
+
+
+ERRORS = {"mean squared error": squared_error, "cross-entropy": cross_entropy}
 
 
 def unflatten(case: Case, theta: np.ndarray) -> Parameters:
@@ -39,14 +53,19 @@ class Formulas:
 
     def __init__(self, case: Case):
         self.rate, self.steps = case.problem.inner.lr, case.steps
-        self.activation = ACTIVATIONS[case.activation]
+        self.error, self.layer_norm = ERRORS[case.family.loss.name], case.network.layer_norm
+        self._activation = ACTIVATIONS[case.activation]
+
+    def activation(self, z: jax.Array) -> jax.Array:
+        """What the next layer sees of a hidden layer's outputs."""
+        return self._activation(jax.nn.standardize(z, epsilon=LAYER_NORM_EPSILON) if self.layer_norm else z)
 
     def loss(self, parameters: Parameters, x: jax.Array, y: jax.Array) -> jax.Array:
-        """Mean squared error of one task."""
+        """The loss of one task."""
         *hidden, (weight, bias) = parameters
         for w, b in hidden:
             x = self.activation(x @ w + b)
-        return jnp.mean((x @ weight + bias - y) ** 2)
+        return self.error(x @ weight + bias, y)
 
     def _moved(self, parameters: Parameters, direction: Parameters) -> Parameters:
         return jax.tree.map(lambda p, d: p - self.rate * d, parameters, direction)
@@ -118,7 +137,7 @@ class Jax:
     """A contender; parameters and optimizer state live on JAX's side."""
 
     def __init__(self, case: Case, loop: str, gradient: Callable[[Parameters, Batch], tuple[jax.Array, Parameters]]):
-        self.case = case
+        self.case, self._family = case, case.family
         self._gradient = gradient
         self._parameters = self._unflatten(initial_theta(case))
         zeros = [jax.tree.map(jnp.zeros_like, self._parameters) for _ in range(2)]
@@ -147,7 +166,7 @@ class Jax:
         return *carry, losses, jax.random.fold_in(key, self.case.chunk)
 
     def _run_steps(self, iterations: int) -> None:
-        family, tasks = self.case.family, self.case.tasks
+        family, tasks = self._family, self.case.tasks
         parameters, state = self._parameters, self._state
         for _ in range(iterations):
             batch = family.sample(self._rng, tasks, np.float32)

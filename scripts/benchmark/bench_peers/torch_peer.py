@@ -11,11 +11,26 @@ import torch
 from torch.func import grad, grad_and_value, vmap
 
 from bench_peers import ADAM, SEED, Case, initial_theta
+from maml_exp.core.network import LAYER_NORM_EPSILON
 from maml_exp.core.tasks.base import Batch
 
 ACTIVATIONS = {"relu": torch.relu, "tanh": torch.tanh}
 VARIANTS = ("torch.func/func", "hand-batched/autograd")
 Tensors = list[torch.Tensor]  # W (n, m), b (m) of every layer, one after the other
+
+
+def squared_error(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean over points and outputs."""
+    residual = z - y
+    return torch.mean(residual * residual)
+
+
+def cross_entropy(z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The mean over points; targets are one-hot."""
+    return -torch.mean(torch.sum(y * torch.log_softmax(z, -1), -1))
+
+
+ERRORS = {"mean squared error": squared_error, "cross-entropy": cross_entropy}
 
 
 def unflatten(case: Case, theta: np.ndarray) -> Tensors:
@@ -34,20 +49,27 @@ class Torch:
 
     def __init__(self, case: Case, formula: str):
         torch.set_num_threads(1)
-        self.case = case
+        self.case, self._family = case, case.family
         self._meta_gradient = {"func": self._by_func, "autograd": self._by_autograd}[formula]
         self._rate, self._activation = case.problem.inner.lr, ACTIVATIONS[case.activation]
+        self._error, self._layer_norm = ERRORS[case.family.loss.name], case.network.layer_norm
         self._parameters = unflatten(case, initial_theta(case))
         options = {"lr": ADAM.lr, "betas": (ADAM.beta1, ADAM.beta2), "eps": ADAM.epsilon}
         self._optimizer = torch.optim.Adam([p.requires_grad_() for p in self._parameters], fused=True, **options)
         self._rng = np.random.default_rng(SEED)
 
+    def _behind(self, z: torch.Tensor) -> torch.Tensor:
+        """What the next layer sees of a hidden layer's outputs."""
+        if self._layer_norm:
+            z = torch.nn.functional.layer_norm(z, z.shape[-1:], eps=LAYER_NORM_EPSILON)
+        return self._activation(z)
+
     def _task_loss(self, parameters: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """Mean squared error of one task."""
+        """The loss of one task."""
         h = x
         for index in range(0, len(parameters) - 2, 2):
-            h = self._activation(torch.addmm(parameters[index + 1], h, parameters[index]))
-        return torch.mean((torch.addmm(parameters[-1], h, parameters[-2]) - y) ** 2)
+            h = self._behind(torch.addmm(parameters[index + 1], h, parameters[index]))
+        return self._error(torch.addmm(parameters[-1], h, parameters[-2]), y)
 
     def _by_func(self, parameters: Tensors, batch: Tensors) -> Tensors:
         def adapted_loss(p: Tensors, xs: torch.Tensor, ys: torch.Tensor, xq: torch.Tensor, yq: torch.Tensor):
@@ -61,12 +83,11 @@ class Torch:
         return grad_and_value(mean_loss)([p.detach() for p in parameters])[0]
 
     def _stacked_loss(self, parameters: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The tasks' mean squared errors, summed; weights (T, n, m), biases (T, 1, m)."""
+        """The tasks' losses, summed; weights (T, n, m), biases (T, 1, m)."""
         h = x
         for index in range(0, len(parameters) - 2, 2):
-            h = self._activation(torch.baddbmm(parameters[index + 1], h, parameters[index]))
-        residual = torch.baddbmm(parameters[-1], h, parameters[-2]) - y
-        return torch.sum(residual * residual) / x.shape[1]
+            h = self._behind(torch.baddbmm(parameters[index + 1], h, parameters[index]))
+        return len(x) * self._error(torch.baddbmm(parameters[-1], h, parameters[-2]), y)
 
     def _by_autograd(self, parameters: Tensors, batch: Tensors) -> Tensors:
         xs, ys, xq, yq = batch
@@ -78,7 +99,7 @@ class Torch:
 
     def run(self, iterations: int) -> None:
         """Train."""
-        family, tasks = self.case.family, self.case.tasks
+        family, tasks = self._family, self.case.tasks
         for _ in range(iterations):
             batch = [torch.from_numpy(part) for part in family.sample(self._rng, tasks, np.float32)]
             gradients = self._meta_gradient(self._parameters, batch)

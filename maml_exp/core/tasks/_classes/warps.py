@@ -18,7 +18,7 @@ from maml_exp.core.tasks._classes.gallery import Gallery
 Array = np.ndarray
 FINENESS = 3  # places along a pixel
 POINT = 5  # binary digits behind the point of a place
-IMAGES_AT_ONCE = 128  # what is made of them stays in the cache
+IMAGES_AT_ONCE = 256  # what is made of them stays in the cache
 NUMBERS = 6  # uniform ones that decide a warp
 
 
@@ -94,18 +94,24 @@ class Canvas:
             return (middle[:, None] * self._places + middle).reshape(1, -1)
         matrices, offsets = (of[part] for of in maps)
         unit = self._fineness * 2**POINT
-        from_centre = (np.arange(size) + 0.5 - size / 2) * unit
+        from_centre = ((np.arange(size) + 0.5 - size / 2) * unit)[:, None]
         centre = offsets * unit + (size / 2 * self._fineness - self._first) * 2**POINT
-        by_column = np.rint(matrices[:, :, 0, None] * from_centre).astype(np.int16)  # (N, 2, size)
-        by_row = np.rint(matrices[:, :, 1, None] * from_centre + centre[:, :, None]).astype(np.int16)
-        x, y = (self._along(by_row[:, axis, :, None], by_column[:, axis, None, :]) for axis in range(2))
+        x, y = (self._along(matrices[:, axis], centre[:, axis], from_centre) for axis in range(2))
         y *= np.uint16(self._places)
         y += x
-        return y.reshape(len(images), -1)
+        return y.reshape(-1, len(images)).T
 
-    def _along(self, by_row: Array, by_column: Array) -> Array:
-        """Places (N, size, size) along one axis."""
-        places = by_row + by_column
+    def _along(self, factors: Array, centre: Array, from_centre: Array) -> Array:
+        """Places (size, size, N) along one axis; images come last, so that what numpy does at a stretch is long.
+
+        Args:
+            factors: (N, 2), of a pixel's column and of its row.
+            centre: (N,), the place of the middle of what is drawn.
+            from_centre: (size, 1), of columns and rows.
+        """
+        by_column = np.rint(factors[:, 0] * from_centre).astype(np.int16)  # (size, N)
+        by_row = np.rint(factors[:, 1] * from_centre + centre).astype(np.int16)
+        places = by_row[:, None] + by_column
         np.clip(places, 0, (self._places << POINT) - 1, out=places)
         places >>= POINT
         return places.view(np.uint16)
