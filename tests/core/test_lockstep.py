@@ -23,7 +23,7 @@ SMALL = [
     "inner.steps=2",
 ]
 FILES = {path.stem: path.read_text() for path in (conf_dir() / "algorithm").glob("*.yaml")}
-PRESETS = sorted(name for name, text in FILES.items() if "/schema/learner/gradient@" in text)
+PRESETS = sorted(name for name, text in FILES.items() if "learner/gradient@" in text and name != "evolution")
 OF_PRESET = {"reptile": ["algorithm.minibatch=3", "inner.steps=5"], "proximal": ["algorithm.proximal=2"]}
 OTHERS = [
     ["dtype=float64"],

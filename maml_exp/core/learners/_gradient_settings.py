@@ -91,8 +91,10 @@ class Settings(LearnerSettings):
                     _refuse(self, first, second, why)
 
     @property
-    def rates_in_lockstep(self) -> tuple[str, ...]:
-        """Both; steps that fade do so by one rate."""
+    def rates_in_lockstep(self) -> tuple[str, ...] | None:
+        """Both; steps that fade do so by one rate. Members of a population are perturbed run by run."""
+        if self.evolution.population:
+            return None
         return ("optimizer.lr",) if self.proximal else ("optimizer.lr", "inner.lr")
 
     def steps_to_judge(self, trained: int) -> int:
