@@ -156,7 +156,7 @@ class FinalEvaluation:
         of = f" of {self.loss.unit}" if self.loss.unit else ""
         tasks = f"{len(self.reference)} {'held-out groups' if of else 'fixed tasks'}"
         chance = f" (chance {measure.of(float(np.mean(self.reference))):.3g})" if measure.rises else ""
-        points = "support points" + " a class" * measure.rises
+        points = f"support point{'s' * (k != 1)}" + " a class" * measure.rises
         title = f"{measure.label.capitalize()}{of}{chance} on {tasks} after adapting to {k} {points}"
         if not self.config.adapts_at_once:
             title += f" with {self.config.rate_in_words(self.lr)}{chosen}"
