@@ -191,7 +191,7 @@ class FinalEvaluation:
             root = [digits(float(np.sqrt(by_shots[k]).mean()))] if unit else []
             cells = [mean_cell(result, 0), *root, digits(result.median[0]), mean_cell(less, 0)]
             rows.append([BASELINES.get(name).Baseline.label, *cells])
-        return ["", f"Without meta-learning, on the same support set and the same queries", as_text(rows)]
+        return ["", "Without meta-learning, on the same support set and the same queries", as_text(rows)]
 
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
         """What a reader of the table must know: of the run, and about tasks that diverged."""
