@@ -45,11 +45,15 @@ class Counted(np.ndarray):
 
 @contextmanager
 def counting(hook: Hook) -> Iterator[None]:
-    """Have every array that np.empty makes be `Counted`, as all of the core's buffers are."""
-    empty, before = np.empty, Counted.hook
+    """Have every array that np.empty makes be `Counted`, as all of the core's buffers are.
+
+    What is made meanwhile and calls np.ndarray's methods by that name (`arrays.product_for`) calls those of `Counted`.
+    """
+    empty, plain, before = np.empty, np.ndarray, Counted.hook
     np.empty = lambda *args, **options: empty(*args, **options).view(Counted)
+    np.ndarray = Counted
     Counted.hook = staticmethod(hook)
     try:
         yield
     finally:
-        np.empty, Counted.hook = empty, before
+        np.empty, np.ndarray, Counted.hook = empty, plain, before
