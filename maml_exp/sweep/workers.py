@@ -238,7 +238,10 @@ def _alike(configs: Mapping[Key, Config]) -> list[list[Key]]:
     """The keys of configurations that train in lockstep; what trains alone by itself."""
     found: dict[Hashable, list[Key]] = {}
     for key, config in configs.items():
-        shared = shared_by(config.problem)
+        try:
+            shared = shared_by(config.problem)
+        except SettingError:  # as of a table that is not there: it says so when it is made
+            shared = None
         found.setdefault((config.threads, key if shared is None else shared), []).append(key)
     return list(found.values())
 

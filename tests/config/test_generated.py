@@ -2,6 +2,8 @@
 
 import shutil
 import string
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
@@ -180,8 +182,8 @@ def assert_saved_is_refused(capsys, strangers, plain, named):
 def test_bad_values_in_a_saved_configuration(case, strangers, capsys):
     key, value = case
     plain = (WITH_SGD if key == OF_SGD else COMPOSED).to_dict()
-    group, _, name = key.rpartition(".")
-    part = plain.setdefault(group, {}) if group else plain
+    *groups, name = key.split(".")
+    part = reduce(lambda found, group: found.setdefault(group, {}), groups, plain)
     assume(isinstance(part, dict))
     part[name] = value
     assert_saved_is_refused(capsys, strangers, plain, [key, key.split(".")[0]])
@@ -192,8 +194,8 @@ def test_bad_values_in_a_saved_configuration(case, strangers, capsys):
 def test_missing_settings_in_a_saved_configuration(keys, strangers, capsys):
     plain = COMPOSED.to_dict()
     for key in keys:
-        group, _, name = key.rpartition(".")
-        del (plain[group] if group else plain)[name]
+        *groups, name = key.split(".")
+        del reduce(getitem, groups, plain)[name]
     assert_saved_is_refused(capsys, strangers, plain, keys)
 
 

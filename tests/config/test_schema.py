@@ -70,10 +70,7 @@ def composed(*overrides):
 
 def flat(config):
     """A configuration as {dotted setting: value}."""
-    found = {}
-    for key, value in config.to_dict().items():
-        found |= {f"{key}.{name}": inner for name, inner in value.items()} if isinstance(value, dict) else {key: value}
-    return found
+    return flatten(config.to_dict())
 
 
 @pytest.mark.parametrize(("overrides", "expected"), GOOD, ids=[" ".join(overrides) for overrides, _ in GOOD])
@@ -145,7 +142,8 @@ def test_every_file_in_conf_composes_to_what_it_says(group, option):
         if key in ("defaults", "hydra") or "/" in key:
             continue  # groups that an experiment chooses, and how it is swept
         ours = whole[key] if plus or is_global(group, option) else whole[group][key]
-        assert (ours if not isinstance(value, dict) else {name: ours[name] for name in value}) == value
+        stated = flatten({key: value})
+        assert {name: value for name, value in flatten({key: ours}).items() if name in stated} == stated
 
 
 @pytest.mark.parametrize(("group", "option"), [pair for pair in OPTIONS if pair[0] in GROUPS])
@@ -158,7 +156,7 @@ def test_group_files_hold_settings_of_their_group_only(group, option):
         else:  # types and bounds alone
             assert default.startswith("/schema/")
             assert default.endswith(here)
-    stated = flatten(stated) if is_global(group, option) else {f"{group}.{key}" for key in stated}
+    stated = flatten(stated if is_global(group, option) else {group: stated})
     assert set(stated) <= set(flat(composed(f"{group}={option}")))
 
 

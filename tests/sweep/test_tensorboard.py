@@ -8,6 +8,8 @@ import yaml
 from helpers import NOT_SHOWN, points_of_rows, read_events, read_rows, read_status, read_summary, shown_as
 from tensorboardX.proto.plugin_hparams_pb2 import HParamsPluginData
 
+from maml_exp.config.plain import flatten
+
 from .conftest import DIVERGING, FAILING, RATES, job_folders
 
 FINAL = ["result/objective", "result/median", "result/iqm"]
@@ -115,9 +117,7 @@ def test_hparams_has_the_swept_values_and_all_settings(server, jobs):
         assert group["hparams"]["algorithm.outer"] == "exact"
         if number != FAILING:
             saved = yaml.safe_load((folder / ".hydra" / "config.yaml").read_text())
-            groups = {key: value for key, value in saved.items() if isinstance(value, dict)}
-            names = {f"{key}.{name}" for key, value in groups.items() for name in value}
-            assert set(group["hparams"]) == names | (set(saved) - set(groups))
+            assert set(group["hparams"]) == set(flatten(saved))
 
 
 def test_hparams_has_the_final_numbers(server, jobs):

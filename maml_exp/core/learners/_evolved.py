@@ -9,9 +9,9 @@ starts from, and what it learns at (Fernando et al. 2018). docs/learners.md, "Ev
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import cpu_count
 from queue import SimpleQueue
 
 import numpy as np
@@ -180,7 +180,7 @@ def usual_threads(problem: Problem) -> int:
     """One a processor if the passes of a member are large enough, else one."""
     family = problem.family
     points = problem.meta_batch * (family.support_points(max(problem.task.all_shots)) + family.query)
-    return (os.cpu_count() or 1) if points * max(problem.network.sizes) >= WORTH_THREADS else 1
+    return cpu_count() if points * max(problem.network.sizes) >= WORTH_THREADS else 1
 
 
 def loss_after_adaptation(learner: BaseLearner, vector: Array, batch: Batch) -> float:
