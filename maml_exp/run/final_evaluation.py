@@ -6,6 +6,7 @@ import math
 import os
 import shlex
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +23,7 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.losses import Loss, Measure
 from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.core.training import make_learner
 from maml_exp.data.sources import is_shipped
 from maml_exp.data.text_table import as_text, digits
 from maml_exp.store import metrics_file as metrics
@@ -218,7 +220,10 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
     validation = validation_errors(config, learner, vector) if len(rates) > 1 else {}
     lr = min(validation, key=validation.__getitem__) if validation else rates[0]
     tasks = held_out_tasks(config, learner, config.evaluation.tasks)
-    trained, random = (task_errors(config, learner, these, tasks, lr) for these in (vector, initial))
+    with ThreadPoolExecutor(1) as beside:  # both at once, by a learner each, as it holds buffers
+        of_random = beside.submit(task_errors, config, make_learner(config.problem), initial, tasks, lr)
+        trained = task_errors(config, learner, vector, tasks, lr)
+        random = of_random.result()
     reference = family.loss.unadapted(tasks.y_query, tasks.weights)
     judged_on = fingerprint_of(config, family)
     baselines, unusable = _baselines(config, family, tasks)
