@@ -62,6 +62,7 @@ def draw(comparison: Comparison, out: Path, options: argparse.Namespace) -> list
             drawn.append(panels)
         else:
             print(
-                "maml-exp: --panels needs finished runs of two or more groups, with a checkpoint each", file=sys.stderr
+                "maml-exp: --panels needs finished runs of two or more groups, with a checkpoint each, on curves",
+                file=sys.stderr,
             )
     return drawn

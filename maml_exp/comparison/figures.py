@@ -230,7 +230,8 @@ def _levels(values: Sequence[Any]) -> list[str]:
 def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     """One task, adapted to by every method and by the random initialisation, a panel each.
 
-    The only comparison that reads checkpoints: one of each group. False where fewer than two have one.
+    The only comparison that reads checkpoints: one of each group. False where fewer than two have one, and where tasks
+    are no curves.
     """
     panels = []
     for group in [group for group in groups if group.runs]:
@@ -244,7 +245,8 @@ def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
     if len(panels) < 2:
         return False
     _, config, _, lr = panels[0]
-    if not config.problem.family.is_open:  # a table of the user's, which a saved run only names
+    family = config.problem.family
+    if not (family.is_open and family.is_curve):  # open: not a table of the user's, which a saved run only names
         return False
     panels.append(("random initialisation", config, Trainer(config.problem).init(config.seed).vector, lr))
     with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):

@@ -34,80 +34,63 @@ def drop_other_optimizers_keys(plain: Plain) -> None:
             optimizer.pop(key, None)
 
 
+def give(plain: Plain, section: str, new: Plain, **of: Any) -> None:
+    """Give a section the settings that it does not say, if those it says are as in `of`."""
+    found = plain.get(section)
+    if isinstance(found, dict) and all(found.get(key) == value for key, value in of.items()):
+        for key, value in new.items():
+            found.setdefault(key, _copied(value))
+
+
 def keep_clip_norm(plain: Plain) -> None:
     """2 -> 3: auto became the default of clip_norm; what was saved stays, and where nothing was it meant never."""
-    optimizer = plain.get("optimizer")
-    if isinstance(optimizer, dict):
-        optimizer.setdefault("clip_norm", None)
+    give(plain, "optimizer", {"clip_norm": None})
 
 
 def train_to_the_end(plain: Plain) -> None:
     """2 -> 3: training.keep_best and training.patience are new; off, a run ends with its last iteration."""
-    training = plain.get("training")
-    if isinstance(training, dict):
-        training.setdefault("keep_best", False)
-        training.setdefault("patience", 0)
+    give(plain, "training", {"keep_best": False, "patience": 0})
 
 
 def name_every_axis(plain: Plain) -> None:
     """3 -> 4: learning by gradient descent has more axes; what was saved is where each of them begins."""
-    algorithm = plain.get("algorithm")
-    if isinstance(algorithm, dict) and algorithm.get("learner") == "gradient":
-        for key, value in AXES_OF_3.items():
-            algorithm.setdefault(key, _copied(value))
+    give(plain, "algorithm", AXES_OF_3, learner="gradient")
 
 
 def keep_the_rate_constant(plain: Plain) -> None:
     """3 -> 4: optimizer.schedule and optimizer.lr_end are new; the rate was the same in every iteration."""
-    optimizer = plain.get("optimizer")
-    if isinstance(optimizer, dict):
-        optimizer.setdefault("schedule", "constant")
-        optimizer.setdefault("lr_end", 0.0)
+    give(plain, "optimizer", {"schedule": "constant", "lr_end": 0.0})
 
 
 def name_baselines(plain: Plain) -> None:
     """3 -> 4: evaluation.baselines is new; null is what there was: none for sinusoids."""
-    evaluation = plain.get("evaluation")
-    if isinstance(evaluation, dict):
-        evaluation.setdefault("baselines", None)
+    give(plain, "evaluation", {"baselines": None})
 
 
 def name_what_sinusoids_lacked(plain: Plain) -> None:
     """3 -> 4: sinusoids may have noise, and other ranges where they are judged."""
-    task = plain.get("task")
-    if isinstance(task, dict) and task.get("name") == "sinusoid":
-        task.setdefault("x_training", "random")
-        task.setdefault("noise", 0.0)
-        for key in ("amplitude_test", "phase_test", "x_range_test"):
-            task.setdefault(key, None)
+    beyond = dict.fromkeys(("amplitude_test", "phase_test", "x_range_test"))
+    give(plain, "task", {"x_training": "random", "noise": 0.0, **beyond}, name="sinusoid")
 
 
 def name_what_networks_lacked(plain: Plain) -> None:
     """4 -> 5: hidden layers may be normalised."""
-    model = plain.get("model")
-    if isinstance(model, dict):
-        model.setdefault("layer_norm", False)
+    give(plain, "model", {"layer_norm": False})
 
 
 def name_the_ridge_head_s_scale(plain: Plain) -> None:
     """4 -> 5: predictions of a ridge head may be scaled; those of regression, all there was, are not."""
-    algorithm = plain.get("algorithm")
-    if isinstance(algorithm, dict) and algorithm.get("learner") == "ridge":
-        algorithm.setdefault("learn_scale", None)
+    give(plain, "algorithm", {"learn_scale": None}, learner="ridge")
 
 
 def name_evolution(plain: Plain) -> None:
     """5 -> 6: the outer loop may be evolution; it was a gradient."""
-    algorithm = plain.get("algorithm")
-    if isinstance(algorithm, dict):
-        algorithm.setdefault("evolution", _copied(NO_EVOLUTION))
+    give(plain, "algorithm", {"evolution": NO_EVOLUTION})
 
 
 def name_support_targets(plain: Plain) -> None:
     """5 -> 6: support targets of sinusoids may be distorted; they were not."""
-    task = plain.get("task")
-    if isinstance(task, dict) and task.get("name") == "sinusoid":
-        task.setdefault("support_targets", "plain")
+    give(plain, "task", {"support_targets": "plain"}, name="sinusoid")
 
 
 NO_EVOLUTION: Plain = {"population": 0, "sigma": 0.1, "fitness": "ranks"}

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from maml_exp.core.losses import CrossEntropy, SquaredError, mean_loss
+from maml_exp.core.losses import ACCURACY, MEAN_SQUARED_ERROR, CrossEntropy, SquaredError, mean_loss
+from maml_exp.core.statistics import Estimate, Interval, statistics
 
 from .helpers import complex_step_gradient, relative_error
 
@@ -95,6 +96,26 @@ def test_of_classes_the_share_of_points_in_a_wrong_one_is_reported():
     np.testing.assert_allclose(loss.by_task(prediction, target, weights)[:2], [0, 1 / 3])
     np.testing.assert_allclose(loss.unadapted(target), 0.5)
     np.testing.assert_allclose(loss.unadapted(target, weights), 2 / 3)
+
+
+def test_an_accuracy_is_what_is_left_of_an_error_rate_and_its_ends_change_places():
+    assert [ACCURACY.of(error) for error in (0.0, 0.25, 1.0)] == [100, 75, 0]
+    assert ACCURACY.shown(Estimate(3, 0.25, 0.02)) == Estimate(3, 75, 2)
+    assert ACCURACY.shown(Interval(0.25, 0.2, 0.5)) == Interval(75, 50, 80)
+    assert ACCURACY.shown(Interval(-0.25, -0.5, 0.125), difference=True) == Interval(25, -12.5, 50)
+    errors = np.array([[0.5, 0.0], [0.25, 0.25], [0.75, 0.5], [1.0, 0.25]])
+    result, shown = statistics(errors, 0.8), ACCURACY.shown(statistics(errors, 0.8))
+    np.testing.assert_allclose(shown.mean, 100 * (1 - errors.mean(axis=0)))
+    np.testing.assert_allclose(
+        (shown.iqm_low, shown.iqm_high), (100 - 100 * result.iqm_high, 100 - 100 * result.iqm_low)
+    )
+    np.testing.assert_array_equal(shown.diverged, result.diverged)
+    assert (ACCURACY.rises, MEAN_SQUARED_ERROR.rises) == (True, False)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e-30, 6.31e12, -0.0, np.inf])
+def test_a_squared_error_is_shown_to_the_bit(value):
+    assert MEAN_SQUARED_ERROR.shown(Estimate(3, value, value)) == Estimate(3, value, value)
 
 
 def test_a_pass_without_points_has_a_scale():

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers import train
+from helpers import points, train
 from PIL import Image
 
 from maml_exp import SettingError, load
@@ -53,6 +53,27 @@ def test_a_run_says_what_its_images_were(trained, on_glyphs):
         data = json.loads((run / "provenance.json").read_text())["data"]
         assert data["train"] + data["validation"] + data["test"] == data["groups"] == (classes or data["groups"])
         assert len(json.loads((run / "data.json").read_text())["fingerprint"]["content"]) == 64
+
+
+def test_accuracy_is_shown_and_error_rates_are_kept(on_glyphs, capsys):
+    summary = json.loads((on_glyphs / "summary.json").read_text())
+    mean = summary["evaluation"]["shots"]["1"]["trained"]["mean"]
+    assert summary["evaluation"]["measure"] == "accuracy"
+    assert summary["objective"] == mean[1]
+    assert 0 < mean[1] < 1
+    (shown,) = [value for (tag, _), (value,) in points(on_glyphs).items() if tag == "result/mean_K1_step_01"]
+    assert shown == pytest.approx(100 * (1 - mean[1]), rel=1e-6)
+    assert main(["compare", str(on_glyphs)]) == 0
+    assert "accuracy (%)" in (told := capsys.readouterr().out)
+    assert f"{100 * (1 - mean[1]):.1f}" in told
+
+
+def test_curves_alone_have_panels(on_glyphs, tmp_path, capsys):
+    other = train(tmp_path / "other", *ON_GLYPHS, "inner.lr=0.02")
+    assert main(["compare", str(on_glyphs), str(other), "--panels"]) == 0
+    told = capsys.readouterr()
+    assert "on curves" in told.err
+    assert "panels.png" not in told.out
 
 
 def test_images_that_a_run_names_are_not_opened_unasked(trained, capsys):

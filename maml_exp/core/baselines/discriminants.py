@@ -17,7 +17,7 @@ from functools import cache, partial
 import numpy as np
 
 from maml_exp.core.baselines import base
-from maml_exp.core.baselines._training.classes import class_means, error_rate, require_classes, squared_distances
+from maml_exp.core.baselines._training.classes import ClassBaseline, class_means, error_rate, squared_distances
 from maml_exp.core.checks import SettingError
 
 Array = np.ndarray
@@ -49,14 +49,13 @@ class Scatter:
         return white @ turns[:, ::-1]
 
 
-class Baseline(base.Baseline):
+class Baseline(ClassBaseline):
     """prediction = minus the squared distance from each class's mean, along the directions alone."""
 
     label = "discriminant directions"
 
     def __init__(self, tasks: Sequence[base.Points]):
         super().__init__(tasks)
-        require_classes(tasks)
         inputs = tasks[0].x.shape[1]
         if inputs > MOST_INPUTS:
             raise SettingError(f"points have {inputs} inputs, and directions are found of {MOST_INPUTS} at most")

@@ -10,13 +10,12 @@ momentum starts anew where it leads uphill (Nesterov 1983; O'Donoghue and Candes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
 from maml_exp.core.baselines import base
-from maml_exp.core.baselines._training.classes import error_rate, require_classes
+from maml_exp.core.baselines._training.classes import ClassBaseline, error_rate
 
 Array = np.ndarray
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)  # mu, in mean squared distances of support points from their mean
@@ -25,15 +24,11 @@ FEWEST_OF_LARGEST = 1e-6  # singular values below it, relative to the largest, a
 TASKS_TO_CHOOSE = 40
 
 
-class Baseline(base.Baseline):
+class Baseline(ClassBaseline):
     """prediction = x A + b."""
 
     label = "logistic regression"
     penalty = PENALTIES[1]
-
-    def __init__(self, tasks: Sequence[base.Points]):
-        super().__init__(tasks)
-        require_classes(tasks)
 
     def prepare(self, shots: int) -> None:
         """Choose mu."""

@@ -27,6 +27,11 @@ def _are_shares(value: Any) -> bool:
 SHARES = Check(_are_shares, lambda: "three numbers > 0 that sum to 1: shares of training, validation and test")
 
 
+def left_out(dropped: Mapping[str, int], sizes: Mapping[str, int]) -> str:
+    """How many of how many groups of every split are left out, in words; nothing where none is."""
+    return ", ".join(f"{count} of {sizes[split]} {split}" for split, count in dropped.items() if count)
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A table's rows in an order that is its own: by the group's name, then by the values of a row.

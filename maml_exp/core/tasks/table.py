@@ -13,7 +13,7 @@ from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.losses import UnitsSquaredError
 from maml_exp.core.tasks._columns import Facts, facts_of
-from maml_exp.core.tasks._rows import SHARES, Table, drawn_rows, group_key, split_groups
+from maml_exp.core.tasks._rows import SHARES, Table, drawn_rows, group_key, left_out, split_groups
 from maml_exp.core.tasks.base import Axis, Batch, FixedTasks, TaskFamily, TaskSettings
 
 Array = np.ndarray
@@ -245,11 +245,8 @@ class Family(TaskFamily):
 
     def notes(self) -> list[str]:
         """Groups that are left out."""
-        dropped = {split: count for split, count in self._dropped.items() if count}
-        if not dropped:
-            return []
-        counts = ", ".join(f"{count} of {len(self._split[split])} {split}" for split, count in dropped.items())
-        return [f"groups with too few rows are left out (task.short=drop): {counts}"]
+        counts = left_out(self._dropped, {split: len(self._split[split]) for split in self._dropped})
+        return [f"groups with too few rows are left out (task.short=drop): {counts}"] if counts else []
 
     def curve_inputs(self, points: int) -> Array:
         """Inputs in their own unit, over the training groups' range."""

@@ -8,6 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench_peers import SEED, Case, initial_theta
+from bench_peers.ours import Ours
 from maml_exp.core.optimizers import adam
 from maml_exp.core.tasks.base import Batch
 from maml_exp.core.training import Trainer
@@ -16,7 +17,7 @@ from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
 VARIANTS = ("lockstep/by hand",)
 
 
-class OursInLockstep:
+class OursInLockstep(Ours):
     """A contender made of the core's own objects; the first run is that of `ours`."""
 
     def __init__(self, case: Case):
@@ -33,13 +34,6 @@ class OursInLockstep:
         thetas, batches = np.stack([theta] * runs), Batch(*(np.stack([points] * runs) for points in batch))
         rng = np.random.default_rng(SEED)  # nothing is drawn
         return self._trainer.trainer.learner.meta_gradient(thetas, batches, rng, 0.0).vector[0]
-
-    def run(self, iterations: int) -> None:
-        """Train all."""
-        step, state = self._trainer.train_step, self._state
-        for _ in range(iterations):
-            state, _ = step(state)
-        self._state = state
 
     def theta(self) -> np.ndarray:
         """The first run's parameters now (P,)."""

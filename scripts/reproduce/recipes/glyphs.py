@@ -11,7 +11,7 @@ from maml_exp.config.composing import compose
 from maml_exp.core.baselines import BASELINES
 from maml_exp.core.baselines.base import baseline_errors
 from maml_exp.core.losses import ACCURACY
-from maml_exp.core.statistics import paired_difference, statistics
+from maml_exp.core.statistics import paired_difference, statistics, trimmed_mean_interval
 from maml_exp.core.training import make_learner
 from maml_exp.run.final_evaluation import held_out_tasks
 from maml_exp.store.records import RunRecord
@@ -65,8 +65,7 @@ def step_of(overrides: Overrides) -> int:
 
 def accuracy(runs: Sequence[RunRecord], shots: int, step: int) -> str:
     """The mean over seeds and tasks with its interval, of all that was trained."""
-    found = paired_difference(errors_at(runs, shots, step), np.zeros_like(errors_at(runs, shots, step))).mean
-    shown = ACCURACY.shown(found)
+    shown = ACCURACY.shown(trimmed_mean_interval(errors_at(runs, shots, step), trim=0.0))
     return f"{shown.value:.1f} [{shown.low:.1f}, {shown.high:.1f}]"
 
 

@@ -19,6 +19,14 @@ def require_classes(tasks: Sequence[base.Points]) -> None:
             raise SettingError("its tasks are no classes")
 
 
+class ClassBaseline(base.Baseline):
+    """A baseline of classes; raises `SettingError` for tasks that have none."""
+
+    def __init__(self, tasks: Sequence[base.Points]):
+        super().__init__(tasks)
+        require_classes(tasks)
+
+
 def labels_of(y: Array) -> Array:
     """The label (K,) of one-hot outputs (K, N)."""
     return y.argmax(axis=1)

@@ -12,7 +12,7 @@ from maml_exp.core.losses import CrossEntropy
 from maml_exp.core.tasks._classes.gallery import Facts, Gallery, Part, split_parts
 from maml_exp.core.tasks._classes.settings import ClassSettings, require_classes
 from maml_exp.core.tasks._classes.warps import FINENESS, NUMBERS, Canvas, canvas_of
-from maml_exp.core.tasks._rows import drawn_rows
+from maml_exp.core.tasks._rows import drawn_rows, left_out
 from maml_exp.core.tasks.base import TRAINING_SEED, Axis, Batch, FixedTasks, TaskFamily
 
 Array = np.ndarray
@@ -211,11 +211,8 @@ class ClassFamily(TaskFamily):
 
     def notes(self) -> list[str]:
         """Classes that are left out."""
-        dropped = {split: count for split, count in self._dropped.items() if count}
-        if not dropped:
-            return []
-        counts = ", ".join(f"{count} of {len(self._parts[split].names)} {split}" for split, count in dropped.items())
-        return [f"classes with too few images are left out: {counts}"]
+        counts = left_out(self._dropped, {split: len(self._parts[split].names) for split in self._dropped})
+        return [f"classes with too few images are left out: {counts}"] if counts else []
 
 
 def _drawn_images(rng: np.random.Generator, sizes: Array, points: int) -> Array:
