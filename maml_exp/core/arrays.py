@@ -35,7 +35,7 @@ def are_common(x: Array) -> bool:
 
 def of_every_task(rows: Array, tasks: int) -> Array:
     """Rows (1 or T, Q, n) of all tasks (T, Q, n)."""
-    return rows if len(rows) == tasks else np.repeat(rows, tasks, axis=0)
+    return rows if rows.shape[-3] == tasks else np.repeat(rows, tasks, axis=-3)
 
 
 def product_for(tasks: tuple[int, ...]) -> Callable[..., Array]:

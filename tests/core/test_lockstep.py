@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from maml_exp.config.composing import compose, conf_dir
+from maml_exp.core.inner import stack
 from maml_exp.core.optimizers.base import FLUSH_EVERY, OptimizerState
 from maml_exp.core.tasks import families
 from maml_exp.core.training import Trainer
@@ -90,6 +91,26 @@ def require_same_bits(problems):
         assert metrics == [alone for _, alone in stepped]
         for alone, of_run in zip(states, together.by_run(), strict=True):
             assert_same_bits(alone, of_run)
+    require_same_predictions(trainers[0].learner, np.stack([state.vector for state in states]))
+
+
+def require_same_predictions(learner, vectors, tasks=5):
+    """Adapt alone and together, to points of each task's own and to those of a grid."""
+    problem = learner.problem
+    x, y, x_query, _ = problem.family.sample(np.random.default_rng(0), tasks, problem.dtype)
+    for points in (x_query, np.repeat(x_query[:1], tasks, axis=0)):
+        together = list(learner.adapt(vectors, x, y, points, 3))
+        for run, vector in enumerate(vectors):
+            alone = list(learner.adapt(vector, x, y, points, 3))
+            assert [found[run].tobytes() for found in together] == [found.tobytes() for found in alone]
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 4, 12, 100])
+def test_predictions_of_some_tasks_at_a_time_have_the_same_bits(tasks, monkeypatch):
+    learner = Trainer(problems_of([])[0]).learner
+    vectors = np.stack([learner.init(np.random.default_rng(run)) for run in range(RUNS)])
+    monkeypatch.setattr(stack, "NUMBERS_AT_ONCE", tasks * 5 * 13)  # points, and the widest layer's columns
+    require_same_predictions(learner, vectors)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

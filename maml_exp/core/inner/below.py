@@ -32,7 +32,8 @@ class Data:
 
     def columns_for(self, x: Array, r: int) -> Array:
         """The first layer's inputs at theta_r for any x (T, Q, n), in columns that end in 1, (T, n + 1, Q)."""
-        return np.concatenate([transpose(x), np.ones((len(x), 1, x.shape[1]), x.dtype)], axis=1)
+        *tasks, points, _ = x.shape
+        return np.concatenate([transpose(x), np.ones((*tasks, 1, points), x.dtype)], axis=-2)
 
     def backward(self, r: int) -> None:
         """Take the errors of the inputs of pass r."""
@@ -114,7 +115,8 @@ class Context(Data):
 
     def columns_for(self, x: Array, r: int) -> Array:
         """Columns [x, phi_r, 1] for any x (T, Q, n): (T, n + c + 1, Q)."""
-        phi = np.repeat(self._phi[r][: len(x)], x.shape[1], axis=1)
+        *_, tasks, points, _ = x.shape
+        phi = np.repeat(self._phi[r][..., :tasks, :, :], points, axis=-2)
         return super().columns_for(np.concatenate([x, phi], axis=-1), r)
 
     def backward(self, r: int) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import numpy as np
 
-from maml_exp.core.inner.layers.layer import Layer
+from maml_exp.core.inner.layers.layer import Layer, Part
 from maml_exp.core.inner.layers.layer_norm import normalisation
 from maml_exp.core.network import Network
 
@@ -58,20 +58,19 @@ class Stack:
 
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
-        tasks, _, points = columns.shape
-        predictions = np.empty((tasks, self.top.m, points), columns.dtype)
+        *tasks, _, points = columns.shape
+        predictions = np.empty((*tasks, self.top.m, points), columns.dtype)
         at_once = max(1, NUMBERS_AT_ONCE // (max(1, points) * max(layer.n + 1 for layer in self.layers)))
-        for start in range(0, tasks, at_once):
-            part = slice(start, min(start + at_once, tasks))
+        for part in _parts(tasks, at_once):
             self._predict(columns[part], r, part, predictions[part])
         return predictions
 
-    def _predict(self, columns: Array, r: int, part: slice, out: Array) -> None:
+    def _predict(self, columns: Array, r: int, part: Part, out: Array) -> None:
         """Write z^T of some of the tasks to out."""
-        tasks, _, points = columns.shape
+        *tasks, _, points = columns.shape
         for index, layer in enumerate(self.layers[:-1]):
-            above = self._columns(index, (tasks, layer.m + 1, points), columns.dtype)
-            z = layer.predict(columns, r, part, out=above[:, :-1])
+            above = self._columns(index, (*tasks, layer.m + 1, points), columns.dtype)
+            z = layer.predict(columns, r, part, out=above[..., :-1, :])
             self._norms[index].columns(z)
             self._value(z, out=z)
             columns = above
@@ -106,3 +105,19 @@ class Stack:
             if curvature:
                 ru += self._backs[index, s] * curvature(layer.inputs[s], slope) * rzs[index]
             self._norms[index].r_backward(s, ru)
+
+
+def _parts(tasks: Sequence[int], at_once: int) -> Iterator[Part]:
+    """All tasks, (T,) or (R, T), so many at a time: some of a run's, or all of some runs."""
+    *runs, count = tasks
+    if not runs:
+        yield from ((some,) for some in _slices(count, at_once))
+    elif count <= at_once:
+        yield from ((some, slice(None)) for some in _slices(runs[0], at_once // max(1, count)))
+    else:
+        yield from ((run, some) for run in _slices(runs[0], 1) for some in _slices(count, at_once))
+
+
+def _slices(count: int, at_once: int) -> Iterator[slice]:
+    for start in range(0, count, at_once):
+        yield slice(start, min(start + at_once, count))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import cpu_count
 from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,10 @@ from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
 
 Array = np.ndarray
-PAIRS_AT_ONCE = 5  # that a thread takes; what it finds does not depend on who takes them
-# hidden values of a layer in a member's passes from which threads gain: below, they wait for each other's Python
-WORTH_THREADS = 100_000
+# hidden values of a layer in all passes of members that adapt at once: until they leave the cache; those of one member
+# from which threads gain: below, they wait for each other's Python
+HIDDEN_AT_ONCE, WORTH_THREADS = 200_000, 100_000
+MOST_PAIRS = 10  # at once, and of a learner that adapts one member at a time as many as a thread takes
 # what an adaptation as an evaluation makes it knows nothing of, and what these settings must be therefore
 NEEDED = {"outer": "exact", "step_losses": "last", "minibatch": None}
 
@@ -51,8 +53,10 @@ class EvolvedLearner(BaseLearner):
                 shown = f"algorithm.{key}={value} with algorithm.evolution.population={self.settings.population}"
                 raise SettingError(f"{shown} is not usable: evolution takes no gradient; leave it {needed or 'null'}")
         self.inner = make()
+        values = hidden_values(problem)
         self.layout = self.inner.layout
-        self._make, self._threads = make, threads or usual_threads(problem)
+        self._pairs = int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if self.inner.adapts_several else MOST_PAIRS
+        self._make, self._threads = make, threads or (cpu_count() if values >= WORTH_THREADS else 1)
         self._idle: SimpleQueue[BaseLearner] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
 
@@ -84,14 +88,13 @@ class EvolvedLearner(BaseLearner):
 
         @np.errstate(over="ignore", invalid="ignore")  # of each thread its own
         def evaluate(start: int) -> None:
-            learner = self._idle.get()
-            for pair in range(start, min(start + PAIRS_AT_ONCE, len(perturbations))):
-                step = sigma * perturbations[pair]
-                for side, member in enumerate((vector + step, vector - step)):
-                    found[pair, side] = loss_after_adaptation(learner, member, batch)
+            learner, pairs = self._idle.get(), slice(start, start + self._pairs)
+            steps = sigma * perturbations[pairs]
+            members = np.concatenate([vector + steps, vector - steps])
+            found[pairs] = np.reshape(losses_after_adaptation(learner, members, batch), (2, -1)).T
             self._idle.put(learner)
 
-        for _ in self._map(evaluate, range(0, len(perturbations), PAIRS_AT_ONCE)):
+        for _ in self._map(evaluate, range(0, len(perturbations), self._pairs)):
             pass
         return found
 
@@ -176,15 +179,23 @@ class EvolvedLearner(BaseLearner):
         return ", ".join(part for part in (self.inner.describes, evolved) if part)
 
 
-def usual_threads(problem: Problem) -> int:
-    """One a processor if the passes of a member are large enough, else one."""
+def hidden_values(problem: Problem) -> int:
+    """Of the widest layer, in the passes of one member."""
     family = problem.family
     points = problem.meta_batch * (family.support_points(max(problem.task.all_shots)) + family.query)
-    return cpu_count() if points * max(problem.network.sizes) >= WORTH_THREADS else 1
+    return points * max(problem.network.sizes)
+
+
+def losses_after_adaptation(learner: BaseLearner, vectors: Array, batch: Batch) -> list[float]:
+    """The query loss of every vector of (R, P), after as many steps as are trained for, on the whole support set."""
+    if not learner.adapts_several:
+        return [loss_after_adaptation(learner, vector, batch) for vector in vectors]
+    found: Any = loss_after_adaptation(learner, vectors, batch)
+    return found
 
 
 def loss_after_adaptation(learner: BaseLearner, vector: Array, batch: Batch) -> float:
-    """The query loss after as many steps as are trained for, on the whole support set."""
+    """The query loss of a vector (P,); of several, where the learner adapts several, a list."""
     x, y, x_query, y_query = batch
     *_, prediction = learner.adapt(vector, x, y, x_query, learner.trained_steps)
     return mean_loss(learner.problem.family.loss, prediction, y_query)

@@ -80,10 +80,13 @@ class BaseLearner(ABC):
     Attributes:
         layout: the named parts of the flat vector (P,) of meta-parameters.
         variants: options of different implementations of the same mathematics; each is proven.
+        adapts_several: whether `adapt` takes vectors (R, P) too, of which each adapts to the same tasks by itself, with
+            the bits that it has alone; predictions are then (R, T, G, m).
     """
 
     layout: Layout
     variants: ClassVar[tuple[Mapping[str, Any], ...]] = ({},)
+    adapts_several: ClassVar[bool] = False
 
     def __init__(self, problem: Problem, **options: Any):
         if options:

@@ -61,6 +61,7 @@ class Learner(BaseLearner):
     """
 
     variants = ({"pairs": True}, {"pairs": False})
+    adapts_several = True
 
     def __init__(self, problem: Problem, pairs: bool | None = None):
         super().__init__(problem)
@@ -275,14 +276,16 @@ class Learner(BaseLearner):
         `lr` replaces alpha; a learned rate stays as many times alpha. Steps beyond S have the last one's rates.
         """
         tasks, shots, _ = x_support.shape
+        runs = vector.shape[:-1]
         lr = self.problem.inner.lr if lr is None else lr
-        whole = self._bound(vector, (tasks,), shots, shots, 0, (*[0.0] * steps, 1.0), lr)
+        whole = self._bound(vector, (*runs, tasks), shots, shots, 0, (*[0.0] * steps, 1.0), lr)
         key = next(key for key, kept in self._loops.items() if kept is whole)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
         if are_common(x):  # before the first step predictions are, too, and features in every step
             x = x[:1]
+        x = np.broadcast_to(x, (*runs, *x.shape))
         if whole.trunk is not None:
             x_support, x = whole.trunk.forward(x_support), whole.trunk.predict(x)
         try:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from maml_exp.core.inner.layers.layer import EVERY, Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer, Part
 from maml_exp.core.inner.passes import Pass
 
 Array = np.ndarray
@@ -55,7 +55,7 @@ class TwoHeads:
         first, second = self.of_support.forward(r), self.of_query.forward(r)
         return first if r < self.step_count else second
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W; b]^T [h^T; 1] of the query head: what is judged."""
         return self.of_query.predict(columns, r, part, out)
 

@@ -44,7 +44,8 @@ from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass, step_count
 
 Array = np.ndarray
-EVERY = slice(None)  # of the tasks
+Part = tuple[slice, ...]  # of the tasks, a slice an axis
+EVERY: Part = ()
 
 
 class Layer:
@@ -135,7 +136,7 @@ class Layer:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         raise NotImplementedError
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         raise NotImplementedError
 
@@ -184,9 +185,9 @@ class Layer:
             z += self.bias
         return self._z[r]
 
-    def _shared_predict(self, columns: Array, out: Array | None) -> Array:
+    def _shared_predict(self, columns: Array, part: Part, out: Array | None) -> Array:
         """[W; b]^T [h^T; 1] (P, m, Q)."""
-        return np.matmul(transpose(self.matrix), columns, out=out)
+        return np.matmul(transpose(self.matrix[part[:-1]]), columns, out=out)
 
     def _shared_backward(self, r: int, out: Array | None) -> Array:
         """u_r W^T (T, K, n)."""
@@ -217,9 +218,9 @@ class SharedLayer(Layer):
         """h_r W + b (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
         return self._shared_forward(r)
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W; b]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
-        return self._shared_predict(columns, out)
+        return self._shared_predict(columns, part, out)
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W^T (T, K, n)."""

@@ -95,8 +95,8 @@ class LayerNorm:
 
     def columns(self, z: Array) -> None:
         """Normalise z^T (T, m, Q), one point a column, in place; nothing is kept."""
-        z -= z.mean(axis=1, keepdims=True)
-        z /= np.sqrt((z * z).mean(axis=1, keepdims=True) + LAYER_NORM_EPSILON)
+        z -= z.mean(axis=-2, keepdims=True)
+        z /= np.sqrt((z * z).mean(axis=-2, keepdims=True) + LAYER_NORM_EPSILON)
 
     def _jacobian(self, r: int, u: Array) -> Array:
         """J(u) at pass r."""

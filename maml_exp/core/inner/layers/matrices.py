@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maml_exp.core.arrays import transpose
-from maml_exp.core.inner.layers.layer import EVERY, Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer, Part
 from maml_exp.core.inner.layers.pairs import fading_moved
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass
@@ -86,10 +86,10 @@ class MultipliedOutLayer(Layer):
             return self._shared_forward(r)
         return self._adapted[behind - 1].product(self.inputs[r], self._z[r])
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         if r == 0:
-            return self._shared_predict(columns, out)
+            return self._shared_predict(columns, part, out)
         return np.matmul(self._adapted[r - 1].whole_t[part], columns, out=out)
 
     def learn(self, r: int) -> None:

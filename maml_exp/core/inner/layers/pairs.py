@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from maml_exp.core.arrays import blocks_of_rows, flat, sum_of_products, transpose
-from maml_exp.core.inner.layers.layer import EVERY, Layer
+from maml_exp.core.inner.layers.layer import EVERY, Layer, Part
 
 Array = np.ndarray
 
@@ -46,11 +46,11 @@ class PairedLayer(Layer):
             z += self._gram("h", r, s, self.inputs[r], self._inputs_t[s]) @ self.steps[s]
         return z
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
-        z = self._shared_predict(columns, out)
+        z = self._shared_predict(columns, part, out)
         for s in range(r):
-            gram = self.inputs[s][part] @ columns[:, : self.n]
+            gram = self.inputs[s][part] @ columns[..., : self.n, :]
             gram += not self.bias_is_data
             z += self._steps_t[s][part] @ gram
         return z
@@ -118,11 +118,11 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def predict(self, columns: Array, r: int, part: slice = EVERY, out: Array | None = None) -> Array:
+    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
-        z = self._shared_predict(columns, out)
+        z = self._shared_predict(columns, part, out)
         for s in range(r):
-            gram = self.inputs[s][part] @ columns[:, : self.n]
+            gram = self.inputs[s][part] @ columns[..., : self.n, :]
             gram += not self.bias_is_data
             gram *= self._keep ** (r - 1 - s)
             z += self._steps_t[s][part] @ gram
