@@ -15,9 +15,15 @@ NUMBERS_AT_ONCE, FEWEST_TASKS, MOST_TASKS = 2**20, 8, 150
 
 
 def adaptation_errors(
-    learner: BaseLearner, vector: Array, tasks: FixedTasks, shots: int, steps: int, lr: float | None = None
+    learner: BaseLearner,
+    vector: Array,
+    tasks: FixedTasks,
+    shots: int,
+    steps: int,
+    lr: float | None = None,
+    first: int = 0,
 ) -> Array:
-    """The reported error (N, steps + 1) of every task on its query points, after 0 .. `steps` inner steps.
+    """The reported error (N, steps + 1 - first) of every task on its query points, after `first` .. `steps` inner steps.
 
     Adapts to the support points of the first `shots`, with rate `lr` (None: the learner's own). A task whose weights
     overflow has a non-finite error. Runs in chunks of tasks, so memory does not grow with their number.
@@ -27,13 +33,13 @@ def adaptation_errors(
     fitting = NUMBERS_AT_ONCE // (tasks.x_query.shape[1] * max(network.sizes))
     most = int(np.clip(fitting, FEWEST_TASKS, MOST_TASKS))
     chunk = -(-count // max(1, -(-count // most)))  # as large as `most` allows, and all about as large
-    errors, weights = np.empty((count, steps + 1)), tasks.weights
+    errors, weights = np.empty((count, steps + 1 - first)), tasks.weights
     with np.errstate(over="ignore", invalid="ignore"):
         for end in range(chunk, count + chunk, max(1, chunk)):
             end = min(end, count)
             part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
             x_support, y_support = tasks.x_support[part, :points], tasks.y_support[part, :points]
-            predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr)
+            predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr, first)
             for step, prediction in enumerate(predictions):
                 errors[part, step] = loss.by_task(
                     prediction, tasks.y_query[part], None if weights is None else weights[part]

@@ -61,8 +61,8 @@ def validation_errors(config: Config, learner: BaseLearner, vector: Array) -> di
     tasks = held_out_tasks(config, learner, evaluation.validation_tasks, "validation")
 
     def error(lr: float) -> float:
-        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, config.evaluation_steps, lr)
-        last = errors[:, -1]
+        steps = config.evaluation_steps
+        last = adaptation_errors(learner, vector, tasks, config.objective_shots, steps, lr, first=steps)[:, 0]
         return float(last.mean()) if np.isfinite(last).all() else math.inf
 
     return {lr: error(lr) for lr in config.evaluation_rates}

@@ -29,8 +29,8 @@ def validation_objective(config: Config, learner: BaseLearner, vector: Array) ->
     reference = learner.problem.family.loss.unadapted(tasks.y_query, tasks.weights)
 
     def objective(lr: float) -> float:
-        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, step, lr)
-        return float(getattr(statistics(errors[:, step:], reference), evaluation.objective)[0])
+        errors = adaptation_errors(learner, vector, tasks, config.objective_shots, step, lr, first=step)
+        return float(getattr(statistics(errors, reference), evaluation.objective)[0])
 
     return min(objective(lr) for lr in config.evaluation_rates)
 

@@ -79,7 +79,7 @@ class EvolvedLearner(BaseLearner):
 
     def perturbations(self, rng: np.random.Generator, vector: Array) -> Array:
         """e (n, P)."""
-        return rng.standard_normal((self.settings.population, vector.size)).astype(vector.dtype)
+        return rng.standard_normal((self.settings.population, vector.size), dtype=vector.dtype)
 
     def losses(self, vector: Array, perturbations: Array, batch: Batch) -> Array:
         """The losses (n, 2) of vector + sigma e and vector - sigma e, float64."""
@@ -112,10 +112,17 @@ class EvolvedLearner(BaseLearner):
         return mean_loss(self.problem.family.loss, before, y), loss_after_adaptation(self.inner, vector, batch)
 
     def adapt(
-        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+        self,
+        vector: Array,
+        x_support: Array,
+        y_support: Array,
+        x: Array,
+        steps: int,
+        lr: float | None = None,
+        first: int = 0,
     ) -> Iterator[Array]:
         """The learner's own."""
-        return self.inner.adapt(vector, x_support, y_support, x, steps, lr)
+        return self.inner.adapt(vector, x_support, y_support, x, steps, lr, first)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
@@ -197,7 +204,8 @@ def losses_after_adaptation(learner: BaseLearner, vectors: Array, batch: Batch) 
 def loss_after_adaptation(learner: BaseLearner, vector: Array, batch: Batch) -> float:
     """The query loss of a vector (P,); of several, where the learner adapts several, a list."""
     x, y, x_query, y_query = batch
-    *_, prediction = learner.adapt(vector, x, y, x_query, learner.trained_steps)
+    steps = learner.trained_steps
+    (prediction,) = learner.adapt(vector, x, y, x_query, steps, first=steps)
     return mean_loss(learner.problem.family.loss, prediction, y_query)
 
 

@@ -110,7 +110,14 @@ class BaseLearner(ABC):
 
     @abstractmethod
     def adapt(
-        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+        self,
+        vector: Array,
+        x_support: Array,
+        y_support: Array,
+        x: Array,
+        steps: int,
+        lr: float | None = None,
+        first: int = 0,
     ) -> Iterator[Array]:
         """Predictions (T, G, m) at x (T, G, n) after 0, 1 .. `steps` inner steps, each computed as it is asked for.
 
@@ -120,6 +127,7 @@ class BaseLearner(ABC):
             x: (T, G, n).
             steps: as many as wanted, also more than in training; one that adapts at once repeats step 1.
             lr: rate of the steps; None: the one it was trained with. One that adapts at once has none.
+            first: the step from which on predictions are made; not before, where nobody looks at them.
         """
 
     @abstractmethod

@@ -269,7 +269,14 @@ class Learner(BaseLearner):
         return Gradient(gradient, mean(found), mean(found, shots))
 
     def adapt(
-        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+        self,
+        vector: Array,
+        x_support: Array,
+        y_support: Array,
+        x: Array,
+        steps: int,
+        lr: float | None = None,
+        first: int = 0,
     ) -> Iterator[Array]:
         """Predictions after 0 .. `steps` inner steps on each whole support set, by the learner's own inner loop.
 
@@ -290,7 +297,8 @@ class Learner(BaseLearner):
             x_support, x = whole.trunk.forward(x_support), whole.trunk.predict(x)
         try:
             for step in range(steps + 1):
-                yield of_every_task(whole.loop.predict(x, step), tasks)
+                if step >= first:
+                    yield of_every_task(whole.loop.predict(x, step), tasks)
                 x = of_every_task(x, tasks)
                 if step < steps:
                     whole.loop.run_pass(step, x_support, shown)
