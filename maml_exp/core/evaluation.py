@@ -23,7 +23,7 @@ def adaptation_errors(
     lr: float | None = None,
     first: int = 0,
 ) -> Array:
-    """The reported error (N, steps + 1 - first) of every task on its query points, after `first` .. `steps` inner steps.
+    """The reported error (N, steps + 1 - first) of every task on its query points, after `first` .. `steps` steps.
 
     Adapts to the support points of the first `shots`, with rate `lr` (None: the learner's own). A task whose weights
     overflow has a non-finite error. Runs in chunks of tasks, so memory does not grow with their number.

@@ -55,7 +55,9 @@ class EvolvedLearner(BaseLearner):
         self.inner = make()
         values = hidden_values(problem)
         self.layout = self.inner.layout
-        self._pairs = int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if self.inner.adapts_several else MOST_PAIRS
+        self._pairs = (
+            int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if self.inner.adapts_several else MOST_PAIRS
+        )
         self._make, self._threads = make, threads or (cpu_count() if values >= WORTH_THREADS else 1)
         self._idle: SimpleQueue[BaseLearner] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None

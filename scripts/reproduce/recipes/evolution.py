@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from maml_exp.store.metrics_file import evaluation_tag, read_rows
-from maml_exp.store.records import RunRecord
-from maml_exp.store.run_folder import RunFolder
 from recipes import learner_figures
 from recipes.grid import SEEDS, Grid
-from recipes.methods import result
+from recipes.methods import result, while_training
 from recipes.report import write
 from recipes.runs import Overrides
 from recipes.timing import milliseconds
@@ -51,12 +45,10 @@ def evolution(out: Path, jobs: int) -> None:
     curves = {}
     for name in groups:
         runs = grid[name]
-        iterations, errors = _while_training(runs)
-        made = iterations[-1] * adaptations(name)
-        seconds = iterations[-1] * times[name] / 1000
+        at, errors = while_training(runs)
+        made, seconds = at[-1] * adaptations(name), at[-1] * times[name] / 1000
         cells = [result(runs, shots, runs[0].objective_step) for shots in (5, 10, 20)]
-        table.append([name, *cells, f"{iterations[-1]:,}", f"{made:,}", f"{seconds:.0f}"])
-        at = np.array(iterations)
+        table.append([name, *cells, f"{at[-1]:,}", f"{made:,}", f"{seconds:.0f}"])
         curves[name] = ([at, at * adaptations(name), at * times[name] / 1000], errors)
     learner_figures.evolution(curves, out / "evolution.png")
     notes = [
@@ -68,13 +60,3 @@ def evolution(out: Path, jobs: int) -> None:
         "seconds: iterations times the fastest of 20 turns of 20 iterations each, in turns, one core",
     ]
     write(out, "evolution", "Evolution as the outer loop", table, notes)
-
-
-def _while_training(runs: Sequence[RunRecord]) -> tuple[list[int], list[list[float]]]:
-    """Iterations, and the small evaluations' median errors at K = 10 there, a list a seed."""
-    tag, found = evaluation_tag(10, "median", runs[0].objective_step), []
-    for run in runs:
-        rows = [row for row in read_rows(RunFolder(run.folder).metrics) if tag in row]
-        found.append([row[tag] for row in rows])
-        iterations = [int(row["step"]) for row in rows]
-    return iterations, found

@@ -32,22 +32,22 @@ def by_points(curves: Mapping[str, list[list[float]]], shots: Sequence[int], pat
         fig.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 
-def against_time(curves: Mapping[str, tuple[list[float], list[list[float]]]], path: Path, title: str) -> None:
+def against_time(curves: Mapping[str, tuple[Array, Array]], path: Path, title: str) -> None:
     """Error against seconds of training, one core."""
     with figure(path, 1, 1, (7.2, 5.2)) as (fig, ((axis,),)):
         for number, (name, (seconds, by_seed)) in enumerate(curves.items()):
-            _line(axis, np.array(seconds), np.array(by_seed), name, number)
+            _line(axis, seconds, by_seed, name, number)
         axis.set(xscale="log", yscale="log", xlabel="seconds of training, one core", ylabel=MEDIAN_TASK, title=title)
         fig.legend(loc="outside lower center", ncols=3, fontsize=8)
 
 
-def evolution(curves: Mapping[str, tuple[list[Array], list[list[float]]]], path: Path) -> None:
+def evolution(curves: Mapping[str, tuple[list[Array], Array]], path: Path) -> None:
     """Error against iterations, adaptations and seconds, a panel each."""
     with figure(path, 1, 3, (12.0, 4.6), sharey=True) as (fig, (axes,)):
         labels = ("iterations", "adaptations to a task", "seconds, one core")
         for panel, (axis, label) in enumerate(zip(axes, labels, strict=True)):
             for number, (name, (scales, by_seed)) in enumerate(curves.items()):
-                _line(axis, scales[panel], np.array(by_seed), name, number)
+                _line(axis, scales[panel], by_seed, name, number)
             axis.set(xscale="log", yscale="log", xlabel=label)
         axes[0].set_ylabel(f"{MEDIAN_TASK}, K = 10")
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
@@ -79,11 +79,22 @@ def beyond(shares: Mapping[str, Sequence[Estimate]], columns: Sequence[str], pat
         fig.supxlabel("error of the median task over that of predicting its mean; mean over seeds, 95% CI", fontsize=8)
 
 
-def intervals(found: Mapping[str, Estimate], path: Path, label: str) -> None:
-    """A row for everything named, with its interval."""
+def in_rows(found: Mapping[tuple[str, str], Sequence[float]], path: Path, label: str) -> None:
+    """A row for everything named, the second name by colour: a dot for every seed, a bar at the median of all.
+
+    Seeds that diverged in training have infinite errors, and are counted.
+    """
+    kinds = list(dict.fromkeys(kind for _, kind in found))
     with figure(path, 1, 1, (8.0, 5.6)) as (_, ((axis,),)):
-        for row, one in enumerate(found.values()):
-            axis.errorbar(one.mean, row, xerr=one.ci95, color=BLUE, marker="o", ms=5, capsize=2)
+        for row, ((_, kind), by_seed) in enumerate(found.items()):
+            look = {"color": colour(kinds.index(kind))}
+            finite = [error for error in by_seed if np.isfinite(error)]
+            axis.plot(finite, [row] * len(finite), ls="", marker=marker(kinds.index(kind)), ms=6, alpha=0.6, **look)
+            if len(finite) == len(by_seed):
+                axis.plot(float(np.median(by_seed)), row, ls="", marker="|", ms=18, mew=2, **look)
+            else:
+                lost = f"{len(by_seed) - len(finite)} of {len(by_seed)} seeds diverged in training"
+                axis.annotate(lost, (0.02, row), xycoords=("axes fraction", "data"), fontsize=7, va="center")
         axis.set(xscale="log", xlabel=label)
-        axis.set_yticks(range(len(found)), list(found), fontsize=7)
+        axis.set_yticks(range(len(found)), ["\n".join(names) for names in found], fontsize=7)
         axis.invert_yaxis()

@@ -13,12 +13,10 @@ from maml_exp.comparison.tables import show
 from maml_exp.core.evaluation import adaptation_errors
 from maml_exp.core.tasks import families
 from maml_exp.run.trained import Run
-from maml_exp.store.metrics_file import evaluation_tag, read_rows
 from maml_exp.store.records import RunRecord
-from maml_exp.store.run_folder import RunFolder
 from recipes import learner_figures
 from recipes.grid import SEEDS, Grid
-from recipes.methods import difference, errors_at, result
+from recipes.methods import difference, errors_at, result, while_training
 from recipes.report import write
 from recipes.runs import Overrides
 from recipes.timing import milliseconds
@@ -44,7 +42,7 @@ LEARNERS: dict[str, Overrides] = {
     "lslr, 1 step": ("algorithm=lslr",),
     "cavia, 1 step": ("algorithm=cavia",),
     "learned_optimizer": ("algorithm=learned_optimizer", FEW, "evaluation.steps=5"),
-    "lstm_meta_learner": ("algorithm=lstm_meta_learner", "training.meta_batch=8"),
+    "lstm_meta_learner, 2 steps": ("algorithm=lstm_meta_learner", "training.meta_batch=8", "inner.steps=2"),
 }
 SETTING = (
     "K drawn from {2, 5, 10, 15, 20} in training, Adam 0.001 falling to 0, clipped at 1, 6,000 iterations of 64 tasks "
@@ -74,7 +72,8 @@ def learners(out: Path, jobs: int) -> None:
         cells = [result(runs, shots, runs[0].objective_step) for shots in (2, 5, 10, 20)]
         table.append([name, f"{times[name]:.2f}", *cells])
         by_points[name] = [_medians(runs, shots) for shots in SHOTS]
-        by_time[name] = _while_training(runs, times[name])
+        iterations, errors = while_training(runs)
+        by_time[name] = (iterations * times[name] / 1000, errors)
     learner_figures.by_points(by_points, SHOTS, out / "learners.png")
     learner_figures.against_time(by_time, out / "learners-time.png", "K = 10, median of 100 tasks")
     notes = [
@@ -84,16 +83,6 @@ def learners(out: Path, jobs: int) -> None:
         "milliseconds: the fastest of 20 turns of 20 iterations each, learners in turns, one core",
     ]
     write(out, "learners", "Learners that descend, and others", table, notes)
-
-
-def _while_training(runs: Sequence[RunRecord], milliseconds_each: float) -> tuple[list[float], list[list[float]]]:
-    """Seconds of training, and the small evaluations' median errors at K = 10 there, a list a seed."""
-    tag, found = evaluation_tag(10, "median", runs[0].objective_step), []
-    for run in runs:
-        rows = [row for row in read_rows(RunFolder(run.folder).metrics) if tag in row]
-        found.append([row[tag] for row in rows])
-        seconds = [row["step"] * milliseconds_each / 1000 for row in rows]
-    return seconds, found
 
 
 BEYOND: dict[str, dict[str, list[float]]] = {
@@ -191,13 +180,14 @@ ADAPTED_BY: dict[str, Overrides] = {
 }
 FIVE = ("inner=five_steps", "evaluation.plots=false", "training.evaluate_every=0", f"evaluation.tasks={TASKS}")
 BLIND = "algorithm.loss_sees_targets=false"
+NO_SUPPORT = "none needed"
 
 
 def losses(out: Path, jobs: int) -> None:
     """Support targets that are distorted, or missing: where a loss has to be learned."""
     groups: dict[tuple[str, str], Overrides] = {
         ("plain", "the squared error (MAML)"): FIVE,
-        ("-", "told A and phi"): (*FIVE, "algorithm=joint", "task.oracle=true"),
+        (NO_SUPPORT, "told A and phi"): (*FIVE, "algorithm=joint", "task.oracle=true"),
     }
     for kind, targets in TARGETS.items():
         for how, chosen in ADAPTED_BY.items():
@@ -206,12 +196,11 @@ def losses(out: Path, jobs: int) -> None:
     grid = Grid({", ".join(key): overrides for key, overrides in groups.items()}, SEEDS, jobs)
     table, rows = [["support targets", "adapted by", "before", "K = 5", "K = 10", "K = 20"]], {}
     for key in groups:
-        runs, step = grid[", ".join(key)], 0 if key[0] == "-" else 5
+        runs, step = grid[", ".join(key)], 0 if key[0] == NO_SUPPORT else 5
         table.append([*key, *(result(runs, *at) for at in ((10, 0), (5, step), (10, step), (20, step)))])
-        rows["\n".join(key)] = estimate([float(np.median(errors)) for errors in errors_at(runs, 10, step)])
-    learner_figures.intervals(
-        rows, out / "losses.png", "mean squared error, K = 10\n(median task; mean over seeds, 95% CI)"
-    )
+        rows[key] = [float(np.median(errors)) for errors in errors_at(runs, 10, step)]
+    label = "mean squared error, K = 10\n(median task; a dot a seed, a bar the median seed)"
+    learner_figures.in_rows(rows, out / "losses.png", label)
     notes = [
         f"mean squared error on 100 evenly spaced x of {TASKS} tasks against the true curve, behind five steps, "
         f"{SEEDS} seeds, mean ± 95% CI over seeds; medians over tasks",

@@ -11,7 +11,9 @@ from maml_exp.config.composing import compose
 from maml_exp.core.statistics import paired_difference
 from maml_exp.run.final_evaluation import validation_errors
 from maml_exp.run.trained import Run
+from maml_exp.store.metrics_file import evaluation_tag, read_rows
 from maml_exp.store.records import RunRecord
+from maml_exp.store.run_folder import RunFolder
 from recipes import figures
 from recipes.grid import COMMON, MEASURED, SEEDS, Grid
 from recipes.report import DIVERGED, cell, errors_of, write
@@ -70,6 +72,20 @@ def errors_at(runs: Sequence[RunRecord], shots: int, step: int) -> np.ndarray:
     found = [task_errors(run, shots)[:, step] if run.results else None for run in runs]
     size = next((len(errors) for errors in found if errors is not None), 1)
     return np.stack([np.full(size, np.inf) if errors is None else errors for errors in found])
+
+
+def while_training(runs: Sequence[RunRecord], shots: int = 10) -> tuple[np.ndarray, np.ndarray]:
+    """Iterations of the small evaluations, and their median errors (seeds, evaluations) behind the steps trained for.
+
+    Infinite where a run had diverged.
+    """
+    tag = evaluation_tag(shots, "median", runs[0].objective_step)
+    rows = [[row for row in read_rows(RunFolder(run.folder).metrics) if tag in row] for run in runs]
+    iterations = np.array([row["step"] for row in max(rows, key=len)])
+    errors = np.full((len(runs), len(iterations)), np.inf)
+    for of_run, found in zip(errors, rows, strict=True):
+        of_run[: len(found)] = [row[tag] for row in found]
+    return iterations, errors
 
 
 def difference(runs: Sequence[RunRecord], step: int, base: Sequence[RunRecord], base_step: int) -> str:
