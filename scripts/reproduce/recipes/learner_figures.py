@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from maml_exp.comparison.groups import Estimate
-from maml_exp.run.figures.drawing import BLUE, colour, figure, marker
+from maml_exp.run.figures.drawing import colour, figure, marker
 
 Array = np.ndarray
 X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the panel
