@@ -12,9 +12,10 @@ is one inner loop, adapted to in training and evaluation alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,17 +29,27 @@ from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient
 from maml_exp.core.learners.blocks.rates import LearnedRates
-from maml_exp.core.losses import mean_loss
 from maml_exp.core.network import INITIALIZERS, initial_parameters
 from maml_exp.core.parameters import Layout
 from maml_exp.core.problem import Problem
 from maml_exp.core.proof import reference
+from maml_exp.core.replay import Replayed
 from maml_exp.core.tasks.base import Batch
 
 __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
+
+
+class Found(NamedTuple):
+    """What the passes of a meta-batch find, in memory that the next ones use again."""
+
+    gradient: Array  # (P,), of all parts but the rates
+    query: Any  # of the last query pass, what `Loss.mean` takes
+    support: Any  # of the first pass
+    dots: list[Any] | None = None  # of rates, where they are learned
+    curvature: tuple[Array, Array] | None = None  # the gradients with second order and without, if it is measured
 
 
 class Learner(BaseLearner):
@@ -55,6 +66,7 @@ class Learner(BaseLearner):
     Args:
         problem: see `Problem`; its inner settings are alpha and S.
         pairs: force one representation of the adapted weights; None chooses layer by layer.
+        replays: whether training is replayed (replay.py); its bits are the same.
 
     Raises:
         SettingError: for settings that make no sense together.
@@ -63,7 +75,7 @@ class Learner(BaseLearner):
     variants = ({"pairs": True}, {"pairs": False})
     adapts_several = True
 
-    def __init__(self, problem: Problem, pairs: bool | None = None):
+    def __init__(self, problem: Problem, pairs: bool | None = None, replays: bool = True):
         super().__init__(problem)
         check(problem)
         self.settings: Settings = problem.algorithm
@@ -75,6 +87,8 @@ class Learner(BaseLearner):
         self._structure = self._make_structure(pairs)
         self.layout = Layout(self._part_sizes())
         self._loops: dict[Any, WholeLoop] = {}
+        self._replayed: dict[Any, Replayed] = {}
+        self._replays = replays
         self._measures_curvature = problem.curvature and self.outer in ("exact", "first_order")
 
     def _learned_rates(self) -> LearnedRates | None:
@@ -151,41 +165,42 @@ class Learner(BaseLearner):
         by_weight = self.rates is not None and self.rates.by == "weight"
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
-    def _bound(
-        self, vector: Array, tasks: tuple, shots: int, size: int, query: int, omega: tuple[float, ...], lr: Any
-    ) -> WholeLoop:
-        """The passes for these numbers of points, with the buffers of the last time, starting from `vector`.
+    def _whole(self, key: tuple) -> WholeLoop:
+        """The passes for these numbers of points, with the buffers of the last time.
 
-        Inner steps are made from `size` of `shots` points, at rate `lr`, of runs in lockstep one each.
+        Args:
+            key: tasks, shots and of these how many an inner step is made from, query points, weights of the query
+                losses, the rate (of runs in lockstep one each), dtype.
         """
-        key = (tasks, shots, size, query, omega, lr, vector.dtype)
         whole = self._loops.get(key)
         if whole is None:
+            tasks, shots, size, query, omega, lr, dtype = key
             alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
             kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
             passes = (*support_passes(len(omega) - 1, size, alpha, kept), *query_passes(omega, query, tasks[-1]))
             keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
-            whole = WholeLoop(self._structure, tasks, passes, shots + query, vector.dtype, keep)
-            self._keep(key, whole)
-        parts = self.layout.parts(vector)
-        whole.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], len(omega) - 1))
+            whole = WholeLoop(self._structure, tasks, passes, shots + query, dtype, keep)
+            _keep(self._loops, key, whole, MOST_LOOPS + len(self.problem.task.all_shots))
         return whole
 
-    def _keep(self, key: Any, whole: WholeLoop) -> None:
-        if len(self._loops) >= MOST_LOOPS + len(self.problem.task.all_shots):
-            self._loops.pop(next(iter(self._loops)))
-        self._loops[key] = whole
+    def _bind(self, whole: WholeLoop, vector: Array) -> None:
+        """Start from `vector`."""
+        parts = self.layout.parts(vector)
+        whole.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], whole.loop.steps))
 
     def _shown(self, x: Array, y: Array) -> Array:
         """What a support loss is told of its points: targets, and x beside them where it is learned."""
         return y if self._structure.loss_network is None else np.concatenate([x, y], axis=-1)
 
     def _points(self, batch: Batch, rng: np.random.Generator) -> Points:
-        """The points of a meta-batch; reptile pools them all for its inner steps."""
+        """The points of a meta-batch; reptile pools them all for its inner steps, joint training for its only pass."""
         x, y, x_query, y_query = batch
         if self.outer == "reptile":
             x, y = batch.pooled()
             x_query, y_query = x[..., :0, :], y[..., :0, :]
+        if self.outer == "joint":
+            x_query, y_query = batch.pooled()
+            x, y = x_query[..., :0, :], y_query[..., :0, :]
         size, chosen = self.settings.minibatch, None
         if size is not None:
             chosen = minibatches(rng, x.shape[:-2], x.shape[-2], size, self.problem.inner.steps)
@@ -197,76 +212,78 @@ class Learner(BaseLearner):
 
     def meta_gradient(self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float) -> Gradient:
         """The outer direction; extras: `curvature_share` and `fomaml_cosine` where curvature is measured."""
-        if self.outer == "joint":
-            return self._pooled_gradient(vector, batch)
-        points, inner = self._points(batch, rng), self.problem.inner
+        points, inner, joint = self._points(batch, rng), self.problem.inner, self.outer == "joint"
         *tasks, shots, _ = points.x.shape
-        size, query = self.settings.minibatch or shots, points.x_query.shape[-2]
-        omega = query_weights(self.settings, inner.steps, progress)
-        whole = self._bound(vector, tuple(tasks), shots, size, query, omega, inner.lr)
-        points = whole.features(points)
-        found = whole.support(points)
-        if self.outer == "reptile":
-            return self._reptile_gradient(whole, vector, found)
-        loss = whole.loop.loss
-        query_loss = loss.mean(whole.query(points))
-        before = loss.mean(found[0]) if found else mean_loss(loss, whole.loop.predict(points.x, 0), points.y)
-        gradient, extras = self._gradient(whole, vector, points, self._is_first_order(progress))
-        return Gradient(gradient, query_loss, before, extras)
+        size, query = (0 if joint else self.settings.minibatch or shots), points.x_query.shape[-2]
+        omega = (1.0,) if joint else query_weights(self.settings, inner.steps, progress)
+        first_order = self._is_first_order(progress)
+        key = (tuple(tasks), shots, size, query, omega, inner.lr, vector.dtype)
+        found = self._computed(key, first_order)(vector, *points[:4], *(points.chosen or ()))
+        loss = self._structure.loss
+        before = loss.mean(found.support, batch.x_support.shape[-2] if joint else None)
+        gradient = found.gradient.copy()  # the next one is in the same memory
+        if "rates" in self.layout.sizes:
+            self.layout.parts(gradient)["rates"][...] = self._rates_gradient(vector, found.dots)
+        extras = curvature(*found.curvature) if self._measures_curvature else {}
+        return Gradient(gradient, loss.mean(found.query), before, extras)
 
-    def _gradient(
-        self, whole: WholeLoop, vector: Array, points: Points, first_order: bool
-    ) -> tuple[Array, Mapping[str, float]]:
-        """The gradient of every part (P,) behind all passes, and what is measured of curvature."""
-        gradient = np.zeros(vector.shape, vector.dtype)  # what only second derivatives reach has none in first order
+    def _computed(self, key: tuple, first_order: bool) -> Replayed:
+        """What makes `Found` of a vector and the arrays of `Points`."""
+        computed = self._replayed.get((key, first_order))
+        if computed is None:
+            found_by = {"reptile": self._found_by_reptile, "joint": self._found_pooled}
+            function = found_by.get(self.outer, partial(self._found, first_order))
+            computed = Replayed(function, self._whole(key), self._replays)
+            _keep(self._replayed, (key, first_order), computed, MOST_LOOPS + len(self.problem.task.all_shots))
+        return computed
+
+    def _found(self, first_order: bool, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
+        """By descent on the query loss."""
+        self._bind(whole, vector)
+        points = whole.features(points_of(arrays))
+        support, query = whole.support(points), whole.query(points)
+        if not support:
+            z = whole.loop.predict(points.x, 0)
+            support = [whole.loop.loss.error(z, points.y, 1.0, out=np.empty_like(z))]
+        gradient = np.zeros_like(vector)  # what only second derivatives reach has none in first order
         out = self.layout.parts(gradient)
         if first_order and self.rates is not None:
             whole.follow()
-            out["rates"][...] = self._rates_gradient(whole, vector)
+        dots = _dots(whole)
         if not first_order or self._measures_curvature:
             whole.pull_back()
+        dots = dots if first_order else _dots(whole)
         whole.theta_gradient(points, out["theta"], not first_order)
         if "context" in out:
             whole.loop.below.start_gradient(out["context"], not first_order)
-        if not first_order and len(out) > 1:
-            self._second_order_parts(whole, vector, out)
-        if not self._measures_curvature:
-            return gradient, {}
-        other = whole.theta_gradient(points, np.empty_like(out["theta"]), first_order)
-        exact, dropped = (other, out["theta"]) if first_order else (out["theta"], other)
-        return gradient, curvature(exact, dropped)
-
-    def _second_order_parts(self, whole: WholeLoop, vector: Array, out: dict[str, Array]) -> None:
-        """Write the gradients of parts that a pull-back reaches."""
-        if "rates" in out:
-            out["rates"][...] = self._rates_gradient(whole, vector)
-        if "head" in out:
+        if "head" in out and not first_order:
             whole.loop.head_gradient(out["head"])
-        if "loss" in out:
+        if "loss" in out and not first_order:
             whole.loop.loss_gradient(out["loss"])
+        both = None
+        if self._measures_curvature:
+            other = whole.theta_gradient(points, np.empty_like(out["theta"]), first_order)
+            both = (other, out["theta"]) if first_order else (out["theta"], other)
+        return Found(gradient, query, support[0], dots if self.rates else None, both)
 
-    def _rates_gradient(self, whole: WholeLoop, vector: Array) -> Array:
+    def _rates_gradient(self, vector: Array, dots: list[Any]) -> Array:
         assert self.rates is not None  # or they would have no part
-        part = self.layout.parts(vector)["rates"]
-        return self.rates.gradient(part, [rates.dots for rates in whole.loop.rates])
+        return self.rates.gradient(self.layout.parts(vector)["rates"], dots)
 
-    def _reptile_gradient(self, whole: WholeLoop, vector: Array, found: list[Any]) -> Gradient:
+    def _found_by_reptile(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
         """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
-        loop = whole.loop
+        self._bind(whole, vector)
+        support, loop = whole.support(whole.features(points_of(arrays))), whole.loop
         gradient = loop.moved(np.empty_like(vector))
         gradient /= -loop.tasks[-1]
-        return Gradient(gradient, loop.loss.mean(found[-1]), loop.loss.mean(found[0]))
+        return Found(gradient, support[-1], support[0])
 
-    def _pooled_gradient(self, vector: Array, batch: Batch) -> Gradient:
+    def _found_pooled(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
         """Joint training: the mean loss of all points of all tasks, without an inner step."""
-        *tasks, shots, _ = batch.x_support.shape
-        x, y = batch.pooled()
-        whole = self._bound(vector, tuple(tasks), 0, 0, x.shape[-2], (1.0,), self.problem.inner.lr)
-        points = whole.features(Points(x[..., :0, :], y[..., :0, :], x, y))
-        found = whole.query(points)
-        gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
-        mean = whole.loop.loss.mean
-        return Gradient(gradient, mean(found), mean(found, shots))
+        self._bind(whole, vector)
+        points = whole.features(points_of(arrays))
+        query = whole.query(points)
+        return Found(whole.theta_gradient(points, np.empty_like(vector), second_order=False), query, query)
 
     def adapt(
         self,
@@ -285,9 +302,10 @@ class Learner(BaseLearner):
         tasks, shots, _ = x_support.shape
         runs = vector.shape[:-1]
         lr = self.problem.inner.lr if lr is None else lr
-        whole = self._bound(vector, (*runs, tasks), shots, shots, 0, (*[0.0] * steps, 1.0), lr)
-        key = next(key for key, kept in self._loops.items() if kept is whole)
+        key = ((*runs, tasks), shots, shots, 0, (*[0.0] * steps, 1.0), lr, vector.dtype)
+        whole = self._whole(key)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
+        self._bind(whole, vector)
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
         if are_common(x):  # before the first step predictions are, too, and features in every step
@@ -303,7 +321,7 @@ class Learner(BaseLearner):
                 if step < steps:
                     whole.loop.run_pass(step, x_support, shown)
         finally:
-            self._keep(key, whole)
+            self._loops[key] = whole
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
@@ -335,3 +353,20 @@ class Learner(BaseLearner):
             return ""
         rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
         return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
+
+
+def points_of(arrays: Sequence[Array]) -> Points:
+    """Points from their arrays, the choices of every step behind them."""
+    return Points(*arrays[:4], chosen=list(arrays[4:]) or None)
+
+
+def _dots(whole: WholeLoop) -> list[Any]:
+    """What has been noted of the rates of all that moves: of every step, or of every weight."""
+    return [list(rates.dots) if isinstance(rates.dots, list) else rates.dots for rates in whole.loop.rates]
+
+
+def _keep(kept: dict, key: Any, value: Any, most: int) -> None:
+    """Keep a value, and forget the oldest one where there are too many."""
+    if len(kept) >= most:
+        kept.pop(next(iter(kept)))
+    kept[key] = value

@@ -44,7 +44,7 @@ def against_time(curves: Mapping[str, tuple[Array, Array]], path: Path, title: s
 def evolution(curves: Mapping[str, tuple[list[Array], Array]], path: Path) -> None:
     """Error against iterations, adaptations and seconds, a panel each."""
     with figure(path, 1, 3, (12.0, 4.6), sharey=True) as (fig, (axes,)):
-        labels = ("iterations", "adaptations to a task", "seconds, one core")
+        labels = ("iterations", "adaptations", "seconds, one core")
         for panel, (axis, label) in enumerate(zip(axes, labels, strict=True)):
             for number, (name, (scales, by_seed)) in enumerate(curves.items()):
                 _line(axis, scales[panel], by_seed, name, number)
