@@ -175,7 +175,7 @@ class Traced(np.ndarray):
         if isinstance(parent, Traced):
             self.tape, self.owner = parent.tape, parent.owner
 
-    def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+    def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """A ufunc, or one of its methods."""
         tape = _tape_of((*inputs, out))
         function, values = getattr(ufunc, how), _plain(inputs)
@@ -187,6 +187,8 @@ class Traced(np.ndarray):
         else:
             (view,) = out
             function(*values, out=_plain(out), **options)
+        if view.dtype.kind == "f":  # to convert a number takes longer than to compute with it
+            values = [np.asarray(value, view.dtype) if type(value) in (int, float) else value for value in values]
         if how == "__call__" and ufunc not in (np.maximum, np.minimum):  # those want theirs by name, which takes longer
             tape.write(ufunc, *values, _plain(view), **options)
         else:
@@ -238,11 +240,11 @@ class Traced(np.ndarray):
         """As of any array."""
         return self._made(_plain(self).copy, *order)
 
-    def astype(self, *dtype: Any, copy: bool = True) -> Any:
+    def astype(self, *dtype: Any, copy: bool = True) -> Any:  # type: ignore[override]
         """As of any array."""
         return self._made(partial(_plain(self).astype, copy=copy), *dtype)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Any) -> Any:  # type: ignore[override]
         """As of any array: a view where that is possible."""
         return self._made(_plain(self).reshape, *shape)
 

@@ -41,7 +41,10 @@ class WholeLoop:
     ):
         self.loop = InnerLoop(structure.above, tasks, passes, dtype, keep)
         self.trunk = None if structure.trunk is None else Trunk(structure.trunk, tasks, points, dtype)
-        self._cut = 0 if structure.trunk is None else structure.trunk.parameter_count
+        self._cut = 0
+        if structure.trunk is not None:
+            self._cut = structure.trunk.parameter_count
+            self._errors = np.empty((*tasks, points, structure.trunk.sizes[-1]), dtype)  # of the features
 
     def bind(self, parts: dict[str, Array], kappas: Sequence[Any] = ()) -> None:
         """Start from theta and whatever else of context, head and loss is there, with rates kappa of all that moves."""
@@ -92,8 +95,8 @@ class WholeLoop:
 
     def _feature_errors(self, points: Points, second_order: bool) -> Array:
         """The derivative with respect to the features of all points, summed over passes: (T, K + Q, n)."""
-        loop, (shots, n) = self.loop, points.x.shape[-2:]
-        errors = np.zeros((*loop.tasks, shots + points.x_query.shape[-2], n), loop.dtype)
+        loop, shots, errors = self.loop, points.x.shape[-2], self._errors
+        errors[...] = 0
         for q in range(loop.steps, loop.pass_count):
             errors[..., shots:, :] += loop.below.errors[q]
         if not second_order:

@@ -12,10 +12,9 @@ is one inner loop, adapted to in training and evaluation alike.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
 from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
+from maml_exp.core.learners._gradient_passes import Finder
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient
 from maml_exp.core.learners.blocks.rates import LearnedRates
@@ -40,16 +40,6 @@ __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
-
-
-class Found(NamedTuple):
-    """What the passes of a meta-batch find, in memory that the next ones use again."""
-
-    gradient: Array  # (P,), of all parts but the rates
-    query: Any  # of the last query pass, what `Loss.mean` takes
-    support: Any  # of the first pass
-    dots: list[Any] | None = None  # of rates, where they are learned
-    curvature: tuple[Array, Array] | None = None  # the gradients with second order and without, if it is measured
 
 
 class Learner(BaseLearner):
@@ -90,6 +80,7 @@ class Learner(BaseLearner):
         self._replayed: dict[Any, Replayed] = {}
         self._replays = replays
         self._measures_curvature = problem.curvature and self.outer in ("exact", "first_order")
+        self._finder = Finder(self.layout, self.rates, self._measures_curvature)
 
     def _learned_rates(self) -> LearnedRates | None:
         settings, inner = self.settings, self.problem.inner
@@ -183,11 +174,6 @@ class Learner(BaseLearner):
             _keep(self._loops, key, whole, MOST_LOOPS + len(self.problem.task.all_shots))
         return whole
 
-    def _bind(self, whole: WholeLoop, vector: Array) -> None:
-        """Start from `vector`."""
-        parts = self.layout.parts(vector)
-        whole.bind(parts, () if self.rates is None else self.rates.by_unit(parts["rates"], whole.loop.steps))
-
     def _shown(self, x: Array, y: Array) -> Array:
         """What a support loss is told of its points: targets, and x beside them where it is learned."""
         return y if self._structure.loss_network is None else np.concatenate([x, y], axis=-1)
@@ -231,59 +217,14 @@ class Learner(BaseLearner):
         """What makes `Found` of a vector and the arrays of `Points`."""
         computed = self._replayed.get((key, first_order))
         if computed is None:
-            found_by = {"reptile": self._found_by_reptile, "joint": self._found_pooled}
-            function = found_by.get(self.outer, partial(self._found, first_order))
-            computed = Replayed(function, self._whole(key), self._replays)
+            name = "first_order" if self.outer == "exact" and first_order else self.outer
+            computed = Replayed(getattr(self._finder, name), self._whole(key), self._replays)
             _keep(self._replayed, (key, first_order), computed, MOST_LOOPS + len(self.problem.task.all_shots))
         return computed
-
-    def _found(self, first_order: bool, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
-        """By descent on the query loss."""
-        self._bind(whole, vector)
-        points = whole.features(points_of(arrays))
-        support, query = whole.support(points), whole.query(points)
-        if not support:
-            z = whole.loop.predict(points.x, 0)
-            support = [whole.loop.loss.error(z, points.y, 1.0, out=np.empty_like(z))]
-        gradient = np.zeros_like(vector)  # what only second derivatives reach has none in first order
-        out = self.layout.parts(gradient)
-        if first_order and self.rates is not None:
-            whole.follow()
-        dots = _dots(whole)
-        if not first_order or self._measures_curvature:
-            whole.pull_back()
-        dots = dots if first_order else _dots(whole)
-        whole.theta_gradient(points, out["theta"], not first_order)
-        if "context" in out:
-            whole.loop.below.start_gradient(out["context"], not first_order)
-        if "head" in out and not first_order:
-            whole.loop.head_gradient(out["head"])
-        if "loss" in out and not first_order:
-            whole.loop.loss_gradient(out["loss"])
-        both = None
-        if self._measures_curvature:
-            other = whole.theta_gradient(points, np.empty_like(out["theta"]), first_order)
-            both = (other, out["theta"]) if first_order else (out["theta"], other)
-        return Found(gradient, query, support[0], dots if self.rates else None, both)
 
     def _rates_gradient(self, vector: Array, dots: list[Any]) -> Array:
         assert self.rates is not None  # or they would have no part
         return self.rates.gradient(self.layout.parts(vector)["rates"], dots)
-
-    def _found_by_reptile(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
-        """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
-        self._bind(whole, vector)
-        support, loop = whole.support(whole.features(points_of(arrays))), whole.loop
-        gradient = loop.moved(np.empty_like(vector))
-        gradient /= -loop.tasks[-1]
-        return Found(gradient, support[-1], support[0])
-
-    def _found_pooled(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
-        """Joint training: the mean loss of all points of all tasks, without an inner step."""
-        self._bind(whole, vector)
-        points = whole.features(points_of(arrays))
-        query = whole.query(points)
-        return Found(whole.theta_gradient(points, np.empty_like(vector), second_order=False), query, query)
 
     def adapt(
         self,
@@ -305,7 +246,7 @@ class Learner(BaseLearner):
         key = ((*runs, tasks), shots, shots, 0, (*[0.0] * steps, 1.0), lr, vector.dtype)
         whole = self._whole(key)
         del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
-        self._bind(whole, vector)
+        self._finder.bind(whole, vector)
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
         if are_common(x):  # before the first step predictions are, too, and features in every step
@@ -353,16 +294,6 @@ class Learner(BaseLearner):
             return ""
         rate = "learned rates" if self.rates else f"rate {self.problem.inner.lr:g}"
         return f"{steps} inner step{'s' * (steps != 1)} of {rate}"
-
-
-def points_of(arrays: Sequence[Array]) -> Points:
-    """Points from their arrays, the choices of every step behind them."""
-    return Points(*arrays[:4], chosen=list(arrays[4:]) or None)
-
-
-def _dots(whole: WholeLoop) -> list[Any]:
-    """What has been noted of the rates of all that moves: of every step, or of every weight."""
-    return [list(rates.dots) if isinstance(rates.dots, list) else rates.dots for rates in whole.loop.rates]
 
 
 def _keep(kept: dict, key: Any, value: Any, most: int) -> None:

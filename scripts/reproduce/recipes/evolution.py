@@ -56,8 +56,8 @@ def evolution(out: Path, jobs: int) -> None:
     notes = [
         f"mean squared error on 100 evenly spaced x of 600 tasks, behind the steps trained for, {SEEDS} seeds, mean ± "
         "95% CI over seeds; medians over tasks",
-        f"1-40-40-1 ReLU, K = Q = 10, T = {GRADIENT_TASKS}, one inner step, an outer rate that falls by a cosine; reptile as its "
-        "preset has it",
+        f"1-40-40-1 ReLU, K = Q = 10, T = {GRADIENT_TASKS}, one inner step, an outer rate that falls by a cosine; "
+        "reptile as its preset has it",
         f"evolution: {PAIRS} pairs of perturbations of 0.03, ranks, T = {TASKS}, Adam 0.02",
         "seconds: iterations times the fastest of 20 turns of 20 iterations each, in turns, one core",
     ]
