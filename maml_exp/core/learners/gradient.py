@@ -12,6 +12,7 @@ is one inner loop, adapted to in training and evaluation alike.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -39,6 +40,7 @@ from maml_exp.core.tasks.base import Batch
 __all__ = ["Learner", "Settings"]
 
 Array = np.ndarray
+MOST_VALUES = 2**20  # of a layer, in passes that are replayed: beyond, it takes memory and is no faster
 MOST_LOOPS = 8  # sizes of meta-batches whose buffers are kept, beside those trained with
 
 
@@ -218,7 +220,10 @@ class Learner(BaseLearner):
         computed = self._replayed.get((key, first_order))
         if computed is None:
             name = "first_order" if self.outer == "exact" and first_order else self.outer
-            computed = Replayed(getattr(self._finder, name), self._whole(key), self._replays)
+            tasks, shots, _, query, *_ = key
+            values = math.prod(tasks) * (shots + query) * max(self.network.sizes)
+            watched = self._replays and values <= MOST_VALUES
+            computed = Replayed(getattr(self._finder, name), self._whole(key), watched)
             _keep(self._replayed, (key, first_order), computed, MOST_LOOPS + len(self.problem.task.all_shots))
         return computed
 
