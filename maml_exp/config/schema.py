@@ -66,7 +66,8 @@ class TrainingSettings(checks.Settings):
 
 def is_logged(training: TrainingSettings, step: int) -> bool:
     """Whether a step has a row in metrics.csv: where scalars or a small evaluation are due."""
-    return any(every(interval, step, training.iterations) for interval in (training.log_every, training.evaluate_every))
+    last = training.iterations  # asked at every iteration
+    return every(training.log_every, step, last) or every(training.evaluate_every, step, last)
 
 
 def every(interval: int, step: int, last: int) -> bool:
