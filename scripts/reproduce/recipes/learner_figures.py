@@ -16,11 +16,16 @@ X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the p
 MEDIAN_TASK = "mean squared error\n(median task; median seed)"
 
 
-def by_points(curves: Mapping[str, list[list[float]]], shots: Sequence[int], path: Path) -> None:
-    """Error against the number of support points: a line through the median seed, a dot for every seed."""
+def by_points(curves: Mapping[str, list[list[float]]], shots: Sequence[int], path: Path, styles: str = "-") -> None:
+    """Error against the number of support points: a line through the median seed, a band of all seeds.
+
+    Of several line styles, a blank between, as many curves as there are share a colour.
+    """
+    looks = styles.split()
     with figure(path, 1, 1, (7.2, 5.2)) as (fig, ((axis,),)):
         for number, (name, by_shots) in enumerate(curves.items()):
-            _line(axis, np.array(shots, float), np.array(by_shots).T, name, number)
+            which, style = divmod(number, len(looks))
+            _line(axis, np.array(shots, float), np.array(by_shots).T, name, which, looks[style])
         axis.set(xscale="log", yscale="log", xlabel="support points K", ylabel=MEDIAN_TASK)
         axis.set_xticks(shots, [str(k) for k in shots])
         axis.minorticks_off()
@@ -53,11 +58,11 @@ def evolution(curves: Mapping[str, tuple[list[Array], Array]], path: Path) -> No
         fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
 
 
-def _line(axis: Any, x: Array, by_seed: Array, label: str, number: int) -> None:
+def _line(axis: Any, x: Array, by_seed: Array, label: str, number: int, style: str = "-") -> None:
     """The median seed, and the band of all seeds; what diverged is left out."""
     shown = np.where(np.isfinite(by_seed), by_seed, np.nan)
     middle = np.median(by_seed, axis=0)
-    look = {"color": colour(number), "marker": marker(number)}
+    look = {"color": colour(number), "marker": marker(number), "ls": style}
     axis.plot(x, np.where(np.isfinite(middle), middle, np.nan), label=label, ms=4, lw=1.4, **look)
     if not np.isnan(shown).all(axis=0).any():
         axis.fill_between(x, np.nanmin(shown, axis=0), np.nanmax(shown, axis=0), color=colour(number), alpha=0.15, lw=0)
