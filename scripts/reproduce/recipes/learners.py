@@ -46,8 +46,8 @@ LEARNERS: dict[str, Overrides] = {
 }
 SETTING = (
     "K drawn from {2, 5, 10, 15, 20} in training, Adam 0.001 falling to 0, clipped at 1, 6,000 iterations of 64 tasks "
-    "(learned_optimizer 2, lstm_meta_learner 8); 1-40-40-1 ReLU where weights are adapted; inner rates are the presets', of "
-    "five steps of maml 0.002"
+    "(learned_optimizer 2, lstm_meta_learner 8); 1-40-40-1 ReLU where weights are adapted; inner rates are of the "
+    "presets, but 0.002 of five steps of maml"
 )
 JUDGED = f"mean squared error on 100 evenly spaced x of {TASKS} tasks, behind the steps trained for"
 
