@@ -39,7 +39,7 @@ def adaptation_errors(
             end = min(end, count)
             part = slice(end - chunk, end)  # the last one as large as the others: it repeats some of their tasks
             x_support, y_support = tasks.x_support[part, :points], tasks.y_support[part, :points]
-            predictions = learner.adapt(vector, x_support, y_support, tasks.x_query[part], steps, lr, first)
+            predictions = learner.adapt_from(first, vector, x_support, y_support, tasks.x_query[part], steps, lr)
             for step, prediction in enumerate(predictions):
                 errors[part, step] = loss.by_task(
                     prediction, tasks.y_query[part], None if weights is None else weights[part]

@@ -47,23 +47,15 @@ class AtOnceLearner(BaseLearner):
         """The same of one task, (G, m), slow and obvious, of any dtype, from the vector's parts."""
 
     def adapt(
-        self,
-        vector: Array,
-        x_support: Array,
-        y_support: Array,
-        x: Array,
-        steps: int,
-        lr: float | None = None,
-        first: int = 0,
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
     ) -> Iterator[Array]:
         """Zeros, and then as many times as there are steps the same predictions; `lr` has no say."""
-        if first == 0:
-            yield np.zeros((*x.shape[:2], y_support.shape[-1]), vector.dtype)
+        yield np.zeros((*x.shape[:2], y_support.shape[-1]), vector.dtype)
         if steps == 0:
             return
         points = (array.astype(vector.dtype, copy=False) for array in (x_support, y_support, x))
         prediction = self.predict(vector, *points)
-        for _ in range(max(first, 1), steps + 1):
+        for _ in range(steps):
             yield prediction
 
     def losses(self, prediction: Array, batch: Batch) -> Losses:

@@ -114,17 +114,14 @@ class EvolvedLearner(BaseLearner):
         return mean_loss(self.problem.family.loss, before, y), loss_after_adaptation(self.inner, vector, batch)
 
     def adapt(
-        self,
-        vector: Array,
-        x_support: Array,
-        y_support: Array,
-        x: Array,
-        steps: int,
-        lr: float | None = None,
-        first: int = 0,
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
     ) -> Iterator[Array]:
         """The learner's own."""
-        return self.inner.adapt(vector, x_support, y_support, x, steps, lr, first)
+        return self.inner.adapt(vector, x_support, y_support, x, steps, lr)
+
+    def adapt_from(self, first: int, *arguments: Any, **options: Any) -> Iterator[Array]:
+        """The learner's own."""
+        return self.inner.adapt_from(first, *arguments, **options)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
@@ -207,7 +204,7 @@ def loss_after_adaptation(learner: BaseLearner, vector: Array, batch: Batch) -> 
     """The query loss of a vector (P,); of several, where the learner adapts several, a list."""
     x, y, x_query, y_query = batch
     steps = learner.trained_steps
-    (prediction,) = learner.adapt(vector, x, y, x_query, steps, first=steps)
+    (prediction,) = learner.adapt_from(steps, vector, x, y, x_query, steps)
     return mean_loss(learner.problem.family.loss, prediction, y_query)
 
 

@@ -132,14 +132,7 @@ class LearnedStepsLearner(BaseLearner):
         return OpenLoop(self.network, self.problem.family.loss, tasks, passes, dtype)
 
     def adapt(
-        self,
-        vector: Array,
-        x_support: Array,
-        y_support: Array,
-        x: Array,
-        steps: int,
-        lr: float | None = None,
-        first: int = 0,
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
     ) -> Iterator[Array]:
         """Predictions after 0 .. `steps` steps of the rule, also beyond those of training; `lr` is their unit."""
         x_support, y_support, x = (array.astype(vector.dtype, copy=False) for array in (x_support, y_support, x))
@@ -149,11 +142,9 @@ class LearnedStepsLearner(BaseLearner):
         loop = self._loop(tasks, passes, vector.dtype)
         rule = self.steps_of(parts, tasks, 1, lr, Workspace())
         loop.bind(self.start_of_adaptation(parts))
-        if first == 0:
-            yield loop.predict(x, 0)
-        for made, _ in enumerate(_steps(loop, rule, x_support, y_support), 1):
-            if made >= first:
-                yield loop.predict(x, made)
+        yield loop.predict(x, 0)
+        for s, _ in enumerate(_steps(loop, rule, x_support, y_support)):
+            yield loop.predict(x, s + 1)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -110,14 +111,7 @@ class BaseLearner(ABC):
 
     @abstractmethod
     def adapt(
-        self,
-        vector: Array,
-        x_support: Array,
-        y_support: Array,
-        x: Array,
-        steps: int,
-        lr: float | None = None,
-        first: int = 0,
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
     ) -> Iterator[Array]:
         """Predictions (T, G, m) at x (T, G, n) after 0, 1 .. `steps` inner steps, each computed as it is asked for.
 
@@ -127,8 +121,20 @@ class BaseLearner(ABC):
             x: (T, G, n).
             steps: as many as wanted, also more than in training; one that adapts at once repeats step 1.
             lr: rate of the steps; None: the one it was trained with. One that adapts at once has none.
-            first: the step from which on predictions are made; not before, where nobody looks at them.
         """
+
+    def adapt_from(
+        self,
+        first: int,
+        vector: Array,
+        x_support: Array,
+        y_support: Array,
+        x: Array,
+        steps: int,
+        lr: float | None = None,
+    ) -> Iterator[Array]:
+        """What `adapt` yields from step `first` on; a learner may spare itself predictions that nobody looks at."""
+        return islice(self.adapt(vector, x_support, y_support, x, steps, lr), first, None)
 
     @abstractmethod
     def reference_loss(

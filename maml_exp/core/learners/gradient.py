@@ -26,9 +26,9 @@ from maml_exp.core.inner.points import Points, minibatches
 from maml_exp.core.inner.structure import Structure
 from maml_exp.core.inner.tails import loss_network
 from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
-from maml_exp.core.learners._gradient_passes import Finder
 from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient
+from maml_exp.core.learners.blocks.gradient_passes import Finder
 from maml_exp.core.learners.blocks.rates import LearnedRates
 from maml_exp.core.network import INITIALIZERS, initial_parameters
 from maml_exp.core.parameters import Layout
@@ -232,19 +232,25 @@ class Learner(BaseLearner):
         return self.rates.gradient(self.layout.parts(vector)["rates"], dots)
 
     def adapt(
+        self, vector: Array, x_support: Array, y_support: Array, x: Array, steps: int, lr: float | None = None
+    ) -> Iterator[Array]:
+        """Predictions after 0 .. `steps` inner steps on each whole support set, by the learner's own inner loop.
+
+        `lr` replaces alpha; a learned rate stays as many times alpha. Steps beyond S have the last one's rates.
+        """
+        return self.adapt_from(0, vector, x_support, y_support, x, steps, lr)
+
+    def adapt_from(
         self,
+        first: int,
         vector: Array,
         x_support: Array,
         y_support: Array,
         x: Array,
         steps: int,
         lr: float | None = None,
-        first: int = 0,
     ) -> Iterator[Array]:
-        """Predictions after 0 .. `steps` inner steps on each whole support set, by the learner's own inner loop.
-
-        `lr` replaces alpha; a learned rate stays as many times alpha. Steps beyond S have the last one's rates.
-        """
+        """Predictions from step `first` on; those before are not made."""
         tasks, shots, _ = x_support.shape
         runs = vector.shape[:-1]
         lr = self.problem.inner.lr if lr is None else lr

@@ -210,7 +210,7 @@ def test_float32_is_close_to_float64_and_stays_float32(method, variant):
     predictions = list(learner.adapt(vector, *batch[:3], STEPS))
     assert {z.dtype for z in predictions} == {np.dtype(np.float32)}
     for first in range(STEPS + 1):
-        later = learner.adapt(vector, *batch[:3], STEPS, first=first)
+        later = learner.adapt_from(first, vector, *batch[:3], STEPS)
         assert [z.tobytes() for z in later] == [z.tobytes() for z in predictions[first:]]
 
 
