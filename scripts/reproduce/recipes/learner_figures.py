@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.comparison.groups import Estimate
 from maml_exp.run.figures.drawing import colour, figure, marker
 
 Array = np.ndarray
 X_DATA = ("data", "axes fraction")  # a place at some x, at some height of the panel
+MOST_SHOWN = 100  # of errors over that of predicting the mean: beyond, they are equally useless
 MEDIAN_TASK = "mean squared error\n(median task; median seed)"
 
 
@@ -68,20 +68,24 @@ def _line(axis: Any, x: Array, by_seed: Array, label: str, number: int, style: s
         axis.fill_between(x, np.nanmin(shown, axis=0), np.nanmax(shown, axis=0), color=colour(number), alpha=0.15, lw=0)
 
 
-def beyond(shares: Mapping[str, Sequence[Estimate]], columns: Sequence[str], path: Path) -> None:
-    """A panel for every way beyond training: what is left of the error of predicting the mean."""
+def beyond(shares: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[str], path: Path) -> None:
+    """A panel for every way beyond training: what is left of the error of predicting the mean, a dot a seed."""
     names = list(shares)
-    with figure(path, 1, len(columns), (2.0 * len(columns) + 1.6, 3.6), sharey=True, sharex=True) as (fig, (axes,)):
-        for place, (axis, column) in enumerate(zip(axes, columns, strict=True)):
+    with figure(path, 2, 3, (9.0, 6.4), sharey=True, sharex=True) as (fig, panels):
+        for place, (axis, column) in enumerate(zip(np.ravel(panels), columns, strict=True)):
             for row, name in enumerate(names):
-                found = shares[name][place]
-                if np.isfinite(found.mean):  # what adapts at once has no further steps
-                    axis.errorbar(found.mean, row, xerr=found.ci95, color=colour(row), marker="o", ms=4, capsize=2)
+                for found in shares[name]:  # what adapts at once has no further steps
+                    is_shown = found[place] <= MOST_SHOWN
+                    look = {"marker": "o" if is_shown else ">", "alpha": 0.6, "color": colour(row)}
+                    axis.plot(min(found[place], MOST_SHOWN), row, ls="", ms=5, clip_on=False, **look)
             axis.axvline(1, color="black", lw=0.8, ls=":")
-            axis.set(title=column, xscale="log")
-        axes[0].set_yticks(range(len(names)), names)
-        axes[0].invert_yaxis()
-        fig.supxlabel("error of the median task over that of predicting its mean; mean over seeds, 95% CI", fontsize=8)
+            axis.set(title=column, xscale="log", xlim=(1e-3, MOST_SHOWN))
+        panels[0][0].set_yticks(range(len(names)), names)
+        panels[0][0].invert_yaxis()
+        label = (
+            f"error of the median task over that of predicting its mean; a dot a seed, an arrow: beyond {MOST_SHOWN}"
+        )
+        fig.supxlabel(label, fontsize=8)
 
 
 def in_rows(found: Mapping[tuple[str, str], Sequence[float]], path: Path, label: str) -> None:

@@ -105,7 +105,7 @@ def beyond(out: Path, jobs: int) -> None:
         shares = [estimate([one[column] for one in found]) for column in range(len(head) - 1)]
         at_once = bool(np.isnan([one[-1] for one in found]).all())
         table.append([name, *map(show, shares[:-1]), "-" if at_once else show(shares[-1])])
-        shares_of[name] = shares
+        shares_of[name] = found
     learner_figures.beyond(shares_of, head[1:], out / "beyond.png")
     notes = [
         "the error of the median task in shares of what predicting its mean costs, mean ± 95% CI over "
@@ -125,10 +125,10 @@ def _beyond(run: RunRecord) -> list[float]:
     def share(ranges: Mapping[str, list[float]], shots: int, steps: int) -> float:
         family = families(replace(task, **ranges), None)[0]
         tasks = family.held_out("test", seed, TASKS, shots, opened.config.evaluation.grid)
-        errors = adaptation_errors(learner, vector, tasks, shots, steps)[:, steps]
-        return float(
-            np.median(np.nan_to_num(errors, nan=np.inf) / learner.problem.family.loss.unadapted(tasks.y_query))
-        )
+        (errors,) = adaptation_errors(learner, vector, tasks, shots, steps, first=steps).T
+        with np.errstate(over="ignore"):
+            errors = np.nan_to_num(errors, nan=np.inf) / learner.problem.family.loss.unadapted(tasks.y_query)
+        return float(np.median(errors))
 
     further = np.nan if opened.config.adapts_at_once else share({}, 10, FURTHER)
     return [*(share(ranges, 10, step) for ranges in BEYOND.values()), share({}, MANY, step), further]
