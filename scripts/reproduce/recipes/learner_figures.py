@@ -74,10 +74,10 @@ def beyond(shares: Mapping[str, Sequence[Sequence[float]]], columns: Sequence[st
     with figure(path, 2, 3, (9.0, 6.4), sharey=True, sharex=True) as (fig, panels):
         for place, (axis, column) in enumerate(zip(np.ravel(panels), columns, strict=True)):
             for row, name in enumerate(names):
-                for found in shares[name]:  # what adapts at once has no further steps
-                    is_shown = found[place] <= MOST_SHOWN
-                    look = {"marker": "o" if is_shown else ">", "alpha": 0.6, "color": colour(row)}
-                    axis.plot(min(found[place], MOST_SHOWN), row, ls="", ms=5, clip_on=False, **look)
+                for found in shares[name]:  # NaN: what adapts at once has no further steps
+                    is_beyond = found[place] > MOST_SHOWN
+                    look = {"marker": ">" if is_beyond else "o", "alpha": 0.6, "color": colour(row)}
+                    axis.plot(np.minimum(found[place], MOST_SHOWN), row, ls="", ms=5, clip_on=False, **look)
             axis.axvline(1, color="black", lw=0.8, ls=":")
             axis.set(title=column, xscale="log", xlim=(1e-3, MOST_SHOWN))
         panels[0][0].set_yticks(range(len(names)), names)
