@@ -211,6 +211,8 @@ class Traced(np.ndarray):
         view = tape.home(found)
         if function in TAKE_OUT:
             tape.write(function, *values, **plain, out=_plain(view))
+        elif function is np.zeros_like:
+            tape.write(_plain(view).fill, 0)
         elif function is not np.empty_like:
             tape.write(_again, _plain(view), partial(function, **plain), values)
         return view
@@ -238,7 +240,10 @@ class Traced(np.ndarray):
 
     def copy(self, *order: Any) -> Any:
         """As of any array."""
-        return self._made(_plain(self).copy, *order)
+        own = _plain(self)
+        view = self.tape.home(own.copy(*order))
+        self.tape.write(_plain(view).__setitem__, ..., own)
+        return view
 
     def astype(self, *dtype: Any, copy: bool = True) -> Any:  # type: ignore[override]
         """As of any array."""

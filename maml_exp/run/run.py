@@ -161,34 +161,34 @@ class Run:
         try:
             while self.step < last and not self._validation.is_over:
                 self.state, values = yield self
-                self._add(values)
-                if is_logged(training, self.step):
-                    self._log_row(time.perf_counter() - started, self.step - logged)
-                    started, logged = time.perf_counter(), self.step
-                ends = self.step == last or self._validation.is_over
-                if every(training.checkpoint_every, self.step, last) or ends:
+                step = self.state.step
+                self._add(step, values)
+                if is_logged(training, step):
+                    self._log_row(time.perf_counter() - started, step - logged)
+                    started, logged = time.perf_counter(), step
+                if every(training.checkpoint_every, step, last) or step == last or self._validation.is_over:
                     paused = time.perf_counter()
                     self._save()
                     started += time.perf_counter() - paused
-                if self.step % 16 == 0 or self.step == last:
-                    progress.update(self.step, values.loss)
+                if step % 16 == 0 or step == last:
+                    progress.update(step, values.loss)
                 if self._signals.received:
                     self._save()
                     self._signals.check()
         finally:
             progress.close()
 
-    def _add(self, values: StepMetrics) -> None:
+    def _add(self, step: int, values: StepMetrics) -> None:
         """Add an iteration's metrics to the sums since the last row."""
         if not math.isfinite(values.loss):
-            self._require(False, f"the meta-loss is {values.loss} at iteration {self.step}")
-        for line in self._watch.add(self.step, values):
-            log.warning("iteration %d: %s", self.step, line)
+            self._require(False, f"the meta-loss is {values.loss} at iteration {step}")
+        for line in self._watch.add(step, values):
+            log.warning("iteration %d: %s", step, line)
             self._show_notes()
-        sums = self._sums
-        for tag, value in zip(metrics.TRAINING_TAGS, values[:3], strict=True):
+        sums, (*of_all, extras) = self._sums, values
+        for tag, value in zip(metrics.TRAINING_TAGS, of_all, strict=True):
             sums[tag] = sums.get(tag, 0.0) + value
-        for name, value in values.extras.items():
+        for name, value in extras.items():
             tag = metrics.extra_tag(name)
             sums[tag] = sums.get(tag, 0.0) + value
         sums["count"] = sums.get("count", 0.0) + 1
