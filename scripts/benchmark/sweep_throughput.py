@@ -1,8 +1,10 @@
 """Runs a minute: a sweep of seeds of a small setting, under each launcher, from command to exit.
 
     python scripts/benchmark/sweep_throughput.py --seeds 20 --launchers joblib together
+    python scripts/benchmark/sweep_throughput.py --launchers together jax
 
 Every launcher makes the same runs, to the same bits, and uses what cores it is given; the order changes every round.
+jax is a program of its own that trains and judges as many networks (`jax_sweep.py`), where JAX is installed.
 """
 
 from __future__ import annotations
@@ -25,13 +27,17 @@ LAUNCHERS = {
     "workers": ["hydra/launcher=workers", "hydra.launcher.together=false", f"hydra.launcher.jobs={os.cpu_count()}"],
     "together": ["hydra/launcher=together"],
 }
+JAX = "jax"
 
 
 def seconds_of(launcher: str, seeds: int, iterations: int, folder: Path) -> float:
     """How long a sweep takes; stops the program where one of its jobs does not finish."""
     swept = [f"training.iterations={iterations}", f"seed=range({seeds})", f"hydra.sweep.dir={folder}"]
     before = time.perf_counter()
-    command = [sys.executable, "-m", "maml_exp", "-q", "-m", *LAUNCHERS[launcher], *SETTING, *swept]
+    command = [sys.executable, "-m", "maml_exp", "-q", "-m", *LAUNCHERS.get(launcher, []), *SETTING, *swept]
+    if launcher == JAX:
+        program = Path(__file__).with_name("jax_sweep.py")
+        command = [sys.executable, str(program), "--seeds", str(seeds), "--iterations", str(iterations)]
     made = subprocess.run(command, capture_output=True, text=True)
     if made.returncode:
         raise SystemExit(f"{launcher}: {made.stderr or made.stdout}")
@@ -50,7 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--iterations", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--launchers", nargs="+", choices=LAUNCHERS, default=list(LAUNCHERS))
+    parser.add_argument("--launchers", nargs="+", choices=(*LAUNCHERS, JAX), default=list(LAUNCHERS))
     options = parser.parse_args()
     taken: dict[str, list[float]] = {launcher: [] for launcher in options.launchers}
     found = set()
@@ -60,11 +66,12 @@ def main() -> None:
             for launcher in [options.launchers[place] for place in places]:
                 folder = Path(base) / f"{launcher}_{number}"
                 taken[launcher].append(seconds_of(launcher, options.seeds, options.iterations, folder))
-                found.add(tuple(parameters_of(folder)))
+                if launcher != JAX:
+                    found.add(tuple(parameters_of(folder)))
     for launcher, times in taken.items():
         seconds = statistics.median(times)
         print(f"{launcher:<10} {seconds:7.1f} s {60 * options.seeds / seconds:7.1f} runs a minute")
-    print("the same parameters" if len(found) == 1 else "different parameters")
+    print("the same parameters" if len(found) <= 1 else "different parameters")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Milliseconds an iteration and run, of 1 to 20 runs in lockstep, and as a share of one alone; processor time, in turns.
+
+python scripts/profile/lockstep.py
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from maml_exp.config.composing import compose
+from maml_exp.core.problem import Problem
+from maml_exp.core.training import Trainer
+from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer, most_together
+
+RUNS, ROUNDS, SECONDS = (1, 2, 5, 10, 20), 9, 0.1
+CASES = [
+    (4, 5, 1, 40),
+    (4, 10, 5, 40),
+    (2, 5, 14, 40),
+    (25, 10, 1, 40),
+    (25, 10, 5, 40),
+    (4, 10, 1, 128),
+    (25, 10, 1, 128),
+]
+
+
+class Training:
+    """R runs of one problem that go on and on."""
+
+    def __init__(self, problem: Problem, runs: int):
+        trainer = Trainer(problem)
+        self._runs, self._state = runs, trainer.init(0)
+        self._step: Any = trainer.train_step
+        if runs > 1:
+            self._state = LockstepState.of([trainer.init(seed) for seed in range(runs)])
+            self._step = LockstepTrainer([problem] * runs).train_step
+
+    def milliseconds(self) -> float:
+        """Of an iteration and run, over `SECONDS` of processor time."""
+        started, made = time.process_time(), 0
+        while (taken := time.process_time() - started) < SECONDS:
+            self._state, _ = self._step(self._state)
+            made += 1
+        return 1000 * taken / made / self._runs
+
+
+def main() -> None:
+    """A line for every case."""
+    print("T   K   S   H    R that pays  " + "  ".join(f"R = {runs:<10}" for runs in RUNS))
+    for tasks, shots, steps, width in CASES:
+        sizes = [f"training.meta_batch={tasks}", f"task.shots={shots}", f"task.query={shots}"]
+        problem = compose([*sizes, f"inner.steps={steps}", f"model.hidden=[{width},{width}]"]).problem
+        trainings = [Training(problem, runs) for runs in RUNS]
+        with threadpool_limits(1):
+            rounds = [[training.milliseconds() for training in trainings] for _ in range(ROUNDS + 1)]
+        times = np.median(rounds[1:], axis=0)  # buffers are made in the first
+        cells = [f"{each:.3f} ({each / times[0]:.2f})" for each in times]
+        print(
+            f"{tasks:<3} {shots:<3} {steps:<3} {width:<4} {most_together(problem):<12} ", "  ".join(cells), flush=True
+        )
+
+
+if __name__ == "__main__":
+    main()
