@@ -1,4 +1,4 @@
-"""Milliseconds an iteration and run, of 1 to 20 runs in lockstep, and as a share of one alone; processor time, in turns.
+"""Milliseconds of processor time an iteration and run, of 1 to 20 runs in lockstep, in turns, as a share of one alone.
 
 python scripts/profile/lockstep.py
 """
@@ -59,9 +59,8 @@ def main() -> None:
             rounds = [[training.milliseconds() for training in trainings] for _ in range(ROUNDS + 1)]
         times = np.median(rounds[1:], axis=0)  # buffers are made in the first
         cells = [f"{each:.3f} ({each / times[0]:.2f})" for each in times]
-        print(
-            f"{tasks:<3} {shots:<3} {steps:<3} {width:<4} {most_together(problem):<12} ", "  ".join(cells), flush=True
-        )
+        case = f"{tasks:<3} {shots:<3} {steps:<3} {width:<4} {most_together(problem):<12} "
+        print(case, *cells, sep="  ", flush=True)
 
 
 if __name__ == "__main__":
