@@ -4,9 +4,9 @@ With few tasks most of an iteration is Python's: which layer, which view of whic
 So a computation that is asked for again and again, of arrays of the same shapes, is watched: `Traced` arrays write down
 every call of numpy that they take part in, and with which memory. From then on those calls are made one by one.
 
-They are the same calls on the same memory, so they give the same bits. That is checked once, on other inputs, before it
-is relied on: whatever a `Traced` array does not see, as a number that is taken out of it, would stay as it was and show
-there. A computation that fails the check, or cannot be written down, is made as ever.
+They are the same calls on the same memory, so they give the same bits. That is checked once before it is relied on, on
+other inputs and on inputs that are spoilt: whatever a `Traced` array does not see, as a number that is taken out of it,
+stays as it was, which shows there. A computation that fails the check, or cannot be written down, is made as ever.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from typing import Any
-from weakref import ref
+from weakref import proxy, ref
 
 import numpy as np
 
 Array = np.ndarray
 WARM_UP = 2  # calls that are made as ever: what is asked for once or twice is not worth it
 TAKE_OUT = (np.concatenate, np.einsum)  # functions that may be told where their result goes
+OF_SHAPES = (np.shape, np.ndim, np.size, np.may_share_memory, np.result_type)  # whose results are the same every time
 DOT = np.ndarray.dot  # as a class's method it does not ask what its arrays are
 
 
@@ -55,10 +56,17 @@ class Replayed:
             self._tape = _written_down(self._function, self._state, inputs)
         if self._tape is None or self._calls <= WARM_UP + 1:
             return self._function(self._state, *inputs)
-        found = _each(np.copy, self._function(self._state, *inputs))
-        self._is_trusted = _same_bits(found, self._tape.play(inputs))
+        self._is_trusted = all(self._agrees(self._tape, some) for some in (inputs, *_spoilt(inputs)))
         self._tape = self._tape if self._is_trusted else None
-        return found
+        return self._function(self._state, *inputs)
+
+    def _agrees(self, tape: Tape, inputs: Sequence[Array]) -> bool:
+        """Whether a tape finds what the function finds, to the bit; of NaN, only where it is."""
+        found = _each(_known_bits, self._function(self._state, *inputs))
+        try:
+            return _same_bits(found, _each(_known_bits, tape.play(inputs)))
+        except Exception:  # it was not written down as it can be made again
+            return False
 
     @property
     def is_trusted(self) -> bool:
@@ -111,7 +119,7 @@ class Tape:
     def traced(self, array: Array, owner: Owner | None = None) -> Traced:
         """A view of an array that writes down here."""
         view = array.view(Traced)
-        view.tape, view.owner = self, owner or Owner()
+        view.tape, view.owner = proxy(self), owner or Owner()
         return view
 
     def home(self, found: Array | np.generic) -> Traced:
@@ -203,11 +211,14 @@ class Traced(np.ndarray):
         if found is None or plain.get("out") is not None:
             tape.write(function, *values, **plain)
             return options.get("out")
-        if not isinstance(found, np.ndarray):
+        if function in OF_SHAPES:
             return found
-        for value in given:
-            if isinstance(value, Traced) and np.may_share_memory(found, value):
-                return tape.traced(found, value.owner)
+        if isinstance(found, (tuple, list)):
+            return [_view_of(part, given) for part in found]
+        if not isinstance(found, (np.ndarray, np.generic)):
+            raise UntraceableError(f"{found!r} is no array")
+        if any(np.may_share_memory(found, value) for value in given if isinstance(value, Traced)):
+            return _view_of(found, given)
         view = tape.home(found)
         if function in TAKE_OUT:
             tape.write(function, *values, **plain, out=_plain(view))
@@ -265,9 +276,10 @@ class Traced(np.ndarray):
         return view
 
     def _is_no_number(self, *_: Any) -> Any:
-        raise UntraceableError("what is computed next depends on a number")
+        raise UntraceableError("what is computed next depends on a number, or on a method that is not written down")
 
-    __bool__ = __float__ = __int__ = __index__ = tolist = item = _is_no_number
+    __bool__ = __float__ = __int__ = __index__ = __complex__ = tolist = item = _is_no_number
+    nonzero = argmax = argmin = argsort = searchsorted = ravel = flatten = take = repeat = _is_no_number  # type: ignore
 
 
 def _traced_dot(left: Any, right: Any, out: Any = None) -> Any:
@@ -285,6 +297,14 @@ def _tape_of(values: Any) -> Tape:
         if isinstance(value, (tuple, list)) and (tape := _tape_of(value)) is not None:
             return tape
     return None  # type: ignore[return-value]
+
+
+def _view_of(found: Any, given: Any) -> Traced:
+    """What a function found, as part of a traced array that it was given."""
+    for value in given:
+        if isinstance(value, Traced) and isinstance(found, np.ndarray) and np.may_share_memory(found, value):
+            return value.tape.traced(found, value.owner)
+    raise UntraceableError(f"{found!r} is no view of an array")
 
 
 def _again(memory: Array, function: Callable, values: Sequence[Any]) -> None:
@@ -316,6 +336,17 @@ def _plain(value: Any) -> Any:
     if type(value) is dict:
         return {key: _plain(part) for key, part in value.items()}
     return value
+
+
+def _known_bits(array: Array) -> Array:
+    """A copy, in which all NaN are the same."""
+    return np.where(np.isnan(array), np.nan, array)
+
+
+def _spoilt(inputs: Sequence[Array]) -> list[list[Array]]:
+    """The inputs, in turn each of them NaN: what depends on it unseen is NaN of the function and not of the tape."""
+    floats = [place for place, array in enumerate(inputs) if array.dtype.kind in "fc" and array.size]
+    return [[np.full_like(a, np.nan) if i == place else a for i, a in enumerate(inputs)] for place in floats]
 
 
 def _same_bits(found: Any, other: Any) -> bool:

@@ -59,7 +59,7 @@ class Stack:
     def predict(self, columns: Array, r: int) -> Array:
         """The last layer's z^T (T, m, Q) at theta_r for the columns (T, n + 1, Q) of the first; keeps nothing."""
         *tasks, _, points = columns.shape
-        predictions = np.empty((*tasks, self.top.m, points), columns.dtype)
+        predictions = np.empty_like(columns, order="C", shape=(*tasks, self.top.m, points))
         at_once = max(1, NUMBERS_AT_ONCE // (max(1, points) * max(layer.n + 1 for layer in self.layers)))
         for part in _parts(tasks, at_once):
             self._predict(columns[part], r, part, predictions[part])

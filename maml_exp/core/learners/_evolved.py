@@ -56,7 +56,7 @@ class EvolvedLearner(BaseLearner):
         values = hidden_values(problem)
         self.layout = self.inner.layout
         self._pairs = (
-            int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if self.inner.adapts_several else MOST_PAIRS
+            int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if adapt_together(self.inner) else MOST_PAIRS
         )
         self._make, self._threads = make, threads or (cpu_count() if values >= WORTH_THREADS else 1)
         self._idle: SimpleQueue[BaseLearner] = SimpleQueue()
@@ -91,10 +91,12 @@ class EvolvedLearner(BaseLearner):
         @np.errstate(over="ignore", invalid="ignore")  # of each thread its own
         def evaluate(start: int) -> None:
             learner, pairs = self._idle.get(), slice(start, start + self._pairs)
-            steps = sigma * perturbations[pairs]
-            members = np.concatenate([vector + steps, vector - steps])
-            found[pairs] = np.reshape(losses_after_adaptation(learner, members, batch), (2, -1)).T
-            self._idle.put(learner)
+            try:
+                steps = sigma * perturbations[pairs]
+                members = np.concatenate([vector + steps, vector - steps])
+                found[pairs] = np.reshape(losses_after_adaptation(learner, members, batch), (2, -1)).T
+            finally:
+                self._idle.put(learner)
 
         for _ in self._map(evaluate, range(0, len(perturbations), self._pairs)):
             pass
@@ -192,9 +194,14 @@ def hidden_values(problem: Problem) -> int:
     return points * max(problem.network.sizes)
 
 
+def adapt_together(learner: BaseLearner) -> bool:
+    """Whether members are adapted several at once, and have a loss each."""
+    return learner.adapts_several and learner.problem.family.loss.by_point
+
+
 def losses_after_adaptation(learner: BaseLearner, vectors: Array, batch: Batch) -> list[float]:
     """The query loss of every vector of (R, P), after as many steps as are trained for, on the whole support set."""
-    if not learner.adapts_several:
+    if not adapt_together(learner):
         return [loss_after_adaptation(learner, vector, batch) for vector in vectors]
     found: Any = loss_after_adaptation(learner, vectors, batch)
     return found

@@ -223,7 +223,9 @@ class Learner(BaseLearner):
             tasks, shots, _, query, *_ = key
             values = math.prod(tasks) * (shots + query) * max(self.network.sizes)
             watched = self._replays and values <= MOST_VALUES
-            computed = Replayed(getattr(self._finder, name), self._whole(key), watched)
+            whole = self._whole(key)
+            del self._loops[key]  # an adaptation of these sizes has buffers of its own
+            computed = Replayed(getattr(self._finder, name), whole, watched)
             _keep(self._replayed, (key, first_order), computed, MOST_LOOPS + len(self.problem.task.all_shots))
         return computed
 

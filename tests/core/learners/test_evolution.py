@@ -10,6 +10,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.core.learners import LEARNERS, gradient, learned_optimizer, recurrent, ridge
 from maml_exp.core.learners._evolved import EvolvedLearner, estimate, shaped
 from maml_exp.core.learners.base import FITNESS, EvolutionSettings
+from maml_exp.core.losses import SquaredError
 from maml_exp.core.network import Network
 from maml_exp.core.tasks.base import Batch
 from maml_exp.core.training import Trainer, make_learner
@@ -139,6 +140,25 @@ def test_it_trains_and_the_whole_vector_moves(algorithm):
         resumed, _ = Trainer(replace(problem, iterations=5)).train_step(resumed)  # nothing is kept in the trainer
     assert state.vector.tobytes() == resumed.vector.tobytes()
     assert (state.vector != first).all()  # rates, too: what is inherited learns to learn
+
+
+def test_a_loss_that_knows_no_runs_is_evolved_one_member_at_a_time():
+    learner, alone = make(gradient.Settings()), make(gradient.Settings())
+    alone.problem.family.loss = type("AlwaysOneRun", (SquaredError,), {"by_point": False})()
+    found, expected = (
+        one.losses(v, one.perturbations(np.random.default_rng(4), v), BATCH)
+        for one, v in ((alone, somewhere(learner)), (learner, somewhere(learner)))
+    )
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_a_learner_that_fails_is_not_lost():
+    learner = make(gradient.Settings(), threads=1)
+    vector = somewhere(learner)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="shape"):
+            learner.losses(vector, np.ones((3, vector.size + 1)), BATCH)
+    assert np.isfinite(call(learner, vector).loss)
 
 
 def test_without_a_population_it_is_the_learner_itself():
