@@ -2,7 +2,8 @@
 
     python scripts/profile/iteration.py --width 40 --steps 1
 
-Every method of every layer, the activation and the optimizer are timed by wrapping them, over many iterations.
+Every method of every layer, the activation and the optimizer are timed by wrapping them, over many iterations. So these
+are made as the first ones are: a replayed iteration (core/replay.py) makes the same calls without what is around them.
 Flops are those of the matrix products; one BLAS thread.
 """
 
@@ -21,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from maml_exp.config.composing import compose
 from maml_exp.core.inner.layers.pairs import PairedLayer
 from maml_exp.core.problem import Problem
-from maml_exp.core.training import Trainer
+from maml_exp.core.training import Trainer, make_learner
 
 Parts = dict[tuple[str, str], list[float]]  # (what, method): a number an iteration
 PASSES = ("bind", "forward", "learn", "backward")
@@ -45,9 +46,10 @@ def watched(trainer: Trainer, clock: Callable[[], float]) -> Parts:
         sums[part] = []
         return wrapper
 
+    trainer.learner = make_learner(trainer.problem, replays=False)
     trainer.train_step(trainer.init(0))
-    (whole,) = trainer.learner._loops.values()
-    loop = whole.loop
+    (computed,) = trainer.learner._replayed.values()
+    loop = computed._state.loop
     (family,) = trainer.problem.drawn_from
     family.sample = timed(family.sample, "tasks", "drawn")
     for number, layer in enumerate(loop.layers, start=1):

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from maml_exp.core.arrays import norms
-from maml_exp.core.inner.layers.choice import pairs_pay
+from maml_exp.core.inner.layers.choice import keeps_pairs
 from maml_exp.core.optimizers.base import OptimizerState, clipped
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch, TaskFamily
@@ -134,9 +134,8 @@ def most_together(problem: Problem) -> int:
         return 1
     shots, sizes = problem.task.shots, problem.network.sizes
     points = max(shots, problem.family.query)
-    rank = problem.inner.steps * shots
-    of_rows = points * max(sizes)
-    of_weights = [(n + 1) * m for n, m in problem.network.shapes if not pairs_pay(n, m, rank)]
+    of_rows, rule = points * max(sizes), (problem.meta_batch, problem.inner.steps, problem.inner.steps * shots)
+    of_weights = [(n + 1) * m for n, m in problem.network.shapes if not keeps_pairs(n, m, *rule)]
     by_tasks = TASKS_NUMBERS // (problem.meta_batch * max([of_rows, *of_weights]))
     by_vectors = VECTORS_NUMBERS // problem.network.parameter_count
     return max(1, min(by_tasks, by_vectors, MOST_RUNS))

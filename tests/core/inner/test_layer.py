@@ -239,14 +239,14 @@ def test_pairs_pay_is_symmetric_and_ends_with_growing_rank(n, m, rank):
     [
         ([15, 99], 25, None, MultipliedOutLayer),  # rank 15 on 20 x 20: the boundary; query points do not count
         ([14, 99], 25, None, PairedLayer),
-        ([4, 4, 4, 99], 25, None, PairedLayer),
+        ([4, 4, 4, 99], 40, None, PairedLayer),
         ([5, 5, 5, 99], 25, None, MultipliedOutLayer),
         ([15, 99], 25, True, PairedLayer),
         ([14, 99], 25, False, MultipliedOutLayer),
-        ([4, 4, 4, 99], 15, None, PairedLayer),  # 15 * 20 * 20 = 6000 * (3 - 2)
-        ([4, 4, 4, 99], 14, None, MultipliedOutLayer),
-        ([3, 3, 3, 3, 99], 30, None, PairedLayer),
-        ([3, 3, 3, 3, 99], 29, None, MultipliedOutLayer),
+        ([4, 4, 4, 99], 35, None, PairedLayer),  # 35 * 20 * 20 = 14000 * (3 - 2)
+        ([4, 4, 4, 99], 34, None, MultipliedOutLayer),
+        ([3, 3, 3, 3, 99], 70, None, PairedLayer),
+        ([3, 3, 3, 3, 99], 69, None, MultipliedOutLayer),
         ([4, 4, 4, 99], 14, True, PairedLayer),
         ([7, 7, 99], 1, None, PairedLayer),  # one or two steps: the rank alone counts
         ([14, 99], 1, None, PairedLayer),

@@ -14,7 +14,7 @@ from maml_exp.core.inner.passes import Pass, step_count
 
 
 def pairs_pay(n: int, m: int, rank: int) -> bool:
-    """The one rule: R pairs are R (n + m) numbers a task, multiplied out they are n m (docs/derivation.md, section 11).
+    """The rule of numbers: R pairs are R (n + m) a task, multiplied out they are n m (docs/derivation.md, section 11).
 
     Pairs pay somewhat beyond equality, since products with the shared W stay one large product over all
     tasks; the factor 1.5 is where both were measured to take the same time (docs/performance.md).
@@ -28,7 +28,12 @@ def calls_cost_more(n: int, m: int, tasks: int, steps: int) -> bool:
     Every step has a product with each of the others, so the calls grow with S^2, what they save with S T n m. The
     factor is where multiplying out took 15 to 25% less time (docs/performance.md); with one or two steps it never did.
     """
-    return tasks * n * m < 6000 * (steps - 2)
+    return tasks * n * m < 14_000 * (steps - 2)
+
+
+def keeps_pairs(n: int, m: int, tasks: int, steps: int, rank: int) -> bool:
+    """Both rules: whether a layer's adapted weights stay pairs."""
+    return pairs_pay(n, m, rank) and not calls_cost_more(n, m, tasks, steps)
 
 
 def make_layer(
@@ -61,7 +66,7 @@ def make_layer(
         return WeightRatesLayer(*sizes, rates)
     if pairs is None:
         steps = step_count(passes)
-        pairs = pairs_pay(n, m, sum(p.points for p in passes[:steps])) and not calls_cost_more(n, m, tasks[-1], steps)
+        pairs = keeps_pairs(n, m, tasks[-1], steps, sum(p.points for p in passes[:steps]))
     if keep != 1:
         fading = FadingPairedLayer if pairs else FadingMultipliedOutLayer
         return fading(*sizes, rates, keep=keep)
