@@ -65,8 +65,8 @@ def direction(learner: Learner, theta: np.ndarray, batch: Batch) -> np.ndarray:
 
 def loop_of(learner: Learner):
     """The inner loop of the one meta-batch that it has seen."""
-    (whole,) = learner._loops.values()
-    return whole.loop
+    (computed,) = learner._replayed.values()
+    return computed._state.loop
 
 
 def section(text: str, name: str) -> str:

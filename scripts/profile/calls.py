@@ -26,7 +26,7 @@ import numpy as np
 PACKAGE = "maml_exp"
 FOUND: Counter[str] = Counter()
 INDEXING = "indexing"
-WARM_UP = 5  # iterations: buffers are made in the first, and the last of them is replayed (core/replay.py)
+WARM_UP = 5  # iterations: buffers are made in the first, and the last of them is replayed (core/replay)
 BINARY = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

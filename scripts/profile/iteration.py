@@ -3,7 +3,7 @@
     python scripts/profile/iteration.py --width 40 --steps 1
 
 Every method of every layer, the activation and the optimizer are timed by wrapping them, over many iterations. So these
-are made as the first ones are: a replayed iteration (core/replay.py) makes the same calls without what is around them.
+are made as the first ones are: a replayed iteration (core/replay) makes the same calls without what is around them.
 Flops are those of the matrix products; one BLAS thread.
 """
 

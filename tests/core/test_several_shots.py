@@ -112,10 +112,10 @@ def test_buffers_are_kept_for_every_number():
     many = list(range(1, 13))
     trainer = Trainer(problem(gradient.Settings(), many))
     state = trained(trainer, trainer.init(0), 200)
-    loops = dict(trainer.learner._loops)
+    loops = dict(trainer.learner._replayed)
     assert len(loops) == len(many)
     trained(trainer, state, 50)
-    assert all(trainer.learner._loops[key] is loop for key, loop in loops.items())
+    assert all(trainer.learner._replayed[key] is loop for key, loop in loops.items())
 
 
 def test_held_out_tasks_and_fingerprint_do_not_know_of_it():

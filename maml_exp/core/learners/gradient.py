@@ -58,7 +58,7 @@ class Learner(BaseLearner):
     Args:
         problem: see `Problem`; its inner settings are alpha and S.
         pairs: force one representation of the adapted weights; None chooses layer by layer.
-        replays: whether training is replayed (replay.py); its bits are the same.
+        replays: whether training is replayed (core/replay); its bits are the same.
 
     Raises:
         SettingError: for settings that make no sense together.

@@ -28,7 +28,7 @@ class Found(NamedTuple):
 class Finder:
     """Finds the outer direction from a vector and the arrays of `Points`, in the passes of a `WholeLoop`.
 
-    Its methods compute from these alone, and return arrays alone, so that they can be replayed (replay.py).
+    Its methods compute from these alone, and return arrays alone, so that they can be replayed (core/replay).
 
     Args:
         layout: the parts of the vector.

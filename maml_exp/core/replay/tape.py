@@ -1,13 +1,4 @@
-"""Computations that are written down once and made again without the Python around them.
-
-With few tasks most of an iteration is Python's: which layer, which view of which buffer. That is the same every time.
-So a computation that is asked for again and again, of arrays of the same shapes, is watched: `Traced` arrays write down
-every call of numpy that they take part in, and with which memory. From then on those calls are made one by one.
-
-They are the same calls on the same memory, so they give the same bits. That is checked once before it is relied on, on
-other inputs and on inputs that are spoilt: whatever a `Traced` array does not see, as a number that is taken out of it,
-stays as it was, which shows there. A computation that fails the check, or cannot be written down, is made as ever.
-"""
+"""What numpy is asked for in a computation, written down as it is made, to be asked for again."""
 
 from __future__ import annotations
 
@@ -21,7 +12,7 @@ from weakref import proxy, ref
 import numpy as np
 
 Array = np.ndarray
-WARM_UP = 2  # calls that are made as ever: what is asked for once or twice is not worth it
+OURS = "maml_exp.core"  # whose objects hold buffers
 TAKE_OUT = (np.concatenate, np.einsum)  # functions that may be told where their result goes
 OF_SHAPES = (np.shape, np.ndim, np.size, np.may_share_memory, np.result_type)  # whose results are the same every time
 DOT = np.ndarray.dot  # as a class's method it does not ask what its arrays are
@@ -29,59 +20,6 @@ DOT = np.ndarray.dot  # as a class's method it does not ask what its arrays are
 
 class UntraceableError(Exception):
     """A computation depends on more than the memory of arrays."""
-
-
-class Replayed:
-    """`function(state, *inputs)`, made without Python's part once it has been asked for a few times.
-
-    Args:
-        function: its result is arrays, or tuples, lists and None of them, and depends on its inputs alone. It is in
-            memory that the next call uses again.
-        state: an object with arrays that the function uses as buffers.
-        watched: False: always made as ever.
-    """
-
-    def __init__(self, function: Callable[..., Any], state: Any, watched: bool = True):
-        self._function, self._state = function, state
-        self._calls, self._is_trusted = 0 if watched else WARM_UP + 2, False
-        self._tape: Tape | None = None
-
-    def __call__(self, *inputs: Array) -> Any:
-        """The function's result for these inputs, arrays of the shapes and dtypes that all calls have."""
-        if self._is_trusted:
-            assert self._tape is not None  # or there was nothing to trust
-            return self._tape.play(inputs)
-        self._calls += 1
-        if self._calls == WARM_UP + 1:
-            self._tape = _written_down(self._function, self._state, inputs)
-        if self._tape is None or self._calls <= WARM_UP + 1:
-            return self._function(self._state, *inputs)
-        self._is_trusted = all(self._agrees(self._tape, some) for some in (inputs, *_spoilt(inputs)))
-        self._tape = self._tape if self._is_trusted else None
-        return self._function(self._state, *inputs)
-
-    def _agrees(self, tape: Tape, inputs: Sequence[Array]) -> bool:
-        """Whether a tape finds what the function finds, to the bit; of NaN, only where it is."""
-        found = _each(_known_bits, self._function(self._state, *inputs))
-        try:
-            return _same_bits(found, _each(_known_bits, tape.play(inputs)))
-        except Exception:  # it was not written down as it can be made again
-            return False
-
-    @property
-    def is_trusted(self) -> bool:
-        """Whether it is made without Python's part."""
-        return self._is_trusted
-
-
-def _written_down(function: Callable[..., Any], state: Any, inputs: Sequence[Array]) -> Tape | None:
-    """The calls of one computation; None where it cannot be written down, whatever the reason."""
-    tape = Tape(inputs)
-    try:
-        tape.result = _each(_plain, function(tape.view_of(state, {}), *tape.traced_inputs))
-    except Exception:  # then it is made as ever, and an error that is the function's own shows there
-        return None
-    return tape
 
 
 class Tape:
@@ -158,10 +96,10 @@ class Tape:
             view.update((key, self.view_of(part, seen)) for key, part in value.items())
             return view
         if isinstance(value, tuple):
-            return made(_tuple_like(value, [self.view_of(part, seen) for part in value]))
+            return made(tuple_like(value, [self.view_of(part, seen) for part in value]))
         if isinstance(value, types.MethodType):
             return made(types.MethodType(value.__func__, self.view_of(value.__self__, seen)))
-        if type(value).__module__.startswith(__package__) and hasattr(value, "__dict__"):
+        if type(value).__module__.startswith(OURS) and hasattr(value, "__dict__"):
             view = made(copy(value))
             vars(view).update((name, self.view_of(part, seen)) for name, part in vars(value).items())
             return view
@@ -186,7 +124,7 @@ class Traced(np.ndarray):
     def __array_ufunc__(self, ufunc: Any, how: str, *inputs: Any, out: Any = None, **options: Any) -> Any:  # type: ignore[override]
         """A ufunc, or one of its methods."""
         tape = _tape_of((*inputs, out))
-        function, values = getattr(ufunc, how), _plain(inputs)
+        function, values = getattr(ufunc, how), untraced(inputs)
         if how == "at":
             function(*values, **options)
             return tape.write(function, *values, **options)
@@ -194,18 +132,18 @@ class Traced(np.ndarray):
             view = tape.home(function(*values, **options))
         else:
             (view,) = out
-            function(*values, out=_plain(out), **options)
+            function(*values, out=untraced(out), **options)
         if view.dtype.kind == "f":  # to convert a number takes longer than to compute with it
             values = [np.asarray(value, view.dtype) if type(value) in (int, float) else value for value in values]
         if how == "__call__" and ufunc not in (np.maximum, np.minimum):  # those want theirs by name, which takes longer
-            tape.write(ufunc, *values, _plain(view), **options)
+            tape.write(ufunc, *values, untraced(view), **options)
         else:
-            tape.write(function, *values, out=_plain(view), **options)
+            tape.write(function, *values, out=untraced(view), **options)
         return view
 
     def __array_function__(self, function: Any, kinds: Any, given: Any, options: Any) -> Any:
         """Another function of numpy's."""
-        values, plain = _plain(given), _plain(options)
+        values, plain = untraced(given), untraced(options)
         found = function(*values, **plain)
         tape = _tape_of((given, list(options.values())))
         if found is None or plain.get("out") is not None:
@@ -221,54 +159,54 @@ class Traced(np.ndarray):
             return _view_of(found, given)
         view = tape.home(found)
         if function in TAKE_OUT:
-            tape.write(function, *values, **plain, out=_plain(view))
+            tape.write(function, *values, **plain, out=untraced(view))
         elif function is np.zeros_like:
-            tape.write(_plain(view).fill, 0)
+            tape.write(untraced(view).fill, 0)
         elif function is not np.empty_like:
-            tape.write(_again, _plain(view), partial(function, **plain), values)
+            tape.write(_again, untraced(view), partial(function, **plain), values)
         return view
 
     def _made(self, function: Callable, *values: Any) -> Traced:
         """What a method of the plain array finds: a view, or a result of its own."""
-        found, own = np.asarray(function(*values)), _plain(self)
+        found, own = np.asarray(function(*values)), untraced(self)
         if np.may_share_memory(found, own):
             return self.tape.traced(found, self.owner)
         view = self.tape.home(found)
-        self.tape.write(_again, _plain(view), function, values)
+        self.tape.write(_again, untraced(view), function, values)
         return view
 
     def __getitem__(self, key: Any) -> Any:
         """A part; an entry is an array of no axes."""
-        return self._made(_plain(self).__getitem__, _plain(key))
+        return self._made(untraced(self).__getitem__, untraced(key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Write to a part, which is looked up once where it is a view."""
-        own, value = _plain(self), _plain(value)
+        own, value = untraced(self), untraced(value)
         own[key] = value
-        part = own[_plain(key)]
+        part = own[untraced(key)]
         is_view = isinstance(part, np.ndarray) and np.may_share_memory(part, own)
-        self.tape.write(*(part.__setitem__, ...) if is_view else (own.__setitem__, _plain(key)), value)
+        self.tape.write(*(part.__setitem__, ...) if is_view else (own.__setitem__, untraced(key)), value)
 
     def copy(self, *order: Any) -> Any:
         """As of any array."""
-        own = _plain(self)
+        own = untraced(self)
         view = self.tape.home(own.copy(*order))
-        self.tape.write(_plain(view).__setitem__, ..., own)
+        self.tape.write(untraced(view).__setitem__, ..., own)
         return view
 
     def astype(self, *dtype: Any, copy: bool = True) -> Any:  # type: ignore[override]
         """As of any array."""
-        return self._made(partial(_plain(self).astype, copy=copy), *dtype)
+        return self._made(partial(untraced(self).astype, copy=copy), *dtype)
 
     def reshape(self, *shape: Any) -> Any:  # type: ignore[override]
         """As of any array: a view where that is possible."""
-        return self._made(_plain(self).reshape, *shape)
+        return self._made(untraced(self).reshape, *shape)
 
     def dot(self, other: Any, out: Any = None) -> Any:
         """As of any array."""
-        own, values = _plain(self), (_plain(other),)
+        own, values = untraced(self), (untraced(other),)
         view = self.tape.home(own.dot(*values)) if out is None else out
-        plain = _plain(view)
+        plain = untraced(view)
         if plain.ndim == 0:  # which has no place for it
             self.tape.write(_again, plain, own.dot, values)
         else:
@@ -312,45 +250,17 @@ def _again(memory: Array, function: Callable, values: Sequence[Any]) -> None:
     memory[...] = function(*values)
 
 
-def _each(function: Callable[[Array], Array], value: Any) -> Any:
-    """The same structure of arrays with a function's results in their place."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return function(np.asarray(value))
-    if isinstance(value, (tuple, list)):
-        return _tuple_like(value, [_each(function, part) for part in value])
-    if value is None:
-        return None
-    raise UntraceableError(f"{value!r} is no array")
-
-
-def _tuple_like(value: Any, parts: list[Any]) -> Any:
-    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-
-
-def _plain(value: Any) -> Any:
+def untraced(value: Any) -> Any:
     """Arrays, and structures of them, without what writes down."""
     if isinstance(value, Traced):
         return value.view(np.ndarray)
     if type(value) in (tuple, list):
-        return type(value)(map(_plain, value))
+        return type(value)(map(untraced, value))
     if type(value) is dict:
-        return {key: _plain(part) for key, part in value.items()}
+        return {key: untraced(part) for key, part in value.items()}
     return value
 
 
-def _known_bits(array: Array) -> Array:
-    """A copy, in which all NaN are the same."""
-    return np.where(np.isnan(array), np.nan, array)
-
-
-def _spoilt(inputs: Sequence[Array]) -> list[list[Array]]:
-    """The inputs, in turn each of them NaN: what depends on it unseen is NaN of the function and not of the tape."""
-    floats = [place for place, array in enumerate(inputs) if array.dtype.kind in "fc" and array.size]
-    return [[np.full_like(a, np.nan) if i == place else a for i, a in enumerate(inputs)] for place in floats]
-
-
-def _same_bits(found: Any, other: Any) -> bool:
-    """Whether two structures of arrays have the same bits."""
-    if isinstance(found, np.ndarray):
-        return found.tobytes() == other.tobytes()
-    return found is None or all(map(_same_bits, found, other))
+def tuple_like(value: Any, parts: list[Any]) -> Any:
+    """A tuple, named or not, or a list of parts in place of those of `value`."""
+    return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
