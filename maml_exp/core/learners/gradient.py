@@ -78,7 +78,7 @@ class Learner(BaseLearner):
         self.rates = self._learned_rates()
         self._structure = self._make_structure(pairs)
         self.layout = Layout(self._part_sizes())
-        self._loops: dict[Any, WholeLoop] = {}
+        self._loops: dict[Any, WholeLoop] = {}  # of adaptations
         self._replayed: dict[Any, Replayed] = {}
         self._replays = replays
         self._measures_curvature = problem.curvature and self.outer in ("exact", "first_order")
@@ -158,23 +158,21 @@ class Learner(BaseLearner):
         by_weight = self.rates is not None and self.rates.by == "weight"
         return {name: rho.ravel() for name, rho in self.inner_rates(vector).items()} if by_weight else {}
 
-    def _whole(self, key: tuple) -> WholeLoop:
-        """The passes for these numbers of points, with the buffers of the last time.
+    def _taken(self, key: tuple) -> WholeLoop:
+        """The passes for these numbers of points, with the buffers that were last given back, if any were.
 
         Args:
             key: tasks, shots and of these how many an inner step is made from, query points, weights of the query
                 losses, the rate (of runs in lockstep one each), dtype.
         """
-        whole = self._loops.get(key)
-        if whole is None:
-            tasks, shots, size, query, omega, lr, dtype = key
-            alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
-            kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
-            passes = (*support_passes(len(omega) - 1, size, alpha, kept), *query_passes(omega, query, tasks[-1]))
-            keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
-            whole = WholeLoop(self._structure, tasks, passes, shots + query, dtype, keep)
-            _keep(self._loops, key, whole, MOST_LOOPS + len(self.problem.task.all_shots))
-        return whole
+        if key in self._loops:
+            return self._loops.pop(key)
+        tasks, shots, size, query, omega, lr, dtype = key
+        alpha = np.reshape(lr, (-1, 1, 1, 1)) if isinstance(lr, tuple) else lr
+        kept = query > 0 or self.outer == "reptile"  # else nothing is pulled back, or summed over steps
+        passes = (*support_passes(len(omega) - 1, size, alpha, kept), *query_passes(omega, query, tasks[-1]))
+        keep = 1 - lr * self.settings.proximal if self.settings.proximal else 1.0
+        return WholeLoop(self._structure, tasks, passes, shots + query, dtype, keep)
 
     def _shown(self, x: Array, y: Array) -> Array:
         """What a support loss is told of its points: targets, and x beside them where it is learned."""
@@ -223,9 +221,7 @@ class Learner(BaseLearner):
             tasks, shots, _, query, *_ = key
             values = math.prod(tasks) * (shots + query) * max(self.network.sizes)
             watched = self._replays and values <= MOST_VALUES
-            whole = self._whole(key)
-            del self._loops[key]  # an adaptation of these sizes has buffers of its own
-            computed = Replayed(getattr(self._finder, name), whole, watched)
+            computed = Replayed(getattr(self._finder, name), self._taken(key), watched)
             _keep(self._replayed, (key, first_order), computed, MOST_LOOPS + len(self.problem.task.all_shots))
         return computed
 
@@ -257,8 +253,7 @@ class Learner(BaseLearner):
         runs = vector.shape[:-1]
         lr = self.problem.inner.lr if lr is None else lr
         key = ((*runs, tasks), shots, shots, 0, (*[0.0] * steps, 1.0), lr, vector.dtype)
-        whole = self._whole(key)
-        del self._loops[key]  # an adaptation that begins before this one has ended has buffers of its own
+        whole = self._taken(key)  # an adaptation that begins before this one has ended has buffers of its own
         self._finder.bind(whole, vector)
         x_support, y_support, x = (array.astype(whole.loop.dtype) for array in (x_support, y_support, x))
         shown = self._shown(x_support, y_support)
@@ -275,7 +270,7 @@ class Learner(BaseLearner):
                 if step < steps:
                     whole.loop.run_pass(step, x_support, shown)
         finally:
-            self._loops[key] = whole
+            _keep(self._loops, key, whole, MOST_LOOPS)
 
     def reference_loss(
         self, vector: Array, batch: Batch, rng: np.random.Generator, progress: float, base: Array
