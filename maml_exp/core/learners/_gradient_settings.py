@@ -9,8 +9,12 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
+from maml_exp.core.inner.structure import Structure
+from maml_exp.core.inner.tails import loss_network
 from maml_exp.core.learners.base import LearnerSettings
+from maml_exp.core.network import Network
 from maml_exp.core.problem import Problem
+from maml_exp.core.tasks.base import TaskFamily
 
 OUTER = ("exact", "first_order", "reptile", "joint")
 MOVES = ("all", "head", "body", "context")
@@ -227,3 +231,35 @@ def query_weights(settings: Settings, steps: int, progress: float) -> tuple[floa
         return last
     other = max(share - epoch * share / end, 0.03 * share)
     return (0.0, *[other] * (steps - 1), 1 - (steps - 1) * other)
+
+
+def structure_of(
+    settings: Settings,
+    family: TaskFamily,
+    network: Network,
+    moving: tuple[bool, ...],
+    rates: type,
+    pairs: bool | None,
+) -> Structure:
+    """What the settings make of an inner loop.
+
+    Args:
+        network: its inputs are with the context.
+        moving: of every layer, whether inner steps move it.
+        rates: the class of its steps' rates.
+        pairs: force one representation of the adapted weights.
+    """
+    loss = None
+    if settings.support_loss == "learned":
+        loss = loss_network(family.inputs, family.outputs, settings.loss_hidden, settings.loss_sees_targets)
+    return Structure(
+        network=network,
+        loss=family.loss,
+        moves=moving,
+        rates=rates,
+        context=settings.context,
+        two_heads=settings.support_loss == "head",
+        loss_network=loss,
+        loss_sees_targets=settings.loss_sees_targets,
+        pairs=pairs,
+    )

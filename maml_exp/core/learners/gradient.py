@@ -23,10 +23,8 @@ from maml_exp.core.arrays import are_common, of_every_task
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import query_passes, support_passes
 from maml_exp.core.inner.points import Points, minibatches
-from maml_exp.core.inner.structure import Structure
-from maml_exp.core.inner.tails import loss_network
 from maml_exp.core.inner.whole import CURVATURE, WholeLoop, curvature
-from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights
+from maml_exp.core.learners._gradient_settings import Settings, check, moving_layers, query_weights, structure_of
 from maml_exp.core.learners.base import BaseLearner, Gradient
 from maml_exp.core.learners.blocks.gradient_passes import Finder
 from maml_exp.core.learners.blocks.rates import LearnedRates
@@ -76,7 +74,8 @@ class Learner(BaseLearner):
         self.network = replace(problem.network, sizes=(inputs + self.settings.context, *others))
         self.moving = moving_layers(self.settings.moves, len(self.network.shapes))
         self.rates = self._learned_rates()
-        self._structure = self._make_structure(pairs)
+        kind = UnitRates if self.rates is None else self.rates.kind
+        self._structure = structure_of(self.settings, problem.family, self.network, self.moving, kind, pairs)
         self.layout = Layout(self._part_sizes())
         self._loops: dict[Any, WholeLoop] = {}  # of adaptations
         self._replayed: dict[Any, Replayed] = {}
@@ -93,23 +92,6 @@ class Learner(BaseLearner):
         if settings.context:
             shapes["context"] = (1, settings.context)
         return LearnedRates(settings.rates, settings.rates_store, inner.lr, inner.steps, shapes)
-
-    def _make_structure(self, pairs: bool | None) -> Structure:
-        settings, family = self.settings, self.problem.family
-        loss = None
-        if settings.support_loss == "learned":
-            loss = loss_network(family.inputs, family.outputs, settings.loss_hidden, settings.loss_sees_targets)
-        return Structure(
-            network=self.network,
-            loss=family.loss,
-            moves=self.moving,
-            rates=UnitRates if self.rates is None else self.rates.kind,
-            context=settings.context,
-            two_heads=settings.support_loss == "head",
-            loss_network=loss,
-            loss_sees_targets=settings.loss_sees_targets,
-            pairs=pairs,
-        )
 
     def _part_sizes(self) -> dict[str, int]:
         settings, loss = self.settings, self._structure.loss_network
