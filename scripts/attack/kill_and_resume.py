@@ -79,8 +79,13 @@ def differences(folder: Path, alone: Path, together: int) -> list[str]:
     """What differs between what was killed and what was not, line by line."""
     if not together:
         return compare_runs(RunFolder(alone), RunFolder(folder)).results
-    pairs = [(next(alone.glob(f"{job}_*")), next(folder.glob(f"{job}_*"))) for job in range(together)]
+    pairs = [(folder_of(alone, job), folder_of(folder, job)) for job in range(together)]
     return [line for one, other in pairs for line in compare_runs(RunFolder(one), RunFolder(other)).results]
+
+
+def folder_of(sweep: Path, job: int) -> Path:
+    """A job's folder; one that was killed while Hydra made it has no status, and another one beside it."""
+    return next(path for path in sweep.glob(f"{job}_*") if (path / "status.json").exists())
 
 
 def main() -> int:
