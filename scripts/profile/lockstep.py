@@ -5,11 +5,9 @@ python scripts/profile/lockstep.py
 
 from __future__ import annotations
 
-import time
-from typing import Any
-
 import numpy as np
 from threadpoolctl import threadpool_limits
+from turns import Training
 
 from maml_exp.config.composing import compose
 from maml_exp.core.problem import Problem
@@ -28,24 +26,13 @@ CASES = [
 ]
 
 
-class Training:
-    """R runs of one problem that go on and on."""
-
-    def __init__(self, problem: Problem, runs: int):
-        trainer = Trainer(problem)
-        self._runs, self._state = runs, trainer.init(0)
-        self._step: Any = trainer.train_step
-        if runs > 1:
-            self._state = LockstepState.of([trainer.init(seed) for seed in range(runs)])
-            self._step = LockstepTrainer([problem] * runs).train_step
-
-    def milliseconds(self) -> float:
-        """Of an iteration and run, over `SECONDS` of processor time."""
-        started, made = time.process_time(), 0
-        while (taken := time.process_time() - started) < SECONDS:
-            self._state, _ = self._step(self._state)
-            made += 1
-        return 1000 * taken / made / self._runs
+def training(problem: Problem, runs: int) -> Training:
+    """R runs of one problem, seeds 0, 1 and so on."""
+    trainer = Trainer(problem)
+    states = [trainer.init(seed) for seed in range(runs)]
+    if runs == 1:
+        return Training(trainer.train_step, states[0])
+    return Training(LockstepTrainer([problem] * runs).train_step, LockstepState.of(states))
 
 
 def main() -> None:
@@ -54,10 +41,10 @@ def main() -> None:
     for tasks, shots, steps, width in CASES:
         sizes = [f"training.meta_batch={tasks}", f"task.shots={shots}", f"task.query={shots}"]
         problem = compose([*sizes, f"inner.steps={steps}", f"model.hidden=[{width},{width}]"]).problem
-        trainings = [Training(problem, runs) for runs in RUNS]
+        trainings = {runs: training(problem, runs) for runs in RUNS}
         with threadpool_limits(1):
-            rounds = [[training.milliseconds() for training in trainings] for _ in range(ROUNDS + 1)]
-        times = np.median(rounds[1:], axis=0)  # buffers are made in the first
+            rounds = [[one.seconds(SECONDS) / runs for runs, one in trainings.items()] for _ in range(ROUNDS + 1)]
+        times = 1000 * np.median(rounds[1:], axis=0)  # buffers are made in the first
         cells = [f"{each:.3f} ({each / times[0]:.2f})" for each in times]
         case = f"{tasks:<3} {shots:<3} {steps:<3} {width:<4} {most_together(problem):<12} "
         print(case, *cells, sep="  ", flush=True)

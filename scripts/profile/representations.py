@@ -7,10 +7,9 @@ Thin layers are as they are chosen; P or M is what the rules choose for the hidd
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 from threadpoolctl import threadpool_limits
+from turns import Training
 
 from maml_exp.config.composing import compose
 from maml_exp.core.inner.layers import choice
@@ -22,31 +21,22 @@ CASES = [(tasks, 5, steps) for tasks in (4, 10, 25, 64) for steps in (2, 3, 5, 1
 WARM = 6  # iterations, until they are replayed
 
 
-class Training:
-    """A training whose hidden layer is told what to be."""
-
-    def __init__(self, problem: Problem, pairs: bool):
-        usual = choice.keeps_pairs
-        choice.keeps_pairs = lambda n, m, *of_passes: pairs if min(n, m) > 2 else usual(n, m, *of_passes)
-        trainer = Trainer(problem)
-        self._step, self._state = trainer.train_step, trainer.init(0)
-        for _ in range(WARM):
-            self._state, _ = self._step(self._state)
-        choice.keeps_pairs = usual
-
-    def seconds(self) -> float:
-        """Of an iteration, over `SECONDS` of processor time."""
-        started, made = time.process_time(), 0
-        while (taken := time.process_time() - started) < SECONDS:
-            self._state, _ = self._step(self._state)
-            made += 1
-        return taken / made
+def training(problem: Problem, pairs: bool) -> Training:
+    """One whose hidden layer is told what to be."""
+    usual = choice.keeps_pairs
+    choice.keeps_pairs = lambda n, m, *of_passes: pairs if min(n, m) > 2 else usual(n, m, *of_passes)
+    trainer = Trainer(problem)
+    state = trainer.init(0)
+    for _ in range(WARM):
+        state, _ = trainer.train_step(state)
+    choice.keeps_pairs = usual
+    return Training(trainer.train_step, state)
 
 
 def ratio(problem: Problem) -> str:
     """Multiplied out over pairs, and what is chosen."""
-    out, pairs = Training(problem, False), Training(problem, True)
-    found = np.median([out.seconds() / pairs.seconds() for _ in range(ROUNDS)])
+    out, pairs = training(problem, False), training(problem, True)
+    found = np.median([out.seconds(SECONDS) / pairs.seconds(SECONDS) for _ in range(ROUNDS)])
     (width, *_), steps = problem.model.hidden, problem.inner.steps
     stays = choice.keeps_pairs(width, width, problem.meta_batch, steps, steps * problem.task.shots)
     return f"{found:.2f} {'P' if stays else 'M'}"
