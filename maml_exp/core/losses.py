@@ -121,8 +121,11 @@ class SquaredError:
     def mean(self, found: Array, points: int | None = None) -> Any:
         """The mean square of residuals, over points and outputs, then over tasks."""
         residual = found if points is None else found[..., :points, :]
-        squares, count = inner_product(residual, residual).tolist(), math.prod(residual.shape[-3:])
-        return squares / count if residual.ndim == 3 else [square / count for square in squares]
+        squares = inner_product(residual, residual).tolist()
+        if residual.ndim == 3:
+            return squares / residual.size
+        count = math.prod(residual.shape[-3:])
+        return [square / count for square in squares]
 
     def means(self, found: Array) -> Array:
         """The mean square of every task's residuals (T,)."""

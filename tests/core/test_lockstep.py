@@ -9,9 +9,8 @@ from maml_exp.config.composing import compose, conf_dir
 from maml_exp.core.inner import stack
 from maml_exp.core.optimizers.base import FLUSH_EVERY, OptimizerState
 from maml_exp.core.replay import WARM_UP
-from maml_exp.core.tasks import families
 from maml_exp.core.training import Trainer
-from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer, Streams, sampled, shared_by
+from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer, shared_by
 
 from .learners import axes
 
@@ -199,21 +198,3 @@ def test_runs_in_lockstep_differ_in_seeds_rates_and_what_is_not_trained_by(overr
 def test_steps_that_fade_do_so_by_one_rate():
     first, second = (compose(["algorithm=proximal", f"inner.lr={lr}"]).problem for lr in (0.01, 0.02))
     assert shared_by(first) != shared_by(second)
-
-
-@pytest.mark.parametrize("method", ["random", "standard_normal"])
-@pytest.mark.parametrize("shape", [(6, 4), (2, 3, 4)])
-def test_streams_split_the_first_axis(method, shape):
-    generators = [np.random.default_rng(seed) for seed in (5, 6)]
-    drawn = getattr(Streams(generators), method)(shape).reshape(2, 3, 4)
-    assert np.array_equal(drawn, [getattr(np.random.default_rng(seed), method)((3, 4)) for seed in (5, 6)])
-
-
-@pytest.mark.parametrize("task", ["sinusoid", "harmonic", "polynomial", "mixture"])
-def test_meta_batches_are_those_of_the_runs(task):
-    family = families(compose([f"task={task}"]).task, None)[0]
-    batches = sampled(family, [np.random.default_rng(seed) for seed in (5, 6)], 3, "float32")
-    for run, seed in enumerate((5, 6)):
-        alone = family.sample(np.random.default_rng(seed), 3, "float32")
-        for one, several in zip(alone, batches, strict=True):
-            assert one.tobytes() == several[run].tobytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -35,22 +36,30 @@ def init(theta: Array) -> OptimizerState:
 def update(gradient: Array, state: OptimizerState, theta: Array, settings: Settings) -> tuple[Array, OptimizerState]:
     """One step of Adam: theta <- theta - lr m / (sqrt(v) + epsilon), m and v the bias-corrected moments."""
     beta1, beta2 = settings.beta1, settings.beta2
-    count = state.count + 1
+    count, (first, second) = state.count + 1, state.moments
+    decay1, share1, decay2, share2 = _numbers(beta1, beta2, gradient.dtype)
     # first  <- beta1 first  + (1 - beta1) g
     # second <- beta2 second + (1 - beta2) g^2, in new arrays but with few temporary ones: P may be large
-    first = beta1 * state.moments[0]
-    work = (1 - beta1) * gradient
-    first += work
-    second = beta2 * state.moments[1]
-    np.multiply(gradient, gradient, out=work)
-    work *= 1 - beta2
-    second += work
+    first = np.multiply(first, decay1)
+    work = np.multiply(gradient, share1)
+    np.add(first, work, first)
+    second = np.multiply(second, decay2)
+    np.multiply(gradient, gradient, work)
+    np.multiply(work, share2, work)
+    np.add(second, work, second)
     # with m = first / (1 - beta1^t) and v = second / (1 - beta2^t)
     correction = (1 - beta2**count) ** 0.5
-    np.sqrt(second, out=work)
-    work += settings.epsilon * correction
-    np.divide(first, work, out=work)
-    work *= np.asarray(settings.lr * correction / (1 - beta1**count), work.dtype)
+    np.sqrt(second, work)
+    np.add(work, np.asarray(settings.epsilon * correction, work.dtype), work)
+    np.divide(first, work, work)
+    np.multiply(work, np.asarray(settings.lr * correction / (1 - beta1**count), work.dtype), work)
+    np.subtract(theta, work, work)
     first = flushed(first, count, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
     second = flushed(second, count, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
-    return theta - work, OptimizerState(count, (first, second))
+    return work, OptimizerState(count, (first, second))
+
+
+@lru_cache(maxsize=32)
+def _numbers(beta1: float, beta2: float, dtype: np.dtype) -> tuple[Array, ...]:
+    """beta1, 1 - beta1, beta2, 1 - beta2 as arrays: to convert a number takes longer than a small product."""
+    return tuple(np.asarray(number, dtype) for number in (beta1, 1 - beta1, beta2, 1 - beta2))

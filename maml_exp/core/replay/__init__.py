@@ -60,6 +60,11 @@ class Replayed:
             return False
 
     @property
+    def is_given_up(self) -> bool:
+        """Whether it will always be made as ever."""
+        return self._calls > WARM_UP + 1 and not self._is_trusted
+
+    @property
     def is_trusted(self) -> bool:
         """Whether it is made without Python's part."""
         return self._is_trusted
@@ -69,7 +74,7 @@ def _written_down(function: Callable[..., Any], state: Any, inputs: Sequence[Arr
     """The calls of one computation; None where it cannot be written down, whatever the reason."""
     tape = Tape(inputs)
     try:
-        tape.result = _each(untraced, function(tape.view_of(state, {}), *tape.traced_inputs))
+        tape.end(_each(untraced, function(tape.view_of(state, {}), *tape.traced_inputs)))
     except Exception:  # then it is made as ever, and an error that is the function's own shows there
         return None
     return tape

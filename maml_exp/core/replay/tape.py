@@ -11,6 +11,8 @@ from weakref import proxy, ref
 
 import numpy as np
 
+from maml_exp.core.replay.shorter import Call, shortened
+
 Array = np.ndarray
 OURS = "maml_exp.core"  # whose objects hold buffers
 TAKE_OUT = (np.concatenate, np.einsum)  # functions that may be told where their result goes
@@ -32,10 +34,14 @@ class Tape:
     def __init__(self, inputs: Sequence[Array]):
         self.result: Any = None
         self._inputs = [np.array(array) for array in inputs]
-        self._calls: list[tuple[Callable, Sequence[Any]]] = []
+        self._calls: list[Call] = []
         # of results, by layout: memory that is used again once nobody in the computation has it any more, as the
         # system would give it: what stays in the cache is as little as without a tape
         self._memory: dict[Any, list[tuple[ref[Owner], Array]]] = {}
+
+    def end(self, result: Any) -> None:
+        """Have all calls written down, of which this is the result."""
+        self.result, self._calls = result, shortened(self._calls)
 
     def play(self, inputs: Sequence[Array]) -> Any:
         """Make all calls for other inputs."""
@@ -189,14 +195,18 @@ class Traced(np.ndarray):
 
     def copy(self, *order: Any) -> Any:
         """As of any array."""
-        own = untraced(self)
-        view = self.tape.home(own.copy(*order))
-        self.tape.write(untraced(view).__setitem__, ..., own)
-        return view
+        return self._copied(untraced(self).copy(*order))
 
     def astype(self, *dtype: Any, copy: bool = True) -> Any:  # type: ignore[override]
         """As of any array."""
-        return self._made(partial(untraced(self).astype, copy=copy), *dtype)
+        found = untraced(self).astype(*dtype, copy=copy)
+        return self if found is untraced(self) else self._copied(found)
+
+    def _copied(self, found: Array) -> Traced:
+        """Memory of its own for the same numbers, laid out as `found`, and perhaps of its dtype."""
+        view = self.tape.home(found)
+        self.tape.write(untraced(view).__setitem__, ..., untraced(self))
+        return view
 
     def reshape(self, *shape: Any) -> Any:  # type: ignore[override]
         """As of any array: a view where that is possible."""

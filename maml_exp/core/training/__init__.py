@@ -18,6 +18,7 @@ from maml_exp.core.optimizers import OPTIMIZERS
 from maml_exp.core.optimizers.base import OptimizerState, clipped, scheduled
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks.base import Batch
+from maml_exp.core.training.draws import Draws
 
 Array = np.ndarray
 
@@ -64,6 +65,7 @@ class Trainer:
     def __init__(self, problem: Problem):
         self.problem = problem
         self.learner = make_learner(problem)
+        self._draws = [Draws(family, problem.meta_batch, problem.dtype) for family in problem.drawn_from]
         self._optimizer = OPTIMIZERS.get(problem.optimizer.name)
         # an optimizer's step is as long as its rate: a part with a rate of its own makes it longer or shorter, and a
         # schedule is that of both
@@ -109,6 +111,6 @@ class Trainer:
 
     def _draw(self, rng: np.random.Generator, learner_rng: np.random.Generator) -> Batch:
         """A meta-batch; which of several numbers of shots all its tasks have is drawn from the learner's stream."""
-        among = self.problem.drawn_from
-        family = among[learner_rng.integers(len(among))] if len(among) > 1 else among[0]
-        return family.sample(rng, self.problem.meta_batch, self.problem.dtype)
+        among = self._draws
+        draws = among[learner_rng.integers(len(among))] if len(among) > 1 else among[0]
+        return draws(rng)

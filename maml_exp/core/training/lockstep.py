@@ -18,36 +18,13 @@ from maml_exp.core.arrays import norms
 from maml_exp.core.inner.layers.choice import keeps_pairs
 from maml_exp.core.optimizers.base import OptimizerState, clipped
 from maml_exp.core.problem import Problem
-from maml_exp.core.tasks.base import Batch, TaskFamily
+from maml_exp.core.tasks.base import Batch
 from maml_exp.core.training import StepMetrics, Trainer, TrainState
+from maml_exp.core.training.draws import Draws, Streams
 
 Array = np.ndarray
 # what pays was measured (docs/performance.md): numbers in the largest array of all runs' tasks, and in their vectors
 TASKS_NUMBERS, VECTORS_NUMBERS, MOST_RUNS = 50_000, 2**17, 20
-
-
-class Streams:
-    """The generators of R runs as one: the first axis of what is drawn is split among them, evenly and in order."""
-
-    def __init__(self, generators: Sequence[np.random.Generator]):
-        self.generators = list(generators)
-
-    def random(self, shape: tuple[int, ...]) -> Array:
-        """Uniform numbers in [0, 1)."""
-        found = np.empty(shape)
-        for generator, part in self._parts(found):
-            generator.random(out=part)
-        return found
-
-    def standard_normal(self, shape: tuple[int, ...]) -> Array:
-        """Normal numbers of mean 0 and variance 1."""
-        found = np.empty(shape)
-        for generator, part in self._parts(found):
-            generator.standard_normal(out=part)
-        return found
-
-    def _parts(self, found: Array) -> Any:
-        return zip(self.generators, found.reshape(len(self.generators), -1), strict=True)
 
 
 class LockstepState(NamedTuple):
@@ -87,12 +64,13 @@ class LockstepTrainer:
     def __init__(self, problems: Sequence[Problem]):
         self.problem = _together(problems)
         self.trainer = Trainer(self.problem)
+        self._draws = Draws(self.problem.family, self.problem.meta_batch, self.problem.dtype, (len(problems),))
 
     @np.errstate(over="ignore", invalid="ignore")  # a run that diverges says so by its metrics
     def train_step(self, state: LockstepState) -> tuple[LockstepState, list[StepMetrics]]:
         """One outer iteration of every run."""
         problem, trainer = self.problem, self.trainer
-        batch = sampled(problem.family, state.rngs, problem.meta_batch, problem.dtype)
+        batch = self._batch(state.rngs)
         progress, rng = state.step / problem.iterations, Streams(state.learner_rngs)
         found: Any = trainer.learner.meta_gradient(state.vector, batch, rng, progress)  # type: ignore[arg-type]
         sizes = norms(found.vector)
@@ -104,15 +82,13 @@ class LockstepTrainer:
         runs = zip(found.loss, found.support_loss, sizes, strict=True)
         return after, [StepMetrics(*of_run, extras={}) for of_run in runs]
 
-
-def sampled(family: TaskFamily, rngs: Sequence[np.random.Generator], tasks: int, dtype: str) -> Batch:
-    """A meta-batch of every run (R, T, ...), each from its own generator."""
-    runs = len(rngs)
-    if not family.draws_by_task:
-        batches = [family.sample(rng, tasks, dtype) for rng in rngs]
+    def _batch(self, rngs: Sequence[np.random.Generator]) -> Batch:
+        """A meta-batch of every run (R, T, ...), each from its own generator."""
+        family, problem = self.problem.family, self.problem
+        if family.draws_by_task:
+            return self._draws(Streams(rngs))
+        batches = [family.sample(rng, problem.meta_batch, problem.dtype) for rng in rngs]
         return Batch(*map(np.stack, zip(*batches, strict=True)))
-    batch = family.sample(Streams(rngs), runs * tasks, dtype)  # type: ignore[arg-type]
-    return Batch(*(points.reshape(runs, tasks, *points.shape[1:]) for points in batch))
 
 
 def shared_by(problem: Problem) -> str | None:

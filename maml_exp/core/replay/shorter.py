@@ -1,0 +1,115 @@
+"""The calls of a tape in a shape that numpy makes faster, with the same bits.
+
+What a call costs beside its numbers depends on how it is made: twice as much where an operand is spread over an axis,
+or where the result goes to an operand's memory by another array than the operand; and the products of two or three
+small matrices one by one cost less than `np.matmul` for all. Code that is read does not write any of that down.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+Call = tuple[Callable, Sequence[Any]]
+FEW_MATRICES = 3  # up to which a product each is faster
+FEW_NUMBERS = 2**13  # of a result up to which it is faster to spread an operand first
+
+
+def shortened(calls: Sequence[Call]) -> list[Call]:
+    """Calls that write the same bits to the same memory."""
+    arrays = _Arrays()
+    return [cheap for function, values in calls for cheap in _cheaper(function, arrays.one_of(values), arrays)]
+
+
+class _Arrays:
+    """One array of those on the same memory, and memory for operands that are spread."""
+
+    def __init__(self) -> None:
+        self._known: dict[Any, Array] = {}
+        self._spread: dict[Any, Array] = {}
+
+    def one_of(self, value: Any) -> Any:
+        """The same values, each array the first one that was seen of its memory and layout."""
+        if isinstance(value, (tuple, list)):
+            return type(value)(map(self.one_of, value))
+        if type(value) is not np.ndarray:
+            return value
+        place = value.__array_interface__["data"]  # where it is, and whether it can be written to
+        return self._known.setdefault((place, value.shape, value.strides, value.dtype), value)
+
+    def spread(self, place: int, like: Array) -> Array:
+        """Memory for a first or second operand as large as a result; the next one of its shape has the same."""
+        key = (place, like.shape, like.dtype)
+        if key not in self._spread:
+            self._spread[key] = np.empty(like.shape, like.dtype)
+        return self._spread[key]
+
+
+def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]:
+    """The calls in place of one."""
+    if function is np.matmul and _are_few_products(*values):
+        yield from _one_by_one(*values)
+    elif _is_elementwise(function) and _are_plain(*values):
+        *operands, out = values
+        for place, operand in enumerate(operands):
+            if operand.size == 1:
+                operands[place] = operand.reshape(())
+            elif operand.shape != out.shape or not operand.flags.c_contiguous:
+                operands[place] = arrays.spread(place, out)
+                yield operands[place].__setitem__, (..., operand)
+        yield function, (*operands, out)
+    elif _is_concatenation(function):
+        yield from _parts_of(*values, **function.keywords)  # type: ignore[attr-defined]
+    else:
+        yield function, values
+
+
+def _are_few_products(left: Any, right: Any, out: Any) -> bool:
+    """Whether these are products of two or three matrices, each of which `dot` can write."""
+    matrices = all(type(array) is np.ndarray and array.ndim in (2, 3) for array in (left, right))
+    return (
+        matrices
+        and out.ndim == 3
+        and 1 < len(out) <= FEW_MATRICES
+        and out[0].flags.c_contiguous
+        and left.dtype == right.dtype == out.dtype
+        and not any(np.may_share_memory(array, out) for array in (left, right))
+    )
+
+
+def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[Call]:
+    """The products of matrices (T, K, n) and (T, n, m), of either of which all may share one, as one each."""
+    matrices = [np.broadcast_to(array, (len(out), *array.shape[-2:])) for array in (left, right)]
+    for one, other, product in zip(*matrices, out, strict=True):
+        yield one.dot, (other, product)
+
+
+def _is_elementwise(function: Any) -> bool:
+    return isinstance(function, np.ufunc) and function.signature is None and (function.nin, function.nout) == (2, 1)
+
+
+def _are_plain(left: Any, right: Any, out: Any) -> bool:
+    """Whether two operands and a result are arrays of one dtype and few numbers."""
+    arrays = (left, right, out)
+    return (
+        all(type(array) is np.ndarray and array.dtype == out.dtype for array in arrays)
+        and out.size <= FEW_NUMBERS
+        and out.flags.c_contiguous
+    )
+
+
+def _is_concatenation(function: Any) -> bool:
+    return isinstance(function, partial) and function.func is np.concatenate and "out" in function.keywords
+
+
+def _parts_of(parts: Sequence[Any], axis: int = 0, *, out: Array) -> Iterator[Call]:
+    """A concatenation as an assignment of each part."""
+    end = 0
+    for part in parts:
+        start, end = end, end + part.shape[axis]
+        place = np.moveaxis(np.moveaxis(out, axis, 0)[start:end], 0, axis)
+        yield place.__setitem__, (..., part)
