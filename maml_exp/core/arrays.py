@@ -71,7 +71,8 @@ def rows_product(left: Array, right: Array, out: Array) -> None:
 def inner_product(a: Array, b: Array) -> Any:
     """The sum of a * b (T, K, m), a number; of runs in lockstep one each (R,), of the same bits."""
     if a.ndim == 3:
-        return a.reshape(-1).dot(b.reshape(-1))
+        left = a.reshape(-1)
+        return left.dot(left if a is b else b.reshape(-1))
     return np.matmul(a.reshape(len(a), 1, -1), b.reshape(len(b), -1, 1)).reshape(-1)
 
 
@@ -117,7 +118,7 @@ def norm(vector: Array) -> float:
     Squares may leave the range of their dtype where the norm does not: then, and only then, it is taken in float64
     and of the vector over its largest entry.
     """
-    square = float(np.dot(vector, vector).real)
+    square = float(vector.dot(vector))
     return math.sqrt(square) if SMALLEST_SQUARE < square < math.inf else _scaled_norm(vector)
 
 

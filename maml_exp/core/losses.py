@@ -121,11 +121,11 @@ class SquaredError:
     def mean(self, found: Array, points: int | None = None) -> Any:
         """The mean square of residuals, over points and outputs, then over tasks."""
         residual = found if points is None else found[..., :points, :]
-        squares = inner_product(residual, residual).tolist()
+        squares = inner_product(residual, residual)
         if residual.ndim == 3:
-            return squares / residual.size
+            return (float(squares) if residual.dtype.kind == "f" else complex(squares)) / residual.size
         count = math.prod(residual.shape[-3:])
-        return [square / count for square in squares]
+        return [square / count for square in squares.tolist()]
 
     def means(self, found: Array) -> Array:
         """The mean square of every task's residuals (T,)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import setting
-from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flushed
+from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flush, is_time_to_flush
 
 Array = np.ndarray
 # m / (sqrt(v) + epsilon) does not notice a root of v, or an m, that is smaller than this share of epsilon
@@ -54,8 +54,9 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     np.divide(first, work, work)
     np.multiply(work, np.asarray(settings.lr * correction / (1 - beta1**count), work.dtype), work)
     np.subtract(theta, work, work)
-    first = flushed(first, count, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
-    second = flushed(second, count, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
+    if is_time_to_flush(count):
+        flush(first, min(NEGLIGIBLE, NEGLIGIBLE_FIRST * settings.epsilon))
+        flush(second, min(NEGLIGIBLE, (NEGLIGIBLE_ROOT * settings.epsilon) ** 2))
     return work, OptimizerState(count, (first, second))
 
 

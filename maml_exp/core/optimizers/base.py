@@ -76,16 +76,19 @@ class OptimizerState(NamedTuple):
     moments: tuple[Array, ...]  # each (P,): adam's first and second moment; sgd's velocity
 
 
-def flushed(moment: Array, count: int, negligible: float) -> Array:
-    """The moment (P,) itself, every so often with entries below `negligible` set to zero.
+def is_time_to_flush(count: int) -> bool:
+    """Whether `flush` is due behind so many updates."""
+    return count % FLUSH_EVERY == 0
+
+
+def flush(moment: Array, negligible: float) -> None:
+    """Set entries of a moment (P,) to zero that are below `negligible`.
 
     Where the gradient stays zero, as behind a dead ReLU, a moment decays into denormal numbers, at which
     processors are many times slower: 30% of an iteration of width 256. What is negligible depends on the
     optimizer's settings, so that the parameters do not notice; it is at most `NEGLIGIBLE`.
     """
-    if count % FLUSH_EVERY == 0:
-        moment[np.abs(moment) < negligible] = 0
-    return moment
+    moment[np.abs(moment) < negligible] = 0
 
 
 def clipped(gradient: Array, norm: float, limit: float | None) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_exp.core import checks
 from maml_exp.core.checks import setting
-from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flushed
+from maml_exp.core.optimizers.base import NEGLIGIBLE, OptimizerSettings, OptimizerState, flush, is_time_to_flush
 
 Array = np.ndarray
 
@@ -33,5 +33,6 @@ def update(gradient: Array, state: OptimizerState, theta: Array, settings: Setti
     count = state.count + 1
     velocity = settings.momentum * state.moments[0] + gradient
     theta = theta - np.asarray(settings.lr, theta.dtype) * velocity
-    negligible = NEGLIGIBLE / np.maximum(settings.lr, 1.0)
-    return theta, OptimizerState(count, (flushed(velocity, count, negligible),))
+    if is_time_to_flush(count):
+        flush(velocity, NEGLIGIBLE / np.maximum(settings.lr, 1.0))
+    return theta, OptimizerState(count, (velocity,))

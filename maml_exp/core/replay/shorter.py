@@ -1,12 +1,13 @@
 """The calls of a tape in a shape that numpy makes faster, with the same bits.
 
 What a call costs beside its numbers depends on how it is made: twice as much where an operand is spread over an axis,
-or where the result goes to an operand's memory by another array than the operand; and the products of two or three
-small matrices one by one cost less than `np.matmul` for all. Code that is read does not write any of that down.
+or where the result goes to an operand's memory by another array than the operand; and one product, or two or three,
+cost less by `dot` one by one than by `np.matmul` for all. Code that is read does not write any of that down.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -52,7 +53,8 @@ class _Arrays:
 def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]:
     """The calls in place of one."""
     if function is np.matmul and _are_few_products(*values):
-        yield from _one_by_one(*values)
+        for left, right, out in _one_by_one(*values):
+            yield left.dot, (right, out)
     elif _is_elementwise(function) and _are_plain(*values):
         *operands, out = values
         for place, operand in enumerate(operands):
@@ -69,23 +71,25 @@ def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]
 
 
 def _are_few_products(left: Any, right: Any, out: Any) -> bool:
-    """Whether these are products of two or three matrices, each of which `dot` can write."""
-    matrices = all(type(array) is np.ndarray and array.ndim in (2, 3) for array in (left, right))
+    """Whether these are up to three products, each of which `dot` can write."""
     return (
-        matrices
-        and out.ndim == 3
-        and 1 < len(out) <= FEW_MATRICES
-        and out[0].flags.c_contiguous
+        type(left) is type(right) is np.ndarray
+        and max(left.ndim, right.ndim) <= max(2, out.ndim) <= 3
+        and out.size > 0
+        and math.prod(out.shape[:-2]) <= FEW_MATRICES
+        and out[(0,) * (out.ndim - 2)].flags.c_contiguous
         and left.dtype == right.dtype == out.dtype
         and not any(np.may_share_memory(array, out) for array in (left, right))
     )
 
 
-def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[Call]:
-    """The products of matrices (T, K, n) and (T, n, m), of either of which all may share one, as one each."""
-    matrices = [np.broadcast_to(array, (len(out), *array.shape[-2:])) for array in (left, right)]
-    for one, other, product in zip(*matrices, out, strict=True):
-        yield one.dot, (other, product)
+def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:
+    """The products of matrices (T, K, n) and (T, n, m), of either of which all may share one, or just a product."""
+    if out.ndim < 3:
+        yield left, right, out
+    else:
+        matrices = [np.broadcast_to(array, (len(out), *array.shape[-2:])) for array in (left, right)]
+        yield from zip(*matrices, out, strict=True)
 
 
 def _is_elementwise(function: Any) -> bool:
