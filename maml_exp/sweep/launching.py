@@ -26,12 +26,11 @@ from maml_exp.run.progress import is_quiet
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
 from maml_exp.store.system import available_cores
+from maml_exp.sweep.compositions import Compositions, likeness
 from maml_exp.sweep.job import objective_of, ready_or_refused, without_hydra
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
 from maml_exp.sweep.workers import NOT_STARTED, in_groups, in_processes
-
-FREE = ("seed", "inner.lr", "optimizer.lr")  # in which runs in lockstep may differ
 
 
 class Shared(NamedTuple):
@@ -40,6 +39,7 @@ class Shared(NamedTuple):
     hydra_context: HydraContext
     config: DictConfig
     task_function: TaskFunction
+    compositions: Compositions
 
 
 class HydraJob(NamedTuple):
@@ -55,14 +55,9 @@ class HydraJob(NamedTuple):
         folder = Path(self.shared.config.hydra.sweep.dir)
         return next(folder.glob(f"{self.number}_*"), folder / str(self.number))
 
-    @property
-    def alike(self) -> tuple[str, ...]:
-        """What was typed, but for seed and rates: those who share it may go in lockstep."""
-        return tuple(text for text in self.overrides if text.partition("=")[0] not in FREE)
-
     def composed(self) -> DictConfig:
         """Its configuration, as every launcher of Hydra's composes it."""
-        config = self.shared.hydra_context.config_loader.load_sweep_config(self.shared.config, self.overrides)
+        config = self.shared.compositions.of(self.overrides)
         with open_dict(config):
             config.hydra.job.id = str(self.number)
             config.hydra.job.num = self.number
@@ -114,7 +109,8 @@ def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], fir
     folder each says what is to be done.
     """
     setup_globals()
-    shared = Shared(launcher.hydra_context, launcher.config, launcher.task_function)
+    context, config = launcher.hydra_context, launcher.config
+    shared = Shared(context, config, launcher.task_function, Compositions(context, config))
     work = {n: HydraJob(shared, first + n, list(overrides)) for n, overrides in enumerate(job_overrides)}
     stop, outcomes = stop_file(Path(launcher.config.hydra.sweep.dir)), {}
     jobs = launcher.jobs or available_cores()
@@ -141,7 +137,7 @@ def _groups_of(work: Mapping[int, HydraJob], processes: int) -> list[Sequence[in
     """Groups of jobs by what was typed; whether they may go in lockstep shows when a worker has composed them."""
     alike: dict[tuple[str, ...], list[int]] = {}
     for number, job in work.items():
-        alike.setdefault(job.alike, []).append(number)
+        alike.setdefault(likeness(job.overrides), []).append(number)
 
     def most(number: int) -> int:
         try:
