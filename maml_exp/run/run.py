@@ -18,6 +18,7 @@ from maml_exp.core.training import StepMetrics, Trainer, TrainState
 from maml_exp.data import door
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
+from maml_exp.run.means import Means
 from maml_exp.run.metrics_log import MetricsLog
 from maml_exp.run.outcome import DivergedError, Outcome
 from maml_exp.run.progress import Progress, log, logging_to
@@ -88,7 +89,7 @@ class Run:
         self._learner = self.trainer.learner
         self._family = self._learner.problem.family
         self._initial = self.state = self.trainer.init(config.seed)
-        self._sums: dict[str, float] = {}  # of the metrics since the last row, and their "count"
+        self._means = Means()
         self._seconds = 0.0
         self._watch = Watch(config.problem)
         self._validation = Validation(config, self._learner)
@@ -124,7 +125,7 @@ class Run:
         point = newest_checkpoint(self.folder, self.config, {int(row["step"]) for row in sound}) if resume else None
         if point is not None:
             provenance.require_same_data(self.folder, self._family, point.data)
-            self.state, self._sums, self._seconds = point.state, dict(point.sums), point.seconds
+            self.state, self._means, self._seconds = point.state, Means(point.sums), point.seconds
             self._remember(point.watched)
             rows = [row for row in sound if row["step"] <= self.step and metrics.OBJECTIVE_TAG not in row]
         if resume:
@@ -157,11 +158,11 @@ class Run:
     def _train(self) -> Generator[Run, Step, None]:
         training, last = self.config.training, self.config.training.iterations
         progress = Progress(self.step, last, method_label(self.config.algorithm))
-        started, logged = time.perf_counter(), self.step
+        started, logged, step = time.perf_counter(), self.step, self.step
         try:
-            while self.step < last and not self._validation.is_over:
+            while step < last and not self._validation.is_over:
                 self.state, values = yield self
-                step = self.state.step
+                step += 1
                 self._add(step, values)
                 if is_logged(training, step):
                     self._log_row(time.perf_counter() - started, step - logged)
@@ -185,13 +186,7 @@ class Run:
         for line in self._watch.add(step, values):
             log.warning("iteration %d: %s", step, line)
             self._show_notes()
-        sums, (*of_all, extras) = self._sums, values
-        for tag, value in zip(metrics.TRAINING_TAGS, of_all, strict=True):
-            sums[tag] = sums.get(tag, 0.0) + value
-        for name, value in extras.items():
-            tag = metrics.extra_tag(name)
-            sums[tag] = sums.get(tag, 0.0) + value
-        sums["count"] = sums.get("count", 0.0) + 1
+        self._means.add(values)
 
     def _require(self, finite: bool, otherwise: str) -> None:
         """Raise `DivergedError` unless what was looked at is finite."""
@@ -205,12 +200,10 @@ class Run:
     def _log_row(self, elapsed: float, iterations: int) -> None:
         """Log means since the last row, the speed, and now and then a small evaluation."""
         self._seconds += elapsed
-        count = self._sums.pop("count")
-        row = {"step": self.step} | {tag: total / count for tag, total in self._sums.items()}
+        row = {"step": self.step} | self._means.take()
         row |= {metrics.learned_tag(name): value for name, value in self._learner.learned(self.state.vector).items()}
         row[metrics.EXPLOSIONS_TAG] = self._watch.explosions
         row |= {metrics.SPEED_TAG: iterations / elapsed, "time/seconds": self._seconds}
-        self._sums = {}
         training = self.config.training
         if every(training.evaluate_every, self.step, training.iterations):
             row |= self._small_evaluation()
@@ -247,7 +240,8 @@ class Run:
         parts = dict(self._learner.layout.sizes)
         watched = {"health": self._watch.state(), "validation": self._validation.state()}
         facts = self._family.facts()
-        return Checkpoint(self.state, self.config.to_dict(), self._sums, self._seconds, parts, watched, facts)
+        sums = self._means.sums()
+        return Checkpoint(self.state, self.config.to_dict(), sums, self._seconds, parts, watched, facts)
 
     def _write_status(self, state: str) -> None:
         self.folder.write_status(state, self.step, self.config.training.iterations, notes=self.notes)

@@ -50,12 +50,35 @@ class LockstepState(NamedTuple):
 
     def by_run(self) -> list[TrainState]:
         """The state of every run, its arrays views of these."""
-        count, moments = self.optimizer
-        runs = zip(self.vector, *moments, self.rngs, self.learner_rngs, strict=True)
-        return [
-            TrainState(vector, OptimizerState(count, tuple(of_run)), self.step, rng, learner_rng)
-            for vector, *of_run, rng, learner_rng in runs
-        ]
+        return [_OfRun(self, run) for run in range(len(self.rngs))]  # type: ignore[misc]  # all that a `TrainState` has
+
+
+class _OfRun(NamedTuple):
+    """A run's part of the state of several, taken out of it when it is asked for: most iterations nobody asks."""
+
+    of_all: LockstepState
+    run: int
+
+    @property
+    def vector(self) -> Array:
+        return self.of_all.vector[self.run]
+
+    @property
+    def optimizer(self) -> OptimizerState:
+        count, moments = self.of_all.optimizer
+        return OptimizerState(count, tuple(of_all[self.run] for of_all in moments))
+
+    @property
+    def step(self) -> int:
+        return self.of_all.step
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return self.of_all.rngs[self.run]
+
+    @property
+    def learner_rng(self) -> np.random.Generator:
+        return self.of_all.learner_rngs[self.run]
 
 
 class LockstepTrainer:
