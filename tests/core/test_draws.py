@@ -40,7 +40,7 @@ def test_meta_batches_are_the_familys_and_generators_stand_where_it_leaves_them(
     for _ in range(TIMES):
         assert_same(draws(rng), family.sample(other, 3, dtype))
         assert rng.bit_generator.state == other.bit_generator.state
-    assert draws._computed.is_trusted == (settings in REPLAYED)
+    assert draws.is_replayed == (settings in REPLAYED)
 
 
 @pytest.mark.parametrize("settings", [*REPLAYED, AS_EVER[0]], ids=" ".join)
@@ -54,27 +54,97 @@ def test_meta_batches_of_several_runs_are_each_runs_own(settings):
             assert_same([points[run] for points in batch], family.sample(rng, 3, "float32"))
 
 
-class Rejecting:
-    """Draws until what it has is below a half, or in a way of its own."""
+def until_all_are_small(rng, shape):
+    x = rng.random(shape)
+    while (x > 0.5).any():
+        x = rng.random(shape)
+    return x
 
-    def __init__(self, own_way):
-        self.own_way = own_way
+
+def until_all_are_small_unseen(rng, shape):
+    x = rng.random(shape)
+    while not (np.asarray(x) < 0.98).all():
+        x = rng.random(shape)
+    return x
+
+
+def others_beside(rng, shape):
+    return rng.random(shape) + rng.gamma(1.0, size=shape)
+
+
+def single_numbers(rng, shape):
+    return rng.random(shape) * rng.random()
+
+
+def in_another_dtype(rng, shape):
+    return rng.random(shape, dtype=np.float32) + rng.random(shape)
+
+
+def to_memory_of_its_own(rng, shape):
+    x = np.empty(shape)
+    rng.random(out=x)
+    return x + rng.random(shape)
+
+
+def from_a_generator_of_its_own(rng, shape):
+    return np.random.default_rng(int(rng.integers(100))).random(shape)
+
+
+def by_name(rng, shape):
+    return np.random.default_rng(rng).random(size=shape) + rng.standard_normal(size=shape)
+
+
+class Drawing:
+    """A family, one of ours, that draws its numbers in one of these ways."""
+
+    __module__ = "maml_exp.core.of_tests"
+
+    def __init__(self, draw):
+        self.draw = draw
 
     def sample(self, rng, tasks, dtype):
-        x = rng.random((tasks, 1, 1))
-        while not self.own_way and (x > 0.5).any():
-            x = rng.random((tasks, 1, 1))
-        y = rng.gamma(1.0, size=x.shape) if self.own_way else 2 * x
-        return Batch(*(points.astype(dtype) for points in (x, y, x + y, x - y)))
+        x = self.draw(rng, (tasks, 1, 1))
+        return Batch(*(points.astype(dtype) for points in (x, 2 * x, x + 1, x * x)))
 
 
-@pytest.mark.parametrize("own_way", [False, True])
-def test_families_that_draw_as_they_go_are_asked_as_ever(own_way):
-    family, rng, other = Rejecting(own_way), np.random.default_rng(0), np.random.default_rng(0)
+IN_OTHER_WAYS = (until_all_are_small, until_all_are_small_unseen, others_beside, single_numbers)
+OF_OTHER_KINDS = (in_another_dtype, to_memory_of_its_own, from_a_generator_of_its_own)
+
+
+@pytest.mark.parametrize("draw", [*IN_OTHER_WAYS, *OF_OTHER_KINDS], ids=lambda draw: draw.__name__)
+def test_families_that_draw_in_a_way_of_their_own_are_asked_as_ever(draw):
+    family, rng, other = Drawing(draw), np.random.default_rng(0), np.random.default_rng(0)
     draws = Draws(family, 2, "float64")
-    for _ in range(40):
+    for _ in range(60):
         assert_same(draws(rng), family.sample(other, 2, "float64"))
-        assert not draws._computed.is_trusted
+        assert rng.bit_generator.state == other.bit_generator.state
+        assert not draws.is_replayed
+
+
+def test_a_family_may_take_its_generator_for_numpys():
+    family, rng, other = Drawing(by_name), np.random.default_rng(0), np.random.default_rng(0)
+    draws = Draws(family, 2, "float64")
+    for _ in range(TIMES):
+        assert isinstance(rng, np.random.Generator)
+        assert_same(draws(rng), family.sample(other, 2, "float64"))
+    assert draws.is_replayed
+
+
+def now_and_then_others(rng, shape):
+    x = rng.random(shape)
+    return x + rng.integers(9) if np.asarray(x)[0, 0, 0] > 0.9 else x
+
+
+class OfAUser(Drawing):
+    __module__ = "somewhere.else"
+
+
+def test_families_of_others_are_asked_as_ever():
+    family, rng, other = OfAUser(now_and_then_others), np.random.default_rng(0), np.random.default_rng(0)
+    draws = Draws(family, 2, "float64")
+    for _ in range(60):
+        assert_same(draws(rng), family.sample(other, 2, "float64"))
+    assert not draws.is_replayed
 
 
 @pytest.mark.parametrize("method", ["random", "standard_normal"])

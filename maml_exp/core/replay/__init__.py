@@ -60,9 +60,9 @@ class Replayed:
             return False
 
     @property
-    def is_given_up(self) -> bool:
-        """Whether it will always be made as ever."""
-        return self._calls > WARM_UP + 1 and not self._is_trusted
+    def is_decided(self) -> bool:
+        """Whether it will always be made as it is now."""
+        return self._is_trusted or self._calls > WARM_UP + 1
 
     @property
     def is_trusted(self) -> bool:

@@ -64,7 +64,7 @@ def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]
                 operands[place] = arrays.spread(place, out)
                 yield operands[place].__setitem__, (..., operand)
         yield function, (*operands, out)
-    elif _is_concatenation(function):
+    elif _is_concatenation(function, values):
         yield from _parts_of(*values, **function.keywords)  # type: ignore[attr-defined]
     else:
         yield function, values
@@ -106,8 +106,12 @@ def _are_plain(left: Any, right: Any, out: Any) -> bool:
     )
 
 
-def _is_concatenation(function: Any) -> bool:
-    return isinstance(function, partial) and function.func is np.concatenate and "out" in function.keywords
+def _is_concatenation(function: Any, values: Any) -> bool:
+    """Whether this puts arrays together in memory that is none of theirs."""
+    if not isinstance(function, partial) or function.func is not np.concatenate:
+        return False
+    out = function.keywords.get("out")
+    return out is not None and not any(np.may_share_memory(part, out) for part in values[0])
 
 
 def _parts_of(parts: Sequence[Any], axis: int = 0, *, out: Array) -> Iterator[Call]:

@@ -14,7 +14,6 @@ import numpy as np
 from maml_exp.core.replay.shorter import Call, shortened
 
 Array = np.ndarray
-OURS = "maml_exp.core"  # whose objects hold buffers
 TAKE_OUT = (np.concatenate, np.einsum)  # functions that may be told where their result goes
 OF_SHAPES = (np.shape, np.ndim, np.size, np.may_share_memory, np.result_type)  # whose results are the same every time
 DOT = np.ndarray.dot  # as a class's method it does not ask what its arrays are
@@ -105,11 +104,16 @@ class Tape:
             return made(tuple_like(value, [self.view_of(part, seen) for part in value]))
         if isinstance(value, types.MethodType):
             return made(types.MethodType(value.__func__, self.view_of(value.__self__, seen)))
-        if type(value).__module__.startswith(OURS) and hasattr(value, "__dict__"):
+        if is_ours(value) and hasattr(value, "__dict__"):
             view = made(copy(value))
             vars(view).update((name, self.view_of(part, seen)) for name, part in vars(value).items())
             return view
         return value
+
+
+def is_ours(value: Any) -> bool:
+    """Whether an object is of a class of ours, which hold buffers, and look at numbers by numpy alone."""
+    return type(value).__module__.startswith("maml_exp.core")
 
 
 class Owner:

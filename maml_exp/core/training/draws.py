@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 
 from maml_exp.core.replay import Replayed
+from maml_exp.core.replay.tape import is_ours
 from maml_exp.core.tasks.base import Batch, TaskFamily
 
 Array = np.ndarray
+Asked = list[tuple[str, Any]]  # a generator's methods and the shapes that they are asked for, in order
 
 
 class Streams:
@@ -40,8 +44,9 @@ class Streams:
 class Draws:
     """Meta-batches of a family, in memory that the next one uses again.
 
-    What a family computes from the numbers that it draws is replayed (core/replay), where it draws the same ones every
-    time; if not, it is asked as ever.
+    Where a family of ours draws the same numbers every time, by `random` and `standard_normal` alone, what it computes
+    from them is replayed (core/replay). If not, it is asked as ever, as another's family is: nobody can know whether it
+    looks at its numbers in a way that a check would miss.
 
     Args:
         family: of tasks.
@@ -52,74 +57,104 @@ class Draws:
 
     def __init__(self, family: TaskFamily, tasks: int, dtype: str, runs: tuple[int, ...] = ()):
         self._family, self._dtype, self._axes = family, dtype, (*runs, tasks)
-        self._tasks = int(np.prod(self._axes))
-        self._asked: list[tuple[str, Any]] = []  # a generator's methods and the shapes they are asked for, in order
+        self._asked: Asked = []
         self._computed: Replayed | None = None
 
     def __call__(self, rng: Any) -> Batch:
         """The next meta-batch of a generator, or of `Streams`."""
-        if self._computed is not None and self._computed.is_trusted:
-            return self._computed(*[getattr(rng, method)(shape) for method, shape in self._asked])
-        noted = _Noted(rng)
-        batch = self._sampled(self._family, noted)
-        self._watch(noted)
-        return batch
+        computed = self._computed
+        if computed is None or not computed.is_decided:
+            return self._watched(rng)
+        if not computed.is_trusted:
+            return self._sampled(self._family, rng)
+        return computed(*_drawn(rng, self._asked))
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether the family's part is made without Python's."""
+        return self._computed is not None and self._computed.is_trusted
 
     def _sampled(self, family: TaskFamily, rng: Any) -> Batch:
-        batch = family.sample(rng, self._tasks, self._dtype)
+        batch = family.sample(rng, math.prod(self._axes), self._dtype)
         if len(self._axes) == 1:
             return batch
         return Batch(*(points.reshape(*self._axes, *points.shape[1:]) for points in batch))
 
-    def _watch(self, noted: _Noted) -> None:
-        """Have what was computed from a meta-batch's numbers computed from them again, until that is trusted."""
-        if self._computed is None or noted.asked != self._asked:
-            self._asked = noted.asked
-            watched = bool(noted.asked) and not noted.has_other_use
-            self._computed = Replayed(self._from_numbers, self._family, watched)
-        if not self._computed.is_given_up:
-            self._computed(*noted.numbers)
+    def _watched(self, rng: Any) -> Batch:
+        """A meta-batch; its numbers are drawn once more, and it is computed from them alone, until that is trusted."""
+        again, noting = deepcopy(rng), _noting(rng)
+        batch = self._sampled(self._family, noting)
+        numbers = _drawn(again, noting.asked)
+        are_all = bool(noting.asked) and _states(again) == _states(rng) and is_ours(self._family)
+        if self._computed is None or noting.asked != self._asked:
+            self._asked, self._computed = noting.asked, self._from_numbers(are_all)
+        if are_all:
+            try:
+                self._computed(*numbers)
+            except Exception:  # with other numbers it draws others
+                self._computed = self._from_numbers(watched=False)
+        return batch
 
-    def _from_numbers(self, family: TaskFamily, *numbers: Array) -> Batch:
-        return self._sampled(family, _Given(numbers))
+    def _from_numbers(self, watched: bool) -> Replayed:
+        def computed(family: TaskFamily, *numbers: Array) -> Batch:
+            return self._sampled(family, _Given(numbers))
 
-
-class _Noted:
-    """A generator, or `Streams`, that notes what it is asked for."""
-
-    def __init__(self, rng: Any):
-        self._rng = rng
-        self.asked: list[tuple[str, Any]] = []
-        self.numbers: list[Array] = []
-        self.has_other_use = False
-
-    def random(self, shape: Any) -> Array:
-        """As asked."""
-        return self._drawn("random", shape)
-
-    def standard_normal(self, shape: Any) -> Array:
-        """As asked."""
-        return self._drawn("standard_normal", shape)
-
-    def _drawn(self, method: str, shape: Any) -> Array:
-        numbers = getattr(self._rng, method)(shape)
-        self.asked.append((method, shape))
-        self.numbers.append(numbers.copy())
-        return numbers
-
-    def __getattr__(self, name: str) -> Any:
-        self.has_other_use = True
-        return getattr(self._rng, name)
+        return Replayed(computed, self._family, watched)
 
 
-class _Given:
-    """Stands for a generator that has drawn already."""
+def _drawn(rng: Any, asked: Asked) -> list[Array]:
+    return [getattr(rng, method)(shape) for method, shape in asked]
+
+
+def _states(rng: Any) -> list[Any]:
+    generators = rng.generators if isinstance(rng, Streams) else [rng]
+    return [generator.bit_generator.state for generator in generators]
+
+
+class _Notes:
+    """Notes what a generator is asked for; what is drawn in another way shows in its state alone."""
+
+    def random(self, size: Any = None, *others: Any, **options: Any) -> Any:
+        return self._noted("random", size, *others, **options)
+
+    def standard_normal(self, size: Any = None, *others: Any, **options: Any) -> Any:
+        return self._noted("standard_normal", size, *others, **options)
+
+    def _noted(self: Any, method: str, size: Any, *others: Any, **options: Any) -> Any:
+        if size is not None and not (others or options):
+            self.asked.append((method, size))
+        return getattr(super(), method)(size, *others, **options)
+
+
+class _Noting(_Notes, np.random.Generator):
+    """Shares its state with a generator."""
+
+    def __init__(self, rng: np.random.Generator):
+        super().__init__(rng.bit_generator)
+        self.asked: Asked = []
+
+
+class _NotingStreams(_Notes, Streams):  # type: ignore[misc]  # it is asked as they are
+    """Shares their generators with others."""
+
+    def __init__(self, streams: Streams):
+        super().__init__(streams.generators)
+        self.asked: Asked = []
+
+
+def _noting(rng: Any) -> Any:
+    return _NotingStreams(rng) if isinstance(rng, Streams) else _Noting(rng)
+
+
+class _Given(np.random.Generator):
+    """Draws what it is given."""
 
     def __init__(self, numbers: Sequence[Array]):
+        super().__init__(np.random.PCG64(0))
         self._numbers = iter(numbers)
 
-    def random(self, shape: Any) -> Array:
-        """The next numbers."""
+    def random(self, *_: Any, **__: Any) -> Any:
         return next(self._numbers)
 
-    standard_normal = random
+    def standard_normal(self, *_: Any, **__: Any) -> Any:
+        return next(self._numbers)

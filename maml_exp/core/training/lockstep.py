@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, replace
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -102,8 +103,7 @@ class LockstepTrainer:
                 gradient[...] = clipped(gradient, size, problem.clip_norm)
         vector, optimizer = trainer.updated(state.vector, state.optimizer, found.vector, progress)
         after = state._replace(vector=vector, optimizer=optimizer, step=state.step + 1)
-        runs = zip(found.loss, found.support_loss, sizes, strict=True)
-        return after, [StepMetrics(*of_run, extras={}) for of_run in runs]
+        return after, list(map(StepMetrics, found.loss, found.support_loss, sizes, repeat({})))
 
     def _batch(self, rngs: Sequence[np.random.Generator]) -> Batch:
         """A meta-batch of every run (R, T, ...), each from its own generator."""

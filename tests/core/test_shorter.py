@@ -1,0 +1,192 @@
+"""Calls of a tape, made in another way, write the same bits to the same memory."""
+
+import numpy as np
+import pytest
+
+from maml_exp.core.replay.shorter import FEW_MATRICES, FEW_NUMBERS, shortened
+
+T, K, N, M = 2, 5, 7, 3
+
+
+def numbers(rng, *shape):
+    return rng.standard_normal(shape).astype("float32")
+
+
+def product(rng, tasks=T, left=(K, N), right=(N, M)):
+    left, right, out = numbers(rng, tasks, *left), numbers(rng, tasks, *right), numbers(rng, tasks, left[0], right[-1])
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def transposed_product(rng):
+    left, right, out = numbers(rng, T, N, K), numbers(rng, T, M, N), numbers(rng, T, K, M)
+    return [(np.matmul, (left.swapaxes(1, 2), right.swapaxes(1, 2), out))], [out]
+
+
+def shared_left(rng):
+    ones, right, out = np.ones((1, K), "float32"), numbers(rng, T, K, M), numbers(rng, T, 1, M)
+    return [(np.matmul, (ones, right, out))], [out]
+
+
+def part_of_a_matrix(rng):
+    left, right, whole = numbers(rng, T, N, K), numbers(rng, T, K, M), numbers(rng, T, N + 1, M)
+    return [(np.matmul, (left, right, whole[:, :-1]))], [whole]
+
+
+def columns_of_a_matrix(rng):
+    left, right, whole = numbers(rng, T, N, K), numbers(rng, T, K, M), numbers(rng, T, N, M + 1)
+    return [(np.matmul, (left, right, whole[..., :-1]))], [whole]
+
+
+def product_in_place(rng):
+    left, right = numbers(rng, T, K, K), numbers(rng, T, K, K)
+    return [(np.matmul, (left, right, right[...]))], [right]
+
+
+def matrix(rng):
+    left, right, out = numbers(rng, K, N), numbers(rng, N, M), numbers(rng, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def row(rng):
+    left, right, out = numbers(rng, N), numbers(rng, N, M), numbers(rng, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def row_of_all(rng):
+    left, right, out = numbers(rng, N), numbers(rng, T, N, M), numbers(rng, T, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def two_dtypes(rng):
+    left, right, out = numbers(rng, T, K, N), numbers(rng, T, N, M).astype(float), np.empty((T, K, M))
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def bias(rng):
+    z, b = numbers(rng, T, K, M), numbers(rng, T, 1, M)
+    return [(np.add, (z, b, z[...]))], [z, b]
+
+
+def single_number(rng):
+    z, b = numbers(rng, K, 1), numbers(rng, 1, 1)
+    return [(np.add, (z, b, z))], [z, b]
+
+
+def outer(rng):
+    u, w, out = numbers(rng, T, K, 1), numbers(rng, T, 1, M), numbers(rng, T, K, M)
+    return [(np.multiply, (u, w, out)), (np.subtract, (w, u, out[...]))], [out]
+
+
+def strided(rng):
+    drawn, f, out = numbers(rng, K, N), numbers(rng, K, 1), numbers(rng, K, N - 3)
+    return [(np.multiply, (f, drawn[:, 3:], out))], [out]
+
+
+def into_strided(rng):
+    whole, b = numbers(rng, T, K, M + 1), numbers(rng, T, 1, M)
+    return [(np.add, (whole[..., :-1], b, whole[..., :-1]))], [whole]
+
+
+def from_its_own_bias(rng):
+    z = numbers(rng, K, M)
+    return [(np.add, (z, z[:1], z))], [z]
+
+
+def many_numbers(rng):
+    z, b = numbers(rng, FEW_NUMBERS, 2), numbers(rng, 1, 2)
+    return [(np.add, (z, b, z))], [z]
+
+
+def comparison(rng):
+    z, out = numbers(rng, K, M), np.empty((K, M), bool)
+    return [(np.greater, (z, z[:1], out))], [out]
+
+
+def concatenation(rng, axis=-2):
+    from functools import partial
+
+    h, rh = numbers(rng, T, K, N), numbers(rng, T, K, N)
+    out = numbers(rng, *np.concatenate([h, rh], axis=axis).shape)
+    return [(partial(np.concatenate, axis=axis, out=out), ([h, rh],))], [out]
+
+
+def shifted(rng):
+    from functools import partial
+
+    whole = numbers(rng, 2 * K, M)
+    return [(partial(np.concatenate, axis=0, out=whole), ([whole[K:], whole[:K]],))], [whole]
+
+
+def others(rng):
+    z, total = numbers(rng, T, K, M), numbers(rng, K, M)
+    return [(np.sqrt, (np.abs(z), z)), (z.__setitem__, (..., 2)), (np.add.reduce, (z, 0, None, total))], [z, total]
+
+
+CASES = [value for name, value in list(globals().items()) if callable(value) and name not in ("numbers", "shortened")]
+
+
+def both(make):
+    """The memory that calls have written, and what they have written in the shape that is made faster."""
+    (calls, written), (again, shorter) = make(np.random.default_rng(0)), make(np.random.default_rng(0))
+    cheap = shortened(again)
+    for function, values in calls:
+        function(*values)
+    for function, values in cheap:
+        function(*values)
+    return cheap, written, shorter
+
+
+@pytest.mark.parametrize("make", CASES, ids=lambda make: make.__name__)
+def test_the_same_bits_stand_in_the_same_memory(make):
+    _, written, shorter = both(make)
+    for one, other in zip(written, shorter, strict=True):
+        assert one.tobytes() == other.tobytes()
+
+
+def names_of(calls):
+    return [getattr(function, "__name__", "partial") for function, _ in calls]
+
+
+@pytest.mark.parametrize("tasks", [1, 2, FEW_MATRICES, FEW_MATRICES + 1])
+def test_few_products_are_made_one_by_one(tasks):
+    calls, written, shorter = both(lambda rng: product(rng, tasks))
+    assert names_of(calls) == (["dot"] * tasks if tasks <= FEW_MATRICES else ["matmul"])
+    assert written[0].tobytes() == shorter[0].tobytes()
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (matrix, ["dot"]),
+        (row_of_all, ["matmul"]),
+        (columns_of_a_matrix, ["matmul"]),  # which `dot` could not write
+        (product_in_place, ["matmul"]),
+        (two_dtypes, ["matmul"]),
+        (bias, ["__setitem__", "add"]),
+        (single_number, ["add"]),
+        (outer, ["__setitem__", "__setitem__", "multiply", "__setitem__", "__setitem__", "subtract"]),
+        (into_strided, ["add"]),
+        (many_numbers, ["add"]),
+        (comparison, ["greater"]),
+        (concatenation, ["__setitem__", "__setitem__"]),
+        (shifted, ["partial"]),  # its parts are where it goes
+        (others, ["sqrt", "__setitem__", "reduce"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_how_calls_are_made(make, names):
+    calls, *_ = both(make)
+    assert names_of(calls) == names
+
+
+def test_an_array_is_one_where_its_memory_and_layout_are():
+    """For numpy then sees at once that an operand and the result are the same."""
+    z = np.ones((K, M), "float32")
+    ((_, values),) = shortened([(np.add, (z[...], z[:], z))])
+    assert values[0] is values[1] is values[2]
+    transposed, read_only = z.T, z[...]
+    read_only.flags.writeable = False
+    ((_, values),) = shortened([(np.sqrt, (read_only, z))])
+    assert values[1] is z
+    ((_, values),) = shortened([(np.sqrt, (transposed, transposed))])
+    assert values[0].shape == (M, K)
