@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from maml_exp.config.overrides import keys_of
@@ -15,14 +16,65 @@ from maml_exp.config.plain import flatten
 from maml_exp.config.schema import Config, to_yaml
 from maml_exp.config.usual import CHOSEN_BY, changes
 from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.training import StepMetrics
 from maml_exp.data import door
 from maml_exp.run.tensorboard import Board
 from maml_exp.store.files import failure, naming, read_json, write_atomically
-from maml_exp.store.metrics_file import CLOCK_TAGS, Row, as_line, cells, columns, final_tags, holds_errors
+from maml_exp.store.metrics_file import (
+    CLOCK_TAGS,
+    TRAINING_TAGS,
+    Row,
+    as_line,
+    cells,
+    columns,
+    extra_tag,
+    final_tags,
+    holds_errors,
+)
 from maml_exp.store.records import BOOKKEEPING
 from maml_exp.store.run_folder import PLAN_FILE, RunFolder
 
 log = logging.getLogger("maml_exp")
+
+
+class Means:
+    """The metrics of all iterations since the last row.
+
+    An iteration is only put beside the others; they are added, in their order, when somebody asks.
+
+    Args:
+        sums: what `sums` gave, to go on from.
+    """
+
+    def __init__(self, sums: Mapping[str, float] | None = None):
+        self._sums = dict(sums or {})
+        self._waiting: list[StepMetrics] = []
+        self.add = self._waiting.append  # takes an iteration's metrics
+
+    def sums(self) -> dict[str, float]:
+        """Sums by tag, and their "count"."""
+        if self._waiting:
+            *of_all, extras = zip(*self._waiting, strict=True)
+            for tag, values in zip(TRAINING_TAGS, of_all, strict=True):
+                self._add(tag, values)
+            for name in dict.fromkeys(name for some in extras for name in some):
+                self._add(extra_tag(name), [some[name] for some in extras if name in some])
+            self._add("count", [1.0] * len(self._waiting))
+            self._waiting.clear()
+        return dict(self._sums)
+
+    def _add(self, tag: str, values: Iterable[float]) -> None:
+        total = self._sums.get(tag, 0.0)
+        for value in values:  # one by one: `sum` rounds in another way from Python 3.12 on
+            total += value
+        self._sums[tag] = total
+
+    def take(self) -> dict[str, float]:
+        """Means by tag; the next ones are of the iterations from here on."""
+        sums = self.sums()
+        self._sums.clear()
+        count = sums.pop("count")
+        return {tag: total / count for tag, total in sums.items()}
 
 
 class MetricsLog:

@@ -18,8 +18,7 @@ from maml_exp.core.training import StepMetrics, Trainer, TrainState
 from maml_exp.data import door
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
-from maml_exp.run.means import Means
-from maml_exp.run.metrics_log import MetricsLog
+from maml_exp.run.metrics_log import Means, MetricsLog
 from maml_exp.run.outcome import DivergedError, Outcome
 from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals

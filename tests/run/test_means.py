@@ -3,7 +3,7 @@
 import numpy as np
 
 from maml_exp.core.training import StepMetrics
-from maml_exp.run.means import Means
+from maml_exp.run.metrics_log import Means
 
 RNG = np.random.default_rng(0)
 VALUES = [StepMetrics(*(10 ** RNG.uniform(-8, 8, 3)), {"share": 1e8 * RNG.random()}) for _ in range(50)]

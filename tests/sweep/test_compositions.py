@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from maml_exp.config.composing import HYDRA_DEFAULTS, conf_dir
 from maml_exp.sweep import hydra_run  # noqa: F401  has Hydra know the schema
-from maml_exp.sweep.compositions import Compositions, likeness
+from maml_exp.sweep.launching import Compositions, likeness
 
 ALIKE = [
     ["seed=0", "inner.lr=0.01", "task.shots=5"],
