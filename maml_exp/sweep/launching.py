@@ -6,6 +6,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -165,7 +166,7 @@ def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], fir
     work = {n: HydraJob(shared, first + n, list(overrides)) for n, overrides in enumerate(job_overrides)}
     stop, outcomes = stop_file(Path(launcher.config.hydra.sweep.dir)), {}
     jobs = launcher.jobs or available_cores()
-    groups = _groups_of(work, jobs) if launcher.together and not _is_of_rest() else None
+    groups = partial(_groups_of, work, jobs) if launcher.together and not _is_of_rest() else None
     with closing(in_processes(work, jobs, stop, groups)) as made:
         for number, outcome in made:
             outcomes[number] = outcome

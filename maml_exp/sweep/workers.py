@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -97,7 +98,7 @@ def run_all(
         asked = Path(folder) / "stop" if stop is None else stop
         try:
             with _stopping_softly(asked) as received:
-                groups = _groups_of(work, jobs) if together else None
+                groups = partial(_groups_of, work, jobs) if together else None
                 made = _one_by_one(work, asked) if in_process else in_processes(work, jobs, asked, groups)
                 with closing(made):
                     for key, outcome in made:
@@ -135,16 +136,16 @@ def _one_by_one(work: Mapping[Key, AnyJob], stop: Path) -> Generator[tuple[Key, 
 
 
 def in_processes(
-    work: Mapping[Key, AnyJob], jobs: int, stop: Path, groups: Sequence[Sequence[Key]] | None = None
+    work: Mapping[Key, AnyJob], jobs: int, stop: Path, groups: Callable[[], Sequence[Sequence[Key]]] | None = None
 ) -> Generator[tuple[Key, Outcome], None, None]:
     """Hand runs to workers one at a time, each over a pipe of its own: nothing is shared that one could hold.
 
-    Those of one of the `groups` are handed out together; None: each alone.
+    Those of one of the `groups`, which are asked for while workers start, are handed out together; None: each alone.
     """
-    waiting = deque([[key] for key in work] if groups is None else groups)
-    workers = [_Worker(stop) for _ in range(min(jobs, len(waiting)))]
+    workers = [_Worker(stop) for _ in range(min(jobs, len(work)))]
     busy: dict[_Worker, Sequence[Key]] = {}
     try:
+        waiting = deque([[key] for key in work] if groups is None else groups())
         while waiting or busy:
             for worker in workers:
                 if worker not in busy and waiting and not stop.exists():

@@ -14,7 +14,7 @@ from maml_exp.core.training import Trainer
 from .conftest import SCRIPTS
 
 PROFILE = SCRIPTS / "profile"
-CALLS, INDEXING = 113, 17  # of an iteration of the default problem, when it was made as quick as it is
+CALLS, INDEXING = 120, 6  # of an iteration of the default problem, when it was made as quick as it is
 
 CODE = """
 def f(a, rng):
@@ -62,7 +62,7 @@ def test_every_call_of_numpy_is_counted_once_and_nothing_else(calls):
 def test_an_iteration_of_the_default_problem_makes_no_more_calls_than_it_did():
     found = re.fullmatch(r"(\d+) calls of numpy an iteration, and (\d+) times indexing\n", run("calls.py"))
     assert 100 < int(found[1]) <= CALLS
-    assert 10 < int(found[2]) <= INDEXING
+    assert 3 < int(found[2]) <= INDEXING
 
 
 def test_counting_changes_no_number(calls):
