@@ -37,10 +37,13 @@ from maml_exp.store.run_folder import PLAN_FILE, RunFolder
 log = logging.getLogger("maml_exp")
 
 
+MOST_WAITING = 1000  # iterations whose metrics are not yet added
+
+
 class Means:
     """The metrics of all iterations since the last row.
 
-    An iteration is only put beside the others; they are added, in their order, when somebody asks.
+    An iteration is only put beside the others; they are added, in their order, when somebody asks, or they are many.
 
     Args:
         sums: what `sums` gave, to go on from.
@@ -49,7 +52,12 @@ class Means:
     def __init__(self, sums: Mapping[str, float] | None = None):
         self._sums = dict(sums or {})
         self._waiting: list[StepMetrics] = []
-        self.add = self._waiting.append  # takes an iteration's metrics
+
+    def add(self, values: StepMetrics) -> None:
+        """Take an iteration's metrics."""
+        self._waiting.append(values)
+        if len(self._waiting) == MOST_WAITING:
+            self.sums()
 
     def sums(self) -> dict[str, float]:
         """Sums by tag, and their "count"."""

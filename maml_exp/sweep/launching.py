@@ -35,7 +35,7 @@ from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
 from maml_exp.sweep.workers import NOT_STARTED, in_groups, in_processes
 
-FREE = ("seed", "inner.lr", "optimizer.lr")  # in which runs in lockstep may differ; nothing else is chosen by them
+FREE = ("seed", "inner.lr", "optimizer.lr")  # in which runs in lockstep may differ; no choice of a file depends on them
 
 
 def likeness(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -63,7 +63,8 @@ class Compositions:
         alike = likeness(overrides)
         if self._last is not None and self._last[0] == alike:
             try:
-                return _changed(deepcopy(self._last[1]), overrides)
+                if (changed := _changed(deepcopy(self._last[1]), overrides)) is not None:
+                    return changed
             except OmegaConfBaseException:  # Hydra says what is wrong with a value
                 pass
         composed = self._loader.load_sweep_config(self._config, list(overrides))
@@ -71,9 +72,14 @@ class Compositions:
         return composed
 
 
-def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
-    """The configuration of a job that is like the one it was composed for, by what Hydra does with a value."""
+def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig | None:
+    """The configuration of a job that is like the one it was composed for, by what Hydra does with a value.
+
+    None where an override like inner={lr: 1} says in another way what is free: their order decides.
+    """
     parsed = OverridesParser.create().parse_overrides(list(overrides))
+    if any(isinstance(override.value(), dict) for override in parsed):
+        return None
     for override in parsed:
         if override.key_or_group in FREE:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)

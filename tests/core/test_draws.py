@@ -6,7 +6,7 @@ import pytest
 from maml_exp.config.composing import compose
 from maml_exp.core.replay import WARM_UP
 from maml_exp.core.tasks.base import Batch
-from maml_exp.core.training.draws import Draws, Streams
+from maml_exp.core.training.draws import MOST_ATTEMPTS, Draws, Streams, _Noting
 
 TIMES = WARM_UP + 4
 REPLAYED = (
@@ -86,6 +86,12 @@ def to_memory_of_its_own(rng, shape):
     return x + rng.random(shape)
 
 
+def to_memory_of_its_own_by_shape(rng, shape):
+    x = np.empty(shape)
+    rng.random(shape, out=x)
+    return x + 1
+
+
 def from_a_generator_of_its_own(rng, shape):
     return np.random.default_rng(int(rng.integers(100))).random(shape)
 
@@ -108,7 +114,12 @@ class Drawing:
 
 
 IN_OTHER_WAYS = (until_all_are_small, until_all_are_small_unseen, others_beside, single_numbers)
-OF_OTHER_KINDS = (in_another_dtype, to_memory_of_its_own, from_a_generator_of_its_own)
+OF_OTHER_KINDS = (
+    in_another_dtype,
+    to_memory_of_its_own,
+    to_memory_of_its_own_by_shape,
+    from_a_generator_of_its_own,
+)
 
 
 @pytest.mark.parametrize("draw", [*IN_OTHER_WAYS, *OF_OTHER_KINDS], ids=lambda draw: draw.__name__)
@@ -119,6 +130,40 @@ def test_families_that_draw_in_a_way_of_their_own_are_asked_as_ever(draw):
         assert_same(draws(rng), family.sample(other, 2, "float64"))
         assert rng.bit_generator.state == other.bit_generator.state
         assert not draws.is_replayed
+
+
+class Changing(Drawing):
+    """Draws now for so many tasks, now for one more, and what it makes of them could be replayed."""
+
+    def __init__(self, changes):
+        self.changes, self.calls = changes, 0
+
+    def sample(self, rng, tasks, dtype):
+        self.calls += 1
+        x = rng.random((tasks + self.calls // self.changes % 2, 1, 1)) * 2
+        return Batch(x, x + 1, x + 2, x + 3)
+
+
+def test_a_family_that_begins_to_draw_others_is_watched_from_there():
+    family = Changing(changes=3)  # twice two, then three at a time: never as often as it takes
+    draws, rng = Draws(family, 2, "float64"), np.random.default_rng(0)
+    shapes = [draws(rng).x_support.shape[0] for _ in range(2 * MOST_ATTEMPTS)]
+    assert shapes == [2 + call // 3 % 2 for call in range(1, 2 * MOST_ATTEMPTS + 1)]
+    assert not draws.is_replayed
+
+
+def test_no_family_is_watched_for_ever():
+    seen = []
+
+    def note(rng, shape):
+        seen.append(isinstance(rng, _Noting))
+        return until_all_are_small(rng, shape)
+
+    draws, rng = Draws(Drawing(note), 2, "float64"), np.random.default_rng(0)
+    for _ in range(3 * MOST_ATTEMPTS):
+        draws(rng)
+    assert not any(seen[-MOST_ATTEMPTS:])
+    assert seen[0]
 
 
 def test_a_family_may_take_its_generator_for_numpys():

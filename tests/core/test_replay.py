@@ -10,6 +10,8 @@ import pytest
 from maml_exp.config.composing import compose
 from maml_exp.core import replay
 from maml_exp.core.replay import WARM_UP, Replayed
+from maml_exp.core.replay.tape import Tape
+from maml_exp.core.tasks.base import Batch
 from maml_exp.core.training import Trainer, make_learner
 
 from .learners import axes
@@ -195,6 +197,16 @@ def test_a_tape_dies_with_what_it_was_written_for():
     assert tape() is None
 
 
+def test_an_array_of_the_dtype_that_is_asked_for_is_itself():
+    tape = Tape([np.ones((3, 4))])
+    (x,) = tape.traced_inputs
+    same, other = x.astype(float, copy=False), x.astype("float32", copy=False)
+    assert same is x
+    assert not np.may_share_memory(other, x)
+    del same, other
+    assert not np.may_share_memory(x * 2, x)  # which is not free for others
+
+
 def test_what_cannot_be_made_again_is_computed_as_ever():
     def spread(state, x, y):
         return np.broadcast_to(array=y * 2, shape=x.shape) + x
@@ -286,7 +298,7 @@ def require_same_bits(problem):
 def test_a_gradient_is_not_the_memory_of_the_next_one():
     trainer = Trainer(compose(SMALL).problem)
     state = trainer.init(0)
-    batches = [trainer._draw(state.rng, state.learner_rng) for _ in range(TIMES)]
+    batches = [Batch(*map(np.copy, trainer._draw(state.rng, state.learner_rng))) for _ in range(TIMES)]
     found = [trainer.learner.meta_gradient(state.vector, batch, state.learner_rng, 0.0) for batch in batches]
     again = make_learner(trainer.problem, replays=False)
     for batch, one in zip(batches, found, strict=True):

@@ -1,5 +1,7 @@
 """Calls of a tape, made in another way, write the same bits to the same memory."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,58 @@ def part_of_a_matrix(rng):
 def columns_of_a_matrix(rng):
     left, right, whole = numbers(rng, T, N, K), numbers(rng, T, K, M), numbers(rng, T, N, M + 1)
     return [(np.matmul, (left, right, whole[..., :-1]))], [whole]
+
+
+def columns_of_an_operand(rng):
+    left, right, out = numbers(rng, T, K, N + 1)[..., :-1], numbers(rng, T, N, M), numbers(rng, T, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def every_other_column(rng):
+    left, right, out = numbers(rng, K, 2 * N)[:, ::2], numbers(rng, N, M), numbers(rng, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def backwards(rng):
+    left, right, out = numbers(rng, T, K, N), numbers(rng, T, N, M)[:, ::-1], numbers(rng, T, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def spread_operand(rng):
+    left, right, out = np.broadcast_to(numbers(rng, T, K, 1), (T, K, N)), numbers(rng, T, N, M), numbers(rng, T, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def of_runs(rng):
+    left, right, out = numbers(rng, 1, T, K, N), numbers(rng, 1, T, N, M), numbers(rng, 1, T, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def of_no_points(rng):
+    left, right, out = numbers(rng, T, K, 0), numbers(rng, T, 0, M), numbers(rng, T, K, M)
+    return [(np.matmul, (left, right, out))], [out]
+
+
+def of_a_list(rng):
+    left, right, out = numbers(rng, K, N), numbers(rng, N, M), numbers(rng, K, M)
+    return [(np.matmul, (left.tolist(), right, out.astype(float)))], []
+
+
+def of_two_kinds(rng):
+    """Two shapes and two dtypes of operands that are spread, in one tape."""
+    z, b, y, c = numbers(rng, T, K, M), numbers(rng, 1, M), numbers(rng, K, T), numbers(rng, 1, T)
+    w, d = z.astype(float), b.astype(float)
+    return [(np.add, (b, z, z)), (np.add, (c, y, y)), (np.multiply, (d, w, w))], [z, y, w]
+
+
+def square_and_its_transpose(rng):
+    z, out = numbers(rng, K, K), numbers(rng, K, K)
+    return [(np.subtract, (z, z.T, out)), (np.add, (out, out.view("int32").view("float32").T, out[...]))], [out]
+
+
+def same_memory_in_two_dtypes(rng):
+    z, out = numbers(rng, K, M), np.zeros((K, M), "int32")
+    return [(np.abs, (z, z)), (np.add, (z.view("int32"), 1, out))], [z, out]
 
 
 def product_in_place(rng):
@@ -103,16 +157,17 @@ def comparison(rng):
 
 
 def concatenation(rng, axis=-2):
-    from functools import partial
-
     h, rh = numbers(rng, T, K, N), numbers(rng, T, K, N)
     out = numbers(rng, *np.concatenate([h, rh], axis=axis).shape)
     return [(partial(np.concatenate, axis=axis, out=out), ([h, rh],))], [out]
 
 
-def shifted(rng):
-    from functools import partial
+def concatenation_below(rng):
+    out = numbers(rng, 2 * K, M)
+    return [(partial(np.concatenate, out=out), ([numbers(rng, K, M), numbers(rng, K, M)],))], [out]
 
+
+def shifted(rng):
     whole = numbers(rng, 2 * K, M)
     return [(partial(np.concatenate, axis=0, out=whole), ([whole[K:], whole[:K]],))], [whole]
 
@@ -122,7 +177,11 @@ def others(rng):
     return [(np.sqrt, (np.abs(z), z)), (z.__setitem__, (..., 2)), (np.add.reduce, (z, 0, None, total))], [z, total]
 
 
-CASES = [value for name, value in list(globals().items()) if callable(value) and name not in ("numbers", "shortened")]
+CASES = [
+    value
+    for name, value in list(globals().items())
+    if callable(value) and name not in ("numbers", "partial", "shortened")
+]
 
 
 def both(make):
@@ -166,6 +225,15 @@ def test_few_products_are_made_one_by_one(tasks):
         (single_number, ["add"]),
         (outer, ["__setitem__", "__setitem__", "multiply", "__setitem__", "__setitem__", "subtract"]),
         (into_strided, ["add"]),
+        (columns_of_an_operand, ["matmul"]),  # which `dot` would copy
+        (every_other_column, ["matmul"]),
+        (backwards, ["matmul"]),
+        (spread_operand, ["matmul"]),
+        (of_runs, ["matmul"]),
+        (of_no_points, ["matmul"]),
+        (of_a_list, ["matmul"]),
+        (strided, ["__setitem__", "__setitem__", "multiply"]),
+        (of_two_kinds, ["__setitem__", "add", "__setitem__", "add", "__setitem__", "multiply"]),
         (many_numbers, ["add"]),
         (comparison, ["greater"]),
         (concatenation, ["__setitem__", "__setitem__"]),

@@ -19,6 +19,14 @@ ALIKE = [
     ["seed=2", "inner.lr=1e-3", "task.shots=5"],
     ["seed='3'", "inner.lr=${optimizer.lr}", "task.shots=5"],
 ]
+IN_TWO_WAYS = [
+    ["inner.lr=0.1", "inner={lr:0.5}"],
+    ["inner.lr=0.2", "inner={lr:0.5}"],
+    ["optimizer.lr=0.1", "optimizer=sgd", "optimizer.momentum=0.5"],
+    ["optimizer.lr=0.2", "optimizer=sgd", "optimizer.momentum=0.5"],
+    ["seed=1", "hydra.job.name=own", "seed=2"],
+    ["seed=3", "hydra.job.name=own", "seed=4"],
+]
 OTHERS = [
     ["seed=4"],
     ["optimizer.lr=0.1", "+experiment=fertility"],
@@ -28,13 +36,20 @@ OTHERS = [
 ]
 
 
-@pytest.fixture
-def context(tmp_path):
+NAMING = [
+    "hydra.job.config.override_dirname.exclude_keys=[inner.lr]",
+    "hydra.job.config.override_dirname.kv_sep=_is_",
+    "hydra.sweep.subdir=${seed}_${hydra.job.override_dirname}",
+]
+
+
+@pytest.fixture(params=[[], NAMING], ids=["", "named"])
+def context(tmp_path, request):
     """A sweep's context and configuration."""
     setup_globals()
     with hydra.initialize_config_dir(str(conf_dir()), **HYDRA_DEFAULTS):
         running = GlobalHydra.instance().hydra
-        own = [f"hydra.sweep.dir={tmp_path}", "hydra/launcher=together", "hydra.launcher.jobs=1"]
+        own = [f"hydra.sweep.dir={tmp_path}", "hydra/launcher=together", "hydra.launcher.jobs=1", *request.param]
         master = running.compose_config("config", own, run_mode=RunMode.MULTIRUN, with_log_configuration=False)
         yield HydraContext(config_loader=running.config_loader, callbacks=Callbacks()), master
 
@@ -51,7 +66,7 @@ def by_hydra(context):
 
 def test_jobs_are_composed_as_by_hydra(context, by_hydra):
     compositions = Compositions(*context)
-    for overrides in [*ALIKE, *OTHERS, *ALIKE[::-1]]:
+    for overrides in [*ALIKE, *OTHERS, *IN_TWO_WAYS, *ALIKE[::-1]]:
         assert as_text(compositions.of(overrides)) == by_hydra(overrides)
 
 

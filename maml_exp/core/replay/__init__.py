@@ -4,9 +4,10 @@ With few tasks most of an iteration is Python's: which layer, which view of whic
 So a computation that is asked for again and again, of arrays of the same shapes, is watched: `Traced` arrays write down
 every call of numpy that they take part in, and with which memory. From then on those calls are made one by one.
 
-They are the same calls on the same memory, so they give the same bits. That is checked once before it is relied on, on
-other inputs and on inputs that are spoilt: whatever a `Traced` array does not see, as a number that is taken out of it,
-stays as it was, which shows there. A computation that fails the check, or cannot be written down, is made as ever.
+They are the same calls on the same memory, or shorter ones of the same bits (shorter.py). That is checked once before
+it is relied on, on other inputs and on inputs that are spoilt: whatever a `Traced` array does not see, as a number
+that is taken out of it, stays as it was, which shows there. A computation that fails the check, or cannot be written
+down, is made as ever.
 """
 
 from __future__ import annotations
@@ -58,11 +59,6 @@ class Replayed:
             return _same_bits(found, _each(_known_bits, tape.play(inputs)))
         except Exception:  # it was not written down as it can be made again
             return False
-
-    @property
-    def is_decided(self) -> bool:
-        """Whether it will always be made as it is now."""
-        return self._is_trusted or self._calls > WARM_UP + 1
 
     @property
     def is_trusted(self) -> bool:

@@ -27,7 +27,7 @@ def shortened(calls: Sequence[Call]) -> list[Call]:
 
 
 class _Arrays:
-    """One array of those on the same memory, and memory for operands that are spread."""
+    """Knows which arrays are the same memory, and has memory for operands that are spread."""
 
     def __init__(self) -> None:
         self._known: dict[Any, Array] = {}
@@ -71,16 +71,22 @@ def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]
 
 
 def _are_few_products(left: Any, right: Any, out: Any) -> bool:
-    """Whether these are up to three products, each of which `dot` can write."""
+    """Whether these are up to three products, each of which `dot` can write, and with the bits of `np.matmul`."""
     return (
         type(left) is type(right) is np.ndarray
         and max(left.ndim, right.ndim) <= max(2, out.ndim) <= 3
-        and out.size > 0
+        and min(left.size, right.size, out.size) > 0
         and math.prod(out.shape[:-2]) <= FEW_MATRICES
-        and out[(0,) * (out.ndim - 2)].flags.c_contiguous
         and left.dtype == right.dtype == out.dtype
+        and _first(out).flags.c_contiguous
+        and all(_first(array).flags.forc for array in (left, right))  # others `dot` copies, and rounds in another way
         and not any(np.may_share_memory(array, out) for array in (left, right))
     )
+
+
+def _first(array: Array) -> Array:
+    """The first of some matrices, which are all laid out alike."""
+    return array[(0,) * (array.ndim - 2)]
 
 
 def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[tuple[Array, Array, Array]]:

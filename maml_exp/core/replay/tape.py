@@ -113,7 +113,7 @@ class Tape:
 
 def is_ours(value: Any) -> bool:
     """Whether an object is of a class of ours, which hold buffers, and look at numbers by numpy alone."""
-    return type(value).__module__.startswith("maml_exp.core")
+    return type(value).__module__.startswith("maml_exp.core.")
 
 
 class Owner:
@@ -203,8 +203,9 @@ class Traced(np.ndarray):
 
     def astype(self, *dtype: Any, copy: bool = True) -> Any:  # type: ignore[override]
         """As of any array."""
-        found = untraced(self).astype(*dtype, copy=copy)
-        return self if found is untraced(self) else self._copied(found)
+        own = untraced(self)
+        found = own.astype(*dtype, copy=copy)
+        return self if found is own else self._copied(found)
 
     def _copied(self, found: Array) -> Traced:
         """Memory of its own for the same numbers, laid out as `found`, and perhaps of its dtype."""

@@ -15,6 +15,7 @@ from maml_exp.core.tasks.base import Batch, TaskFamily
 
 Array = np.ndarray
 Asked = list[tuple[str, Any]]  # a generator's methods and the shapes that they are asked for, in order
+MOST_ATTEMPTS = 20  # at having a family replayed
 
 
 class Streams:
@@ -57,17 +58,18 @@ class Draws:
 
     def __init__(self, family: TaskFamily, tasks: int, dtype: str, runs: tuple[int, ...] = ()):
         self._family, self._dtype, self._axes = family, dtype, (*runs, tasks)
+        self._attempts = MOST_ATTEMPTS if is_ours(family) else 0  # that are left
         self._asked: Asked = []
         self._computed: Replayed | None = None
 
     def __call__(self, rng: Any) -> Batch:
         """The next meta-batch of a generator, or of `Streams`."""
-        computed = self._computed
-        if computed is None or not computed.is_decided:
-            return self._watched(rng)
-        if not computed.is_trusted:
+        if self._computed is not None and self._computed.is_trusted:
+            return self._computed(*_drawn(rng, self._asked))
+        if self._attempts == 0:
             return self._sampled(self._family, rng)
-        return computed(*_drawn(rng, self._asked))
+        self._attempts -= 1
+        return self._watched(rng)
 
     @property
     def is_replayed(self) -> bool:
@@ -85,21 +87,20 @@ class Draws:
         again, noting = deepcopy(rng), _noting(rng)
         batch = self._sampled(self._family, noting)
         numbers = _drawn(again, noting.asked)
-        are_all = bool(noting.asked) and _states(again) == _states(rng) and is_ours(self._family)
-        if self._computed is None or noting.asked != self._asked:
-            self._asked, self._computed = noting.asked, self._from_numbers(are_all)
-        if are_all:
-            try:
-                self._computed(*numbers)
-            except Exception:  # with other numbers it draws others
-                self._computed = self._from_numbers(watched=False)
+        if not numbers or _states(again) != _states(rng):  # it has drawn in another way, too
+            self._attempts = 0
+            return batch
+        if noting.asked != self._asked:
+            self._asked, self._computed = noting.asked, Replayed(self._from_numbers, self._family)
+        assert self._computed is not None  # something was asked for
+        try:
+            self._computed(*numbers)
+        except Exception:  # with other numbers it would draw others
+            self._attempts = 0
         return batch
 
-    def _from_numbers(self, watched: bool) -> Replayed:
-        def computed(family: TaskFamily, *numbers: Array) -> Batch:
-            return self._sampled(family, _Given(numbers))
-
-        return Replayed(computed, self._family, watched)
+    def _from_numbers(self, family: TaskFamily, *numbers: Array) -> Batch:
+        return self._sampled(family, _Given(numbers))
 
 
 def _drawn(rng: Any, asked: Asked) -> list[Array]:

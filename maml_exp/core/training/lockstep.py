@@ -7,10 +7,11 @@ What is done to a run is done to its part of these, in the same order, so it has
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, replace
 from itertools import repeat
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ from maml_exp.core.training import StepMetrics, Trainer, TrainState
 from maml_exp.core.training.draws import Draws, Streams
 
 Array = np.ndarray
+NO_EXTRAS: Mapping[str, float] = MappingProxyType({})
 # what pays was measured (docs/performance.md): numbers in the largest array of all runs' tasks, and in their vectors
 TASKS_NUMBERS, VECTORS_NUMBERS, MOST_RUNS = 50_000, 2**17, 20
 
@@ -103,7 +105,7 @@ class LockstepTrainer:
                 gradient[...] = clipped(gradient, size, problem.clip_norm)
         vector, optimizer = trainer.updated(state.vector, state.optimizer, found.vector, progress)
         after = state._replace(vector=vector, optimizer=optimizer, step=state.step + 1)
-        return after, list(map(StepMetrics, found.loss, found.support_loss, sizes, repeat({})))
+        return after, list(map(StepMetrics, found.loss, found.support_loss, sizes, repeat(NO_EXTRAS)))
 
     def _batch(self, rngs: Sequence[np.random.Generator]) -> Batch:
         """A meta-batch of every run (R, T, ...), each from its own generator."""

@@ -32,10 +32,9 @@ class TaskMatrices:
         return z if self.bias is None else np.add(z, self.bias, out=z)
 
     def multiply_out(self, h_t: Array, u: Array, ones: Array) -> Array:
-        """Become [h^T u; 1^T u], and return that; h^T may have `ones` (1, K), 0 where a row has no bias part, below."""
-        has_ones = h_t.shape[-2] == self.whole.shape[-2]
-        np.matmul(h_t, u, out=self.whole if has_ones else self.weight)
-        if not has_ones:
+        """Become [h^T u; 1^T u], and return that; `ones` (1, K) has a zero where a row has no bias part."""
+        np.matmul(h_t, u, out=self.weight)
+        if self.bias is not None:
             np.matmul(ones, u, out=self.bias)
         return self.whole
 
@@ -66,15 +65,12 @@ class MultipliedOutLayer(Layer):
         self._row = np.ones((1, max(points)), dtype)
         if self.step_count > 1:  # for `pulled_back`: a change of v, both pairs that make it, of which one has a bias
             self._change, both = TaskMatrices(*self._sizes), 2 * points[0]
-            has_ones = not bias_is_data and m > 1  # for a single column numpy would sum in another order
-            self._lefts = np.ones((*tasks, both, self.n + has_ones), dtype)
-            self._lefts[..., points[0] :, self.n :] = 0
-            self._rights = np.empty((*tasks, both, m), dtype)
+            self._lefts, self._rights = (np.empty((*tasks, both, width), dtype) for width in (self.n, m))
             self._row_of_both = np.repeat(np.array([[1, 0]], dtype), points[0], axis=1)
         # of every step, the query passes right before it, whose pairs join v once it is pulled back
         others = range(self.step_count, len(passes) - 1)
         self._joining = [[q for q in others if passes[q].behind == s] for s in range(self.step_count)]
-        self._is_outer = m == 1 and math.prod(tasks) > FEW_MATRICES
+        self._goes_by_matrices = m == 1 and math.prod(tasks) > FEW_MATRICES
         if m == 1:  # `backward` is an outer product, `r_backward` the sum of two
             columns = {k: np.zeros((*tasks, k, 2), dtype) for k in points}
             self._columns, self._rows = [columns[k] for k in points], np.zeros((*tasks, 2, self.n), dtype)
@@ -113,7 +109,7 @@ class MultipliedOutLayer(Layer):
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
         u, behind = self.errors[r], self._behind[r]
-        if self._is_outer:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
+        if self._goes_by_matrices:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
             columns, rows = self._columns[r], self._rows
             columns[..., :1], rows[..., :1, :] = u, self._weight_t(behind)
             return np.matmul(columns, rows, out=out)
@@ -136,9 +132,9 @@ class MultipliedOutLayer(Layer):
             return
         left_t, right, row = self._inputs_t[s], self.r_errors[s], self._row[:, : self.r_errors[s].shape[-2]]
         if not self.constant_inputs:  # both pairs in one product; the second has no bias part
-            np.concatenate([self.inputs[s], self.r_inputs[s]], axis=-2, out=self._lefts[..., : self.n])
+            left_t = transpose(np.concatenate([self.inputs[s], self.r_inputs[s]], axis=-2, out=self._lefts))
             right = np.concatenate([right, self.errors[s]], axis=-2, out=self._rights)
-            left_t, row = transpose(self._lefts), self._row_of_both
+            row = self._row_of_both
         self._v.whole += self._change.multiply_out(left_t, right, row)
         self._join(s)
 
