@@ -3,7 +3,7 @@
 import numpy as np
 
 from maml_exp.core.training import StepMetrics
-from maml_exp.run.metrics_log import Means
+from maml_exp.run.metrics_log import MOST_WAITING, Means
 
 RNG = np.random.default_rng(0)
 VALUES = [StepMetrics(*(10 ** RNG.uniform(-8, 8, 3)), {"share": 1e8 * RNG.random()}) for _ in range(50)]
@@ -54,3 +54,18 @@ def test_the_next_row_is_of_what_comes_after():
 def test_what_is_measured_now_and_then_is_added_up():
     rare = [StepMetrics(1.0, 2.0, 3.0, {"a": 4.0} if number == 1 else {}) for number in range(3)]
     assert filled(rare).sums()["meta/a"] == 4.0
+
+
+def test_a_row_that_is_far_away_takes_no_more_memory():
+    means, values = Means(), [StepMetrics(float(number), 0.1, 1e-3, {}) for number in range(2 * MOST_WAITING + 5)]
+    for one in values:
+        means.add(one)
+        assert len(means._waiting) < MOST_WAITING
+    assert means.sums() == one_by_one_without_extras(values)
+
+
+def one_by_one_without_extras(values):
+    totals = [0.0] * 3
+    for *of_all, _ in values:
+        totals = [total + value for total, value in zip(totals, of_all, strict=True)]
+    return dict(zip(TAGS[:3], totals, strict=True)) | {"count": float(len(values))}

@@ -115,19 +115,19 @@ def _states(rng: Any) -> list[Any]:
 class _Notes:
     """Notes what a generator is asked for; what is drawn in another way shows in its state alone."""
 
-    def random(self, size: Any = None, *others: Any, **options: Any) -> Any:
-        return self._noted("random", size, *others, **options)
+    def random(self, size: Any = None, **options: Any) -> Any:
+        return self._noted("random", size, **options)
 
-    def standard_normal(self, size: Any = None, *others: Any, **options: Any) -> Any:
-        return self._noted("standard_normal", size, *others, **options)
+    def standard_normal(self, size: Any = None, **options: Any) -> Any:
+        return self._noted("standard_normal", size, **options)
 
-    def _noted(self: Any, method: str, size: Any, *others: Any, **options: Any) -> Any:
-        if size is not None and not (others or options):
+    def _noted(self: Any, method: str, size: Any, **options: Any) -> Any:
+        if size is not None:
             self.asked.append((method, size))
-        return getattr(super(), method)(size, *others, **options)
+        return getattr(super(), method)(size, **options)
 
 
-class _Noting(_Notes, np.random.Generator):
+class _Noting(_Notes, np.random.Generator):  # type: ignore[misc]  # asked by shape, at most
     """Shares its state with a generator."""
 
     def __init__(self, rng: np.random.Generator):
