@@ -103,7 +103,7 @@ def in_bits(state, x, y):
 
 
 def counts(state, x, y):
-    return x * np.count_nonzero(x > 0), np.sum(x) * y, np.split(x, 3)
+    return x * np.count_nonzero(x > 0, axis=0), np.sum(x) * y, np.split(x, 3)
 
 
 REPLAYED = (counts, elementwise, of_buffers, products, results_that_are_dropped, picked, reductions, in_bits)
