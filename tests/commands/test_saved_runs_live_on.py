@@ -87,7 +87,7 @@ def test_an_interrupted_run_goes_on_from_where_it_was(never_interrupted, tmp_pat
     if same_environment():
         assert_same_but_for_what_is_new(folder, never_interrupted)
     else:
-        assert_same_rows(read_rows(folder), read_rows(never_interrupted))
+        assert_same_rows(read_rows(never_interrupted), read_rows(folder))  # whose columns are older ones
     assert main(["rerun", str(folder)]) == 0 or not same_environment()
 
 
@@ -139,7 +139,7 @@ def test_a_sweep_is_completed_and_what_was_finished_is_not_touched(tmp_path, cap
         if same_environment():
             assert_same_but_for_what_is_new(sweep / name, alone)
         else:
-            assert_same_rows(read_rows(sweep / name), read_rows(alone))
+            assert_same_rows(read_rows(alone), read_rows(sweep / name))  # whose columns are older ones
 
 
 @pytest.mark.parametrize("name", ["finished", f"sweep/{JOBS[0]}"])
