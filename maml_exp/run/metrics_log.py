@@ -67,7 +67,7 @@ class Means:
                 self._add(tag, values)
             for name in dict.fromkeys(name for some in extras for name in some):
                 self._add(extra_tag(name), [some[name] for some in extras if name in some])
-            self._add("count", [1.0] * len(self._waiting))
+            self._sums["count"] = self._sums.get("count", 0.0) + len(self._waiting)
             self._waiting.clear()
         return dict(self._sums)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,7 +11,6 @@ from maml_exp.core.inner.layers.layer import EVERY, Layer, Part
 from maml_exp.core.inner.layers.pairs import fading_moved
 from maml_exp.core.inner.layers.rates import UnitRates
 from maml_exp.core.inner.passes import Pass
-from maml_exp.core.replay.shorter import FEW_MATRICES
 
 Array = np.ndarray
 
@@ -70,7 +68,6 @@ class MultipliedOutLayer(Layer):
         # of every step, the query passes right before it, whose pairs join v once it is pulled back
         others = range(self.step_count, len(passes) - 1)
         self._joining = [[q for q in others if passes[q].behind == s] for s in range(self.step_count)]
-        self._goes_by_matrices = m == 1 and math.prod(tasks) > FEW_MATRICES
         if m == 1:  # `backward` is an outer product, `r_backward` the sum of two
             columns = {k: np.zeros((*tasks, k, 2), dtype) for k in points}
             self._columns, self._rows = [columns[k] for k in points], np.zeros((*tasks, 2, self.n), dtype)
@@ -109,7 +106,7 @@ class MultipliedOutLayer(Layer):
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
         u, behind = self.errors[r], self._behind[r]
-        if self._goes_by_matrices:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
+        if self.m == 1:  # beside a column and a row of zeros: numpy's matmul is slow at a single one
             columns, rows = self._columns[r], self._rows
             columns[..., :1], rows[..., :1, :] = u, self._weight_t(behind)
             return np.matmul(columns, rows, out=out)
