@@ -72,7 +72,7 @@ class Loss(Protocol):
     name: str  # of what is trained with
     measure: Measure  # of what is reported
     unit: str  # of what it is the square of, "" where errors have none: tables then show their root, too
-    by_point: bool = False  # arrays may have an axis of runs before that of tasks; `mean` is then a list
+    by_point: bool = False  # arrays may have an axis of runs before that of tasks; `mean` is then a list, `total` (R,)
 
     def scale(self, factor: Any, points: int, outputs: int) -> Any:
         """The number by which residuals are multiplied to give factor * dL/dz, for so many points and outputs."""
@@ -83,8 +83,14 @@ class Loss(Protocol):
     def r_error(self, rz: Array, found: Any, scale: Any, out: Array) -> None:
         """Write R{factor * dL/dz} to out, from R{z} (T, K, m) and what `error` found at z."""
 
-    def mean(self, found: Any, points: int | None = None) -> Any:
-        """The loss from what `error` found: the mean over (the first `points`) points, then over tasks."""
+    def total(self, found: Any, points: int | None = None) -> Array:
+        """The sum, over (the first `points`) points and tasks, of which the loss is the mean: an array of no axes."""
+
+    def mean(self, found: Any, points: int | None = None, total: Array | None = None) -> Any:
+        """The loss from what `error` found: the mean over (the first `points`) points, then over tasks.
+
+        `total`, what the method of that name finds, is not found again where it is given.
+        """
 
     def means(self, found: Any) -> Array:
         """The loss of every task (T,) from what `error` found."""
@@ -118,14 +124,16 @@ class SquaredError:
         """Write scale R{z} to out: the target does not move."""
         np.multiply(rz, scale, out=out)
 
-    def mean(self, found: Array, points: int | None = None) -> Any:
-        """The mean square of residuals, over points and outputs, then over tasks."""
+    def total(self, found: Array, points: int | None = None) -> Array:
+        """The sum of squared residuals."""
         residual = found if points is None else found[..., :points, :]
-        squares = inner_product(residual, residual)
-        if residual.ndim == 3:
-            return (float(squares) if residual.dtype.kind == "f" else complex(squares)) / residual.size
-        count = math.prod(residual.shape[-3:])
-        return [square / count for square in squares.tolist()]
+        return inner_product(residual, residual)
+
+    def mean(self, found: Array, points: int | None = None, total: Array | None = None) -> Any:
+        """The mean square of residuals, over points and outputs, then over tasks."""
+        *_, tasks, shots, outputs = found.shape
+        total = self.total(found, points) if total is None else total
+        return _share(total, tasks * (shots if points is None else points) * outputs)
 
     def means(self, found: Array) -> Array:
         """The mean square of every task's residuals (T,)."""
@@ -207,11 +215,15 @@ class CrossEntropy:
         out -= found.p * np.add.reduce(out, axis=-1, keepdims=True)
         out *= scale
 
-    def mean(self, found: Softmax, points: int | None = None) -> Any:
+    def total(self, found: Softmax, points: int | None = None) -> Array:
+        """The sum of -log p."""
+        return np.add.reduce(found.terms if points is None else found.terms[..., :points], axis=(-2, -1))
+
+    def mean(self, found: Softmax, points: int | None = None, total: Array | None = None) -> Any:
         """The mean of -log p, over points, then over tasks."""
-        terms = found.terms if points is None else found.terms[..., :points]
-        sums, count = np.add.reduce(terms, axis=(-2, -1)).tolist(), max(math.prod(terms.shape[-2:]), 1)
-        return sums / count if terms.ndim == 2 else [total / count for total in sums]
+        *_, tasks, shots = found.terms.shape
+        total = self.total(found, points) if total is None else total
+        return _share(total, max(tasks * (shots if points is None else points), 1))
 
     def means(self, found: Softmax) -> Array:
         """The mean of -log p over every task's points (T,)."""
@@ -229,6 +241,12 @@ class CrossEntropy:
         """The error rate (N,) of always naming the most frequent class: with as many of each, 1 - 1/N."""
         counts = (target if weights is None else target * weights[..., None]).sum(axis=1)
         return 1 - counts.max(axis=1) / counts.sum(axis=1)
+
+
+def _share(total: Array, count: int) -> Any:
+    """A sum over its number of terms, a number; of runs in lockstep, (R,), a list."""
+    numbers = total.tolist()
+    return [number / count for number in numbers] if total.ndim else numbers / count
 
 
 def mean_loss(loss: Loss, z: Array, y: Array) -> float:

@@ -187,13 +187,13 @@ class Learner(BaseLearner):
         first_order = self._is_first_order(progress)
         key = (tuple(tasks), shots, size, query, omega, inner.lr, vector.dtype)
         found = self._computed(key, first_order)(vector, *points[:4], *(points.chosen or ()))
-        loss = self._structure.loss
-        before = loss.mean(found.support, batch.x_support.shape[-2] if joint else None)
+        loss, (of_query, of_support) = self._structure.loss, found.totals
+        before = loss.mean(found.support, batch.x_support.shape[-2] if joint else None, of_support)
         gradient = found.gradient.copy()  # the next one is in the same memory
         if "rates" in self.layout.sizes:
             self.layout.parts(gradient)["rates"][...] = self._rates_gradient(vector, found.dots)
         extras = curvature(*found.curvature) if self._measures_curvature else {}
-        return Gradient(gradient, loss.mean(found.query), before, extras)
+        return Gradient(gradient, loss.mean(found.query, total=of_query), before, extras)
 
     def _computed(self, key: tuple, first_order: bool) -> Replayed:
         """What makes `Found` of a vector and the arrays of `Points`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,8 +22,7 @@ from maml_exp.core.training.draws import Draws
 Array = np.ndarray
 
 
-@dataclass(frozen=True)
-class TrainState:
+class TrainState(NamedTuple):
     """All that a run needs to go on."""
 
     vector: Array  # (P,), the meta-parameters: theta, and what else the learner learns

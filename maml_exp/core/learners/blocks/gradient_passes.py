@@ -21,6 +21,7 @@ class Found(NamedTuple):
     gradient: Array  # (P,), of all parts but the rates
     query: Any  # of the last query pass, what `Loss.mean` takes
     support: Any  # of the first pass
+    totals: tuple[Array | None, Array | None]  # of both, where they are known
     dots: list[Any] | None = None  # what the rates' gradient is made of, where they are learned
     curvature: tuple[Array, Array] | None = None  # the exact gradient and that of first order, where both are measured
 
@@ -77,7 +78,7 @@ class Finder:
         if self._measures_curvature:
             other = whole.theta_gradient(points, np.empty_like(out["theta"]), first_order)
             both = (other, out["theta"]) if first_order else (out["theta"], other)
-        return Found(gradient, query, support[0], dots, both)
+        return Found(gradient, query, support[0], _totals(whole, query, support[0]), dots, both)
 
     def reptile(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
         """Theta - theta_S, the mean over tasks (Nichol et al. 2018, algorithm 1); the loss is that of the last step."""
@@ -85,14 +86,20 @@ class Finder:
         support, loop = whole.support(whole.features(points_of(arrays))), whole.loop
         gradient = loop.moved(np.empty_like(vector))
         gradient /= -loop.tasks[-1]
-        return Found(gradient, support[-1], support[0])
+        return Found(gradient, support[-1], support[0], _totals(whole, support[-1], support[0]))
 
     def joint(self, whole: WholeLoop, vector: Array, *arrays: Array) -> Found:
         """Joint training: the mean loss of all points of all tasks, which are query points, without an inner step."""
         self.bind(whole, vector)
         points = whole.features(points_of(arrays))
         query = whole.query(points)
-        return Found(whole.theta_gradient(points, np.empty_like(vector), second_order=False), query, query)
+        gradient = whole.theta_gradient(points, np.empty_like(vector), second_order=False)
+        return Found(gradient, query, query, (whole.loop.loss.total(query), None))  # support points are some of them
+
+
+def _totals(whole: WholeLoop, query: Any, support: Any) -> tuple[Array, Array]:
+    """`Loss.total` of both."""
+    return whole.loop.loss.total(query), whole.loop.loss.total(support)
 
 
 def _second_order_parts(whole: WholeLoop, out: dict[str, Array]) -> None:
