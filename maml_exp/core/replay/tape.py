@@ -222,10 +222,8 @@ class Traced(np.ndarray):
         own, values = untraced(self), (untraced(other),)
         view = self.tape.home(own.dot(*values)) if out is None else out
         plain = untraced(view)
-        if plain.ndim == 0:  # which has no place for it
-            self.tape.write(_again, plain, own.dot, values)
-        else:
-            self.tape.write(own.dot, *values, own.dot(*values, plain))
+        own.dot(*values, plain)
+        self.tape.write(own.dot, *values, plain)
         return view
 
     def _is_no_number(self, *_: Any) -> Any:

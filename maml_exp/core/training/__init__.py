@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -22,7 +23,8 @@ from maml_exp.core.training.draws import Draws
 Array = np.ndarray
 
 
-class TrainState(NamedTuple):
+@dataclass(frozen=True)
+class TrainState:
     """All that a run needs to go on."""
 
     vector: Array  # (P,), the meta-parameters: theta, and what else the learner learns
