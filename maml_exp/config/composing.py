@@ -11,6 +11,7 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -35,21 +36,31 @@ INSTALLED_BY = {  # start of an option's name: the extra that installs it
     "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
     "hydra/sweeper": {"optuna": "optuna"},
 }
+# what Hydra's store holds of ours, by group and name: to tell it takes a fifth of a composition
+TAUGHT: WeakKeyDictionary[ConfigStore, dict[tuple[str | None, str], type]] = WeakKeyDictionary()
 
 
 def teach_hydra() -> None:
     """Have Hydra know the schema and every choice's dataclass; worker processes of every launcher do it, too."""
     if os.environ.get(REGISTERED_IN):
         run_registering_code()
-    store = ConfigStore.instance()
-    store.store("config_schema", Config)
+    _teach("config_schema", Config)
     for group, choice in CHOICES.items():
         own = choice.registry.own_names()
         for name in choice.registry.names():
             settings = choice.registry.get(name).Settings
-            store.store(name, settings, group=choice.schema_group)
+            _teach(name, settings, group=choice.schema_group)
             if name not in own:  # registered or installed: it has no file in conf/
-                store.store(name, settings, group=group)
+                _teach(name, settings, group=group)
+
+
+def _teach(name: str, settings: type, group: str | None = None) -> None:
+    """Have Hydra's store hold a dataclass, unless it holds that one."""
+    store = ConfigStore.instance()
+    known = TAUGHT.setdefault(store, {})
+    if known.get((group, name)) is not settings:
+        store.store(name, settings, group=group)
+        known[group, name] = settings
 
 
 def compose_typed(overrides: Sequence[str]) -> DictConfig:

@@ -11,7 +11,6 @@ What is reported of a task may be something else: of classes, the share of point
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np

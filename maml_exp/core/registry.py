@@ -8,6 +8,7 @@ names only, so a configuration can never run code.
 from __future__ import annotations
 
 import pkgutil
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -80,11 +81,17 @@ class Registry:
 
     def _entry_points(self) -> dict[str, Callable[[], Any]]:
         """What installed packages offer in the group named after the folder, as in maml_exp.tasks."""
-        from importlib.metadata import entry_points  # slow to import, and seldom needed
-
-        group = "maml_exp." + self.package.rpartition(".")[2]
-        return {point.name: point.load for point in entry_points(group=group)}
+        offered = _all_entry_points(tuple(sys.path))
+        return {point.name: point.load for point in offered.select(group="maml_exp." + self.package.rpartition(".")[2])}
 
     def _offered(self, name: str) -> Any:
         load = self._entry_points().get(name)
         return None if load is None else load()
+
+
+@cache
+def _all_entry_points(path: tuple[str, ...]) -> Any:
+    """What is offered by the packages on a path, which are all looked at once."""
+    from importlib.metadata import entry_points  # slow to import, and seldom needed
+
+    return entry_points()
