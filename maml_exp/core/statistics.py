@@ -290,7 +290,11 @@ def _trimmed_weights(counts: Array, trim: float) -> Array:
     cut = int(trim * n)
     kept_so_far = np.cumsum(counts, axis=1, dtype=counts.dtype)
     np.clip(kept_so_far, cut, n - cut, out=kept_so_far)
-    return np.diff(kept_so_far, axis=1, prepend=cut) / (n - 2 * cut)
+    weights = np.empty(counts.shape)
+    weights[:, 0] = kept_so_far[:, 0] - cut
+    np.subtract(kept_so_far[:, 1:], kept_so_far[:, :-1], out=weights[:, 1:])
+    weights /= n - 2 * cut
+    return weights
 
 
 @lru_cache(maxsize=128)  # an evaluation asks a dozen times; 64 MB at most, up to 2**16 tasks
