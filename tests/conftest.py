@@ -11,6 +11,9 @@ import signal
 # BLAS reads these once, when numpy is imported
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+# hundreds of processes are started, of which none should compile what another one has
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # processes that tests start inherit it: under nohup a hangup is ignored, and tests of hangups would wait for ever
 if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)

@@ -8,7 +8,6 @@ names only, so a configuration can never run code.
 from __future__ import annotations
 
 import pkgutil
-import sys
 from collections.abc import Callable
 from functools import cache
 from importlib import import_module
@@ -81,8 +80,8 @@ class Registry:
 
     def _entry_points(self) -> dict[str, Callable[[], Any]]:
         """What installed packages offer in the group named after the folder, as in maml_exp.tasks."""
-        offered = _all_entry_points(tuple(sys.path))
-        return {point.name: point.load for point in offered.select(group="maml_exp." + self.package.rpartition(".")[2])}
+        group = "maml_exp." + self.package.rpartition(".")[2]
+        return {point.name: point.load for point in all_entry_points().select(group=group)}
 
     def _offered(self, name: str) -> Any:
         load = self._entry_points().get(name)
@@ -90,8 +89,8 @@ class Registry:
 
 
 @cache
-def _all_entry_points(path: tuple[str, ...]) -> Any:
-    """What is offered by the packages on a path, which are all looked at once."""
+def all_entry_points() -> Any:
+    """What installed packages offer, each of which is looked at once in a process."""
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
     return entry_points()

@@ -9,7 +9,7 @@ import pytest
 from maml_exp.core.checks import SettingError
 from maml_exp.core.learners import LEARNERS
 from maml_exp.core.optimizers import OPTIMIZERS
-from maml_exp.core.registry import Registry
+from maml_exp.core.registry import Registry, all_entry_points
 from maml_exp.core.tasks import TASKS
 
 NUMBERS = count()
@@ -44,6 +44,7 @@ def offer(folder, name, text, entry):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(f"[maml_exp.{folder.name}]\n{name} = {name}_of_{folder.name}{entry}\n")
     importlib.invalidate_caches()
+    all_entry_points.cache_clear()
 
 
 def test_names_are_the_files_but_base_and_those_with_an_underscore(shapes):
