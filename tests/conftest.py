@@ -7,6 +7,7 @@ A test that changes a shared run works on its own copy.
 import os
 import shutil
 import signal
+from itertools import count
 
 # BLAS reads these once, when numpy is imported
 os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
@@ -62,7 +63,16 @@ def copied(tmp_path):
     return copy
 
 
+@pytest.fixture(scope="session")
+def cwds(tmp_path_factory):
+    """An empty folder below which those of all tests stand: to number them pytest would list them every time."""
+    return tmp_path_factory.mktemp("cwds"), count()
+
+
 @pytest.fixture(autouse=True)
-def elsewhere(tmp_path_factory, monkeypatch):
+def elsewhere(cwds, monkeypatch):
     """Every test works in a folder of its own, so that none writes into the repository's runs/."""
-    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
+    folder, numbers = cwds
+    own = folder / f"cwd{next(numbers)}"
+    own.mkdir()
+    monkeypatch.chdir(own)

@@ -212,6 +212,7 @@ def test_a_lock_left_behind_holds_nobody_up(killed, tiny, copied):
     assert_same_result(folder, tiny)
 
 
+@pytest.mark.slow
 def test_killed_at_many_random_moments(tmp_path):
     """The script's own verdict, and ours on the runs that it kept."""
     process = subprocess.run(

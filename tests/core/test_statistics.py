@@ -425,6 +425,7 @@ def test_the_interval_of_a_run_covers_new_tasks():
 
 
 # The shares have a binomial standard deviation of 0.8%
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("over", "seeds", "tasks", "seed_effect", "between"),
     [
@@ -447,6 +448,7 @@ def test_intervals_over_seeds_and_tasks_cover_new_ones(over, seeds, tasks, seed_
     assert between[0] <= coverage(truth, interval, 800) <= between[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trim", ["mean", "iqm"])
 def test_intervals_of_paired_differences_cover_the_true_one(trim):
     def interval(rng):

@@ -9,6 +9,7 @@ import pytest
 from maml_exp.config.composing import compose
 from maml_exp.data.text_table import digits
 
+pytestmark = pytest.mark.slow
 SMALL = ("training.iterations=4", "training.evaluate_every=2", "training.meta_batch=3", "evaluation.steps=10")
 ANIL = ("algorithm=anil",)
 

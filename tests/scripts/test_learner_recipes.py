@@ -9,6 +9,7 @@ from maml_exp.config.composing import compose
 
 from .test_recipes import errors, rows_of, runs
 
+pytestmark = pytest.mark.slow
 SMALL = (
     "training.iterations=2",
     "training.evaluate_every=1",

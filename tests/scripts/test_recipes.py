@@ -13,6 +13,7 @@ from sweep.processes import started_command
 
 from maml_exp.config.composing import compose
 
+pytestmark = pytest.mark.slow
 SMALL = ("training.iterations=4", "training.log_every=1", "training.evaluate_every=0", "evaluation.tasks=30")
 COMMON = (*SMALL, "training.meta_batch=3", "evaluation.plots=false")
 T_95 = {2: 12.7062, 3: 4.3027}  # Student's 97.5% quantile for so many seeds

@@ -22,6 +22,7 @@ from .conftest import job_folders
 from .processes import STOPPED, check_completed, settings, started_command
 from .test_sweep import table
 
+pytestmark = pytest.mark.slow
 PLUGINS = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 # jobs of two algorithms and two users' optimizers, one that calls for exit and one that waits for a second process
 OVERRIDES = [*TINY, "optimizer.lr=0.001,1e30", "optimizer=adam,quits,meets"]

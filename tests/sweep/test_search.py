@@ -14,6 +14,7 @@ from maml_exp.cli import main
 from .conftest import job_folders
 from .processes import started_command
 
+pytestmark = pytest.mark.slow
 SMALL = TINY[1:]  # without +experiment=smoke, of which there can be one
 installed = pytest.mark.skipif(
     find_spec("hydra_plugins.hydra_optuna_sweeper") is None,
