@@ -17,6 +17,7 @@ from maml_exp.config.composing import compose
 from maml_exp.config.schema import Config, setting_names
 from maml_exp.core.checks import SettingError
 
+pytestmark = pytest.mark.slow
 MANY = settings(suppress_health_check=list(HealthCheck))  # the working directory is the same for all examples
 SHORT = "training.iterations=1"  # where nothing is refused, the run that follows is over soon
 COMPOSED = compose(TINY)  # once: it is slow

@@ -12,6 +12,7 @@ from helpers import TINY, assert_same_result, checkpoint_path, command, read_row
 from maml_exp.cli import main
 from maml_exp.store import checkpoints as checkpoint
 
+pytestmark = pytest.mark.slow
 CAUSES = ("File too large", "No space left on device", "Disk quota exceeded")
 
 

@@ -152,6 +152,7 @@ def test_a_terminal_that_closes_costs_nothing(never_stopped, tmp_path):
     check_completed(command("resume", tmp_path / "sweep", "--jobs=2", cwd=tmp_path), tmp_path / "sweep", never_stopped)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "status"), [(signal.SIGKILL, -9), (signal.SIGHUP, 129)])
 def test_no_worker_of_joblib_s_is_left_that_was_starting(tmp_path, how, status):
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
