@@ -73,6 +73,8 @@ def overlap(gallery):
     largest, alike, shared = (np.zeros((count, count)) for _ in range(3))
     for number, face in enumerate(faces):
         own = found.owners[found.faces == number]
+        if not len(own):  # older versions of matplotlib lack some
+            continue
         ink = silhouettes(face, [gallery.names[i] for i in own])
         both = ink @ ink.T
         sizes = ink.sum(axis=1)
