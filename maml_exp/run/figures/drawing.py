@@ -158,6 +158,13 @@ def _place(fig: Any, margins: Margins, rows: int, columns: int) -> None:
             axis.yaxis.set_label_coords(0.0, 0.5)  # they have none
 
 
+def heighten(fig: Any, inches: float, margins: Margins, rows: int, columns: int) -> None:
+    """More room above the axes of a figure with margins."""
+    width, height = fig.get_size_inches()
+    fig.set_size_inches(width, height + inches)
+    _place(fig, margins._replace(top=margins.top + inches), rows, columns)
+
+
 def colour(number: int) -> str:
     """The colour of the number-th of several things."""
     return COLOURS[number % len(COLOURS)]
@@ -245,9 +252,10 @@ def _few_minor_labels(axis: Any, ratio: float) -> None:
 
 
 def draw_band(axis: Any, x: Any, low: Any, high: Any, limits: tuple[float, float], shade: str) -> None:
-    """A band, clipped to the view; where an end is not known it has none."""
+    """A band, clipped to the view; where an end is not known, or its middle is beyond the view, it has none."""
     low, high = (np.asarray(end, dtype=float) for end in (low, high))
-    known = np.isfinite(low) & np.isfinite(high)
+    with np.errstate(invalid="ignore", over="ignore"):
+        known = np.isfinite(low) & np.isfinite(high) & (low + high <= 2 * limits[1])
     low, high = np.clip(np.where(known, low, np.nan), *limits), np.clip(np.where(known, high, np.nan), *limits)
     if known.any():
         axis.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)

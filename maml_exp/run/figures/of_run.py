@@ -23,6 +23,7 @@ from maml_exp.run.figures.drawing import (
     Margins,
     draw_band,
     figure,
+    heighten,
     legend_below,
     legend_height,
     mark_beyond,
@@ -34,7 +35,8 @@ from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
 FINETUNE_TASKS, DRAWN_POINTS = 4, 50
-BEYOND = "triangles: beyond the view, a few tasks diverge"
+A_LINE = 0.2  # inches, of a title
+BEYOND = "triangles: beyond the view, where tasks diverge"
 
 
 def draw_all(
@@ -208,7 +210,10 @@ def draw_adaptation(
         axes[0, 0].set_ylabel(measure.label)
         method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
         title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"
-        fig.suptitle(title + (f"\n{BEYOND}" if any(beyond) else ""))
+        if any(beyond):
+            title = f"{title}\n{BEYOND}"
+            heighten(fig, A_LINE, margins, 1, columns)
+        fig.suptitle(title)
         legend_below(fig, *axes[0, -1].get_legend_handles_labels())
 
 
@@ -281,7 +286,7 @@ def _say_diverged(axis: Any, results: dict[str, Any], tasks: int, label: str, co
     counts = results.get("diverged", results.get("nonfinite", [0]))
     if max(counts):
         height = 0.97 if colour == BLUE else 0.85
-        text = f"{max(counts)} of {tasks} tasks diverge\n({label})"
+        text = f"{int(max(counts))} of {tasks} tasks diverge\n({label})"
         axis.text(0.97, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
 
 

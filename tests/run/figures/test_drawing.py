@@ -33,13 +33,13 @@ def test_limits_come_from_what_is_representative(axis, representative, baseline,
 
 
 def test_a_band_is_clipped_to_the_view_and_absent_where_it_is_unknown(axis):
-    low, high = np.array([-5.0, 0.5, np.nan, 0.5]), np.array([1e9, 2.0, 2.0, np.inf])
-    drawing.draw_band(axis, np.arange(4), low, high, (0.1, 10.0), drawing.BLUE)
+    low, high = np.array([-5.0, 0.5, np.nan, 0.5, -5.0]), np.array([15.0, 2.0, 2.0, np.inf, 30.0])
+    drawing.draw_band(axis, np.arange(5), low, high, (0.1, 10.0), drawing.BLUE)
     (band,) = axis.collections
     points = np.concatenate([path.vertices for path in band.get_paths()])
     assert points[:, 1].min() == 0.1
     assert points[:, 1].max() == 10.0
-    assert points[:, 0].max() == 1.0  # nothing at 2 and 3
+    assert points[:, 0].max() == 1.0  # nothing at 2 and 3, nor where the middle is beyond the view
 
 
 @pytest.mark.parametrize(

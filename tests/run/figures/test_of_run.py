@@ -1,6 +1,7 @@
 """Figures: valid pictures, the same ones in TensorBoard and when drawn again, and pyplot only when it is needed."""
 
 import io
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import shutil
 import matplotlib
 import numpy as np
 import pytest
-from helpers import TINY, command, planted, read_events
+from helpers import TINY, command, planted, read_events, train
 from matplotlib import image
 
 from maml_exp.cli import main
@@ -51,6 +52,15 @@ def test_plot_draws_the_same_pictures_again(smoke, copied, capsys):
     assert capsys.readouterr().out.split() == [str(folder / "plots" / f"{name}.png") for name in NAMES]
     for name in NAMES:
         assert (folder / "plots" / f"{name}.png").read_bytes() == (smoke[1] / "plots" / f"{name}.png").read_bytes()
+
+
+def test_pictures_of_tasks_that_diverge_are_drawn_again_as_they_were(tmp_path):
+    folder = train(tmp_path / "run", "evaluation.lr=0.2", "evaluation.steps=10", "evaluation.plots=true")
+    diverged = json.loads((folder / "summary.json").read_text())["evaluation"]["shots"]["5"]["trained"]["diverged"]
+    assert 0 < max(diverged) < 20  # some of the tasks, whose number stands in the picture
+    before = (folder / "plots" / "adaptation.png").read_bytes()
+    assert main(["plot", str(folder)]) == 0
+    assert (folder / "plots" / "adaptation.png").read_bytes() == before
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("pdf", b"%PDF-"), ("svg", b"<?xml")])
