@@ -165,7 +165,12 @@ NOT_A_SETTING = [
     ("hydra.nothing=3", "hydra.nothing"),
     ("hydra/launcher=nothing", "hydra/launcher=nothing", "basic"),
 ]
-ALL = MISSPELT + WRONG_TYPE + UNKNOWN_OPTION + OUT_OF_RANGE + NOT_A_SETTING
+FEW = 6  # of each kind; the others are slow tests
+ALL = [
+    pytest.param(case, id=case[0], marks=[pytest.mark.slow] * (number >= FEW))
+    for kind in (MISSPELT, WRONG_TYPE, UNKNOWN_OPTION, OUT_OF_RANGE, NOT_A_SETTING)
+    for number, case in enumerate(kind)
+]
 
 
 def assert_refused(status, errors, needles):
@@ -177,7 +182,7 @@ def assert_refused(status, errors, needles):
     assert [needle for needle in needles if needle not in errors] == [], errors
 
 
-@pytest.mark.parametrize("case", ALL, ids=[case[0] for case in ALL])
+@pytest.mark.parametrize("case", ALL)
 def test_refused_before_anything_is_written(case, capsys):
     override, *needles = case
     overrides = override.split() if override.startswith("optimizer=sgd ") else [override]
