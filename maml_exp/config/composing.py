@@ -28,6 +28,7 @@ from maml_exp.config.plain import flatten, put
 from maml_exp.config.schema import Config
 from maml_exp.config.usual import GLOBAL, GROUPS, conf_dir, options
 from maml_exp.core.checks import SettingError
+from maml_exp.core.registry import all_entry_points
 
 SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
 # jobs stay in the working directory, for one; from 1.4 on there are no other defaults, and asking is deprecated
@@ -36,12 +37,13 @@ INSTALLED_BY = {  # start of an option's name: the extra that installs it
     "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
     "hydra/sweeper": {"optuna": "optuna"},
 }
-# what Hydra's store holds of ours, by group and name: to tell it takes a fifth of a composition
-TAUGHT: WeakKeyDictionary[ConfigStore, dict[tuple[str | None, str], type]] = WeakKeyDictionary()
+# what Hydra's store was given by us, by group and name, and where it has it: to tell it takes a fifth of a composition
+TAUGHT: WeakKeyDictionary[ConfigStore, dict[tuple[str | None, str], tuple[type, int]]] = WeakKeyDictionary()
 
 
 def teach_hydra() -> None:
     """Have Hydra know the schema and every choice's dataclass; worker processes of every launcher do it, too."""
+    all_entry_points.cache_clear()  # something may have been installed
     if os.environ.get(REGISTERED_IN):
         run_registering_code()
     _teach("config_schema", Config)
@@ -57,10 +59,18 @@ def teach_hydra() -> None:
 def _teach(name: str, settings: type, group: str | None = None) -> None:
     """Have Hydra's store hold a dataclass, unless it holds that one."""
     store = ConfigStore.instance()
-    known = TAUGHT.setdefault(store, {})
-    if known.get((group, name)) is not settings:
+    known, node = TAUGHT.setdefault(store, {}), _stored(store, name, group)
+    if node is None or known.get((group, name)) != (settings, id(node)):
         store.store(name, settings, group=group)
-        known[group, name] = settings
+        known[group, name] = settings, id(_stored(store, name, group))
+
+
+def _stored(store: ConfigStore, name: str, group: str | None) -> Any:
+    """What a store holds under a name, anybody's; None where that is nothing."""
+    folder: Any = store.repo
+    for part in group.split("/") if group else ():
+        folder = folder.get(part, {})
+    return folder.get(f"{name}.yaml")
 
 
 def compose_typed(overrides: Sequence[str]) -> DictConfig:

@@ -132,7 +132,7 @@ class SquaredError:
         """The mean square of residuals, over points and outputs, then over tasks."""
         *_, tasks, shots, outputs = found.shape
         total = self.total(found, points) if total is None else total
-        return _share(total, tasks * (shots if points is None else points) * outputs)
+        return _share(total, tasks * _at_most(points, shots) * outputs)
 
     def means(self, found: Array) -> Array:
         """The mean square of every task's residuals (T,)."""
@@ -222,7 +222,7 @@ class CrossEntropy:
         """The mean of -log p, over points, then over tasks."""
         *_, tasks, shots = found.terms.shape
         total = self.total(found, points) if total is None else total
-        return _share(total, max(tasks * (shots if points is None else points), 1))
+        return _share(total, max(tasks * _at_most(points, shots), 1))
 
     def means(self, found: Softmax) -> Array:
         """The mean of -log p over every task's points (T,)."""
@@ -240,6 +240,11 @@ class CrossEntropy:
         """The error rate (N,) of always naming the most frequent class: with as many of each, 1 - 1/N."""
         counts = (target if weights is None else target * weights[..., None]).sum(axis=1)
         return 1 - counts.max(axis=1) / counts.sum(axis=1)
+
+
+def _at_most(points: int | None, shots: int) -> int:
+    """How many the first `points` of K are."""
+    return shots if points is None else min(points, shots)
 
 
 def _share(total: Array, count: int) -> Any:

@@ -90,7 +90,7 @@ class Registry:
 
 @cache
 def all_entry_points() -> Any:
-    """What installed packages offer, each of which is looked at once in a process."""
+    """What installed packages offer; they are looked at again once the cache is cleared, as it is to compose."""
     from importlib.metadata import entry_points  # slow to import, and seldom needed
 
     return entry_points()

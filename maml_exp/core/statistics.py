@@ -25,6 +25,7 @@ OVER = ("seeds and tasks", "tasks", "crossed", "runs")  # see `trimmed_mean_inte
 RESAMPLES = 1001  # ends of a 95% percentile interval are then resampled values: infinite ones are not interpolated
 LOW, HIGH = 25, 975  # 2.5% and 97.5% of RESAMPLES - 1
 RESAMPLING_SEED = 2021
+MOST_KEPT = 2**10  # tasks of which resamples are kept
 BLOCK = 2**16  # values in a block of resamples, which stays in a processor's cache
 
 
@@ -269,19 +270,23 @@ def _resamples(over: str, start: int, rows: int, seeds: int, tasks: int) -> Arra
     """How often (rows, seeds, tasks) each error is in every resample of the block that begins with `start`."""
     rng = np.random.default_rng([RESAMPLING_SEED, start])
     if over == "tasks":
-        return np.broadcast_to(_resampled_tasks(start, rows, tasks)[:, None, :], (rows, seeds, tasks))
+        resampled = _kept_tasks if tasks <= MOST_KEPT else _resampled_tasks
+        return np.broadcast_to(resampled(start, rows, tasks)[:, None, :], (rows, seeds, tasks))
     if over == "runs":
         return _counts(rng, rows * tasks, seeds).reshape(rows, tasks, seeds).swapaxes(1, 2)
     counts = _counts(rng, rows, tasks)[:, None, :]
     return counts * _counts(rng, rows, seeds)[:, :, None]
 
 
-@lru_cache(maxsize=128)  # a comparison asks for every step and pair; 64 MB at most, up to 2**16 tasks
 def _resampled_tasks(start: int, rows: int, tasks: int) -> Array:
     """How often (rows, tasks) each task is in every resample of the block that begins with `start`."""
     counts = _counts(np.random.default_rng([RESAMPLING_SEED, start]), rows, tasks)
     counts.flags.writeable = False
     return counts
+
+
+# a comparison asks for every step and pair; of S seeds and N tasks there are 4 N kB in S N / 65 blocks
+_kept_tasks = lru_cache(maxsize=1024)(_resampled_tasks)
 
 
 def _trimmed_weights(counts: Array, trim: float) -> Array:

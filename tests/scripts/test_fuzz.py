@@ -40,7 +40,7 @@ FAULTS = {  # a defect that is planted in the product; what the fuzzer calls it
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_planted_defect_is_found_and_can_be_repeated(name, tmp_path):
     code = "import sys; sys.argv[0] = 'fuzz'; sys.path.insert(0, sys.argv[1]); import fuzz; from maml_exp import cli\n"
-    code += "fuzz.SECONDS = 8; fuzz.MEGABYTES = 600; real = cli._run\n"
+    code += "fuzz.SECONDS = 12; fuzz.MEGABYTES = 600; real = cli._run\n"
     code += f"def run(arguments):\n if 'diff' in arguments: {FAULTS[name]}\n return real(arguments)\n"
     code += "cli._run = run; sys.argv[1:2] = []; sys.exit(fuzz.main())"
     found = subprocess.run(

@@ -252,10 +252,13 @@ def _few_minor_labels(axis: Any, ratio: float) -> None:
 
 
 def draw_band(axis: Any, x: Any, low: Any, high: Any, limits: tuple[float, float], shade: str) -> None:
-    """A band, clipped to the view; where an end is not known, or its middle is beyond the view, it has none."""
+    """A band, clipped to the view; it ends at the edge beyond which its middle is, and where an end is not known."""
     low, high = (np.asarray(end, dtype=float) for end in (low, high))
+    known = np.isfinite(low) & np.isfinite(high)
     with np.errstate(invalid="ignore", over="ignore"):
-        known = np.isfinite(low) & np.isfinite(high) & (low + high <= 2 * limits[1])
+        middle = (low + high) / 2
+    for edge, beyond in zip(limits, (middle < limits[0], middle > limits[1]), strict=True):
+        low, high = (np.where(beyond, edge, end) for end in (low, high))
     low, high = np.clip(np.where(known, low, np.nan), *limits), np.clip(np.where(known, high, np.nan), *limits)
     if known.any():
         axis.fill_between(x, low, high, color=shade, alpha=0.2, lw=0)

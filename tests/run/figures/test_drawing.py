@@ -33,13 +33,21 @@ def test_limits_come_from_what_is_representative(axis, representative, baseline,
 
 
 def test_a_band_is_clipped_to_the_view_and_absent_where_it_is_unknown(axis):
-    low, high = np.array([-5.0, 0.5, np.nan, 0.5, -5.0]), np.array([15.0, 2.0, 2.0, np.inf, 30.0])
-    drawing.draw_band(axis, np.arange(5), low, high, (0.1, 10.0), drawing.BLUE)
+    low, high = np.array([-5.0, 0.5, np.nan, 0.5]), np.array([15.0, 2.0, 2.0, np.inf])
+    drawing.draw_band(axis, np.arange(4), low, high, (0.1, 10.0), drawing.BLUE)
     (band,) = axis.collections
     points = np.concatenate([path.vertices for path in band.get_paths()])
     assert points[:, 1].min() == 0.1
     assert points[:, 1].max() == 10.0
-    assert points[:, 0].max() == 1.0  # nothing at 2 and 3, nor where the middle is beyond the view
+    assert points[:, 0].max() == 1.0  # nothing at 2 and 3
+
+
+def test_a_band_ends_at_the_edge_beyond_which_its_middle_is(axis):
+    low, high = np.array([1.0, -5.0, 1.0, -9.0]), np.array([3.0, 30.0, 3.0, 0.1])
+    drawing.draw_band(axis, np.arange(4), low, high, (0.1, 10.0), drawing.BLUE)
+    (band,) = axis.collections
+    found = {(x, y) for path in band.get_paths() for x, y in path.vertices}
+    assert found == {(0, 1), (0, 3), (1, 10), (2, 1), (2, 3), (3, 0.1)}
 
 
 @pytest.mark.parametrize(
