@@ -11,7 +11,7 @@ import numpy as np
 from bench_measure import Row
 from bench_peers import Case
 
-from maml_exp.run.figures.drawing import BLUE, GREEN, GREY, ORANGE, RED, figure
+from maml_exp.run.figures.drawing import BLACK, BLUE, GREEN, GREY, ORANGE, RED, figure
 
 LOOKS = {  # peer -> label, colour, line style, marker
     "ours": ("this project", BLUE, "-", "o"),
@@ -124,7 +124,7 @@ def draw(rows: Sequence[Row], path: Path, title: str) -> None:
             draw_times(axes[0, 0], by_width, "width", peer)
             draw_times(axes[0, 1], pick(rows, study="tasks"), "tasks", peer)
             draw_peaks(axes[1, 0], pick(rows, study="tasks"), peer)
-        for width, colour in ((40, GREEN), (256, BLUE)):
+        for width, colour in ((40, BLACK), (256, BLUE)):
             draw_times(axes[1, 1], pick(rows, study="steps", width=width), "steps", "ours", colour, f"H = {width}")
         axes[0, 0].set(title="T = 25, S = 1, K = 10", xlabel="width H of two hidden layers")
         axes[0, 1].set(title="H = 256, S = 1, K = 10", xlabel="tasks T in a meta-batch")
