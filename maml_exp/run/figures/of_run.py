@@ -35,6 +35,8 @@ from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
 FINETUNE_TASKS, DRAWN_POINTS = 4, 50
+RANDOM, TRAINED, MEAN, MEDIAN = "random initialisation", "this run", "mean with 95% CI", "median"
+CURVES = [f"{network}, {number}" for network in (RANDOM, TRAINED) for number in (MEAN, MEDIAN)]
 A_LINE = 0.2  # inches, of a title
 BEYOND = "triangles: beyond the view, where tasks diverge"
 
@@ -190,8 +192,10 @@ def draw_adaptation(
     learned = [row for row in rows if tag.format("mean") in row]
     columns = len(shots) + bool(learned)
     measure = learner.problem.family.loss.measure
-    size = (2.7 * columns + 0.8, 3.7 + 0.2 * measure.rises)  # with chance level, the legend has a line more
-    margins = Margins(left=0.7, bottom=0.95 + 0.2 * measure.rises, top=0.75, across=0.26)
+    width = 2.7 * max(2, columns) + 0.8  # of one panel, too: the title stands above
+    below = 0.5 + legend_height([*CURVES, *["chance"] * measure.rises], width)
+    size = (width, 2.75 + below)
+    margins = Margins(left=0.7, bottom=below, top=0.75, across=0.26)
     with figure(path, 1, columns, size, margins=margins, own_folder=True, sharey=True) as (fig, axes):
         panels = list(axes[0])
         limits = set_error_limits(panels[0], measure, _representative(evaluation), _baseline(evaluation))
@@ -270,12 +274,12 @@ def _points_title(config: Config, shots: int, measure: Measure) -> str:
 def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, measure: Measure, limits: tuple[float, float]) -> bool:
     """Error after every gradient step: mean with its 95% band, and median; whether something lies beyond the view."""
     steps, beyond = np.arange(len(results["trained"]["mean"])), False
-    for key, label, colour in (("random", "random initialisation", ORANGE), ("trained", "this run", BLUE)):
+    for key, label, colour in (("random", RANDOM, ORANGE), ("trained", TRAINED, BLUE)):
         mean, median = (measure.of(_floats(results[key][name])) for name in ("mean", "median"))
         ci95 = abs(measure.slope) * _floats(results[key]["ci95"])
-        axis.plot(steps, mean, color=colour, marker="o", ms=3, label=f"{label}, mean with 95% CI")
+        axis.plot(steps, mean, color=colour, marker="o", ms=3, label=f"{label}, {MEAN}")
         draw_band(axis, steps, mean - ci95, mean + ci95, limits, colour)
-        axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, median")
+        axis.plot(steps, median, color=colour, ls="--", lw=1, label=f"{label}, {MEDIAN}")
         beyond |= mark_beyond(axis, steps, mean, limits, colour)
         _say_diverged(axis, results[key], tasks, label, colour)
     axis.locator_params(axis="x", nbins=6, integer=True)

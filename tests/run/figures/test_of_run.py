@@ -13,6 +13,7 @@ from helpers import TINY, command, planted, read_events, train
 from matplotlib import image
 
 from maml_exp.cli import main
+from maml_exp.run.figures import drawing, of_run
 
 NAMES = ("finetune", "adaptation")
 
@@ -52,6 +53,32 @@ def test_plot_draws_the_same_pictures_again(smoke, copied, capsys):
     assert capsys.readouterr().out.split() == [str(folder / "plots" / f"{name}.png") for name in NAMES]
     for name in NAMES:
         assert (folder / "plots" / f"{name}.png").read_bytes() == (smoke[1] / "plots" / f"{name}.png").read_bytes()
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3])
+def test_legend_and_title_keep_clear_of_the_panels_whatever_their_number(panels, tmp_path, monkeypatch):
+    shown = []
+
+    def legend_below(fig, *labels):
+        drawing.legend_below(fig, *labels)
+        if fig.axes[-1].get_xlabel() == "gradient steps":
+            shown.append(fig)
+
+    monkeypatch.setattr(of_run, "legend_below", legend_below)
+    shots = f"evaluation.shots={[5, 10][: max(1, panels - 1)]}".replace(" ", "")
+    settings = (shots, "evaluation.objective_shots=5", f"training.evaluate_every={0 if panels == 1 else 30}")
+    train(tmp_path / "run", *settings, "evaluation.plots=true", "evaluation.lr=0.2", "evaluation.steps=10")
+    (fig,) = shown
+    assert len(fig.axes) == panels
+    width, height = fig.canvas.get_width_height()
+    (legend,), title = fig.legends, fig._suptitle.get_window_extent()
+    assert "beyond" in fig._suptitle.get_text()
+    assert 0 < title.x0 < title.x1 < width
+    assert title.y1 < height
+    for axis in fig.axes:
+        assert axis.xaxis.label.get_window_extent().y0 > legend.get_window_extent().y1
+        assert axis.title.get_window_extent().y1 < title.y0
+    assert legend.get_window_extent().y0 >= 0
 
 
 def test_pictures_of_tasks_that_diverge_are_drawn_again_as_they_were(tmp_path):
