@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import pytest
 from helpers import COMMAND, TIMEOUT, environment
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "data.md").read_text()
@@ -14,6 +15,7 @@ BLOCK = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.D
 PRINTED = (("best linear (BLUP)", "task=table"), ("baseline best_linear", "compare"))
 
 
+@pytest.mark.slow
 def test_the_page_of_ones_own_data_runs(tmp_path):
     lines = []
     for language, name, text in BLOCK.findall(PAGE):

@@ -235,6 +235,7 @@ def test_float64_and_threads_are_respected(tmp_path):
     assert trained_theta(tmp_path / "run").dtype == np.float64
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("overrides", "at_one", "after_one", "after_ten"),
     [([], 10_000, (0.0, 0.60), (0.0, 0.25)), (["algorithm=joint"], 10_000, (2.0, 4.25), (0.0, 4.25))],

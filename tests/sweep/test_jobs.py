@@ -79,6 +79,7 @@ STOPS = {  # how it is stopped, the exit status, and what then finishes it
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STOPS)
 def test_stopped_it_saves_and_any_launcher_finishes_it(started, never_stopped, tmp_path, how):
     if how == "Ctrl-C":
