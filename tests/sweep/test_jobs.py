@@ -19,9 +19,9 @@ from .conftest import job_folders
 from .processes import check_completed, started_command
 
 # the first ends at once; the others take a second or more, and save early
-SWEPT = "training.iterations=10,3000,3001"
+SWEPT = "training.iterations=10,6000,6001"
 LONG = [*TINY, "training.log_every=500", "training.evaluate_every=0", "training.checkpoint_every=250", SWEPT]
-NAMES = ["0_training.iterations=10", "1_training.iterations=3000", "2_training.iterations=3001"]
+NAMES = ["0_training.iterations=10", "1_training.iterations=6000", "2_training.iterations=6001"]
 FAST = [*TINY, "training.iterations=10"]
 
 
@@ -62,7 +62,7 @@ def test_two_at_a_time_make_the_same_bits_and_files_as_one(started, never_stoppe
     status, output = started.ended()
     assert status == 0, output
     assert started.left() == []
-    assert "1_training.iterations=3000: finished, objective" in output
+    assert "1_training.iterations=6000: finished, objective" in output
     assert "3 of 3 jobs finished" in output
     for name in NAMES:
         mine, theirs = started.sweep / name, never_stopped / name
@@ -114,7 +114,7 @@ def test_stopped_it_saves_and_any_launcher_finishes_it(started, never_stopped, t
     check_completed(process, started.sweep, never_stopped)
     assert tree(started.sweep / NAMES[0]) == finished
     resumed = (started.sweep / NAMES[1] / "maml_exp.log").read_text()
-    assert re.search(r"resumed at iteration [1-9]\d* of 3000", resumed) or "finished" in statuses(output)[1]
+    assert re.search(r"resumed at iteration [1-9]\d* of 6000", resumed) or "finished" in statuses(output)[1]
 
 
 def test_a_killed_worker_costs_its_job_alone(started):
@@ -122,7 +122,7 @@ def test_a_killed_worker_costs_its_job_alone(started):
     os.kill(read_status(started.sweep / NAMES[1])["pid"], signal.SIGKILL)
     status, output = started.ended()
     assert status == 1, output
-    assert "1_training.iterations=3000: failed: its process was killed; out of memory?" in output
+    assert "1_training.iterations=6000: failed: its process was killed; out of memory?" in output
     assert statuses(output) == ["finished", "running", "finished"]
     assert started.left() == []
 
