@@ -11,12 +11,11 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.errors import MissingConfigException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from maml_exp.config import schema
@@ -37,8 +36,6 @@ INSTALLED_BY = {  # start of an option's name: the extra that installs it
     "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
     "hydra/sweeper": {"optuna": "optuna"},
 }
-# what Hydra's store was given by us, by group and name, and where it has it: to tell it takes a fifth of a composition
-TAUGHT: WeakKeyDictionary[ConfigStore, dict[tuple[str | None, str], tuple[type, int]]] = WeakKeyDictionary()
 
 
 def teach_hydra() -> None:
@@ -57,20 +54,14 @@ def teach_hydra() -> None:
 
 
 def _teach(name: str, settings: type, group: str | None = None) -> None:
-    """Have Hydra's store hold a dataclass, unless it holds that one."""
+    """Have Hydra's store hold a dataclass, unless it does: to store it takes longer than to look."""
     store = ConfigStore.instance()
-    known, node = TAUGHT.setdefault(store, {}), _stored(store, name, group)
-    if node is None or known.get((group, name)) != (settings, id(node)):
-        store.store(name, settings, group=group)
-        known[group, name] = settings, id(_stored(store, name, group))
-
-
-def _stored(store: ConfigStore, name: str, group: str | None) -> Any:
-    """What a store holds under a name, anybody's; None where that is nothing."""
-    folder: Any = store.repo
+    held: Any = store.repo
     for part in group.split("/") if group else ():
-        folder = folder.get(part, {})
-    return folder.get(f"{name}.yaml")
+        held = held.get(part, {})
+    held = held.get(f"{name}.yaml")
+    if held is None or OmegaConf.get_type(held.node) is not settings:
+        store.store(name, settings, group=group)
 
 
 def compose_typed(overrides: Sequence[str]) -> DictConfig:

@@ -268,10 +268,10 @@ def _counts(rng: np.random.Generator, rows: int, n: int) -> Array:
 
 def _resamples(over: str, start: int, rows: int, seeds: int, tasks: int) -> Array:
     """How often (rows, seeds, tasks) each error is in every resample of the block that begins with `start`."""
-    rng = np.random.default_rng([RESAMPLING_SEED, start])
     if over == "tasks":
         resampled = _kept_tasks if tasks <= MOST_KEPT else _resampled_tasks
         return np.broadcast_to(resampled(start, rows, tasks)[:, None, :], (rows, seeds, tasks))
+    rng = np.random.default_rng([RESAMPLING_SEED, start])
     if over == "runs":
         return _counts(rng, rows * tasks, seeds).reshape(rows, tasks, seeds).swapaxes(1, 2)
     counts = _counts(rng, rows, tasks)[:, None, :]
@@ -285,7 +285,7 @@ def _resampled_tasks(start: int, rows: int, tasks: int) -> Array:
     return counts
 
 
-# a comparison asks for every step and pair; of S seeds and N tasks there are 4 N kB in S N / 65 blocks
+# a comparison asks for every step and pair; all blocks of N tasks take 4 N kB
 _kept_tasks = lru_cache(maxsize=1024)(_resampled_tasks)
 
 
