@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from functools import lru_cache
 from itertools import islice, takewhile
@@ -45,7 +44,7 @@ class Override(NamedTuple):
         """The value; raises `SettingError` for one that is deleted or swept."""
         if self.sweeps or self.parsed.is_delete() or self.parsed.package is not None:
             raise SettingError(f"{self.text} is not usable here: give one value, as in inner.lr=0.02")
-        return deepcopy(self.parsed.value())  # a list is the caller's to change
+        return self.parsed.value()  # anew every time: a list is the caller's to change
 
 
 @lru_cache(maxsize=1024)  # a command asks several times for each of its own

@@ -126,3 +126,8 @@ def test_any_text_in_quotes_is_that_text(text):
 @pytest.mark.parametrize("text", ["relu", "first_order", "a.b-c"])
 def test_a_text_that_is_one_word_needs_no_quotes(text):
     assert as_text(text) == text
+
+
+def test_a_value_is_its_caller_s_to_change():
+    parse("model.hidden=[64,64]").value.append(3)
+    assert parse("model.hidden=[64,64]").value == [64, 64]

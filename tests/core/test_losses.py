@@ -45,6 +45,7 @@ def test_mean_is_the_mean_over_tasks_and_their_points(shape, loss, targets, slow
     found = loss.error(z, y, 1.0, out=np.empty(shape))
     first = np.mean([slow(a[:1], b[:1]) for a, b in zip(z, y, strict=True)])
     assert loss.mean(found, 1) == pytest.approx(first, rel=1e-13)
+    assert loss.mean(found, shape[1] + 1) == loss.mean(found)  # of more points than there are: of all
     np.testing.assert_allclose(loss.means(found), [slow(*task) for task in zip(z, y, strict=True)], rtol=1e-13)
 
 

@@ -285,6 +285,19 @@ def test_evaluation_after_all_steps_is_the_training_pass(preset, variant):
     assert problem.family.loss.mean(last - batch.y_query) == pytest.approx(loss, rel=1e-12)
 
 
+@each_variant
+def test_the_losses_of_reptile_are_those_of_its_last_step_and_of_its_first(variant):
+    problem = make_problem(steps=3, outer="reptile")
+    learner = Learner(problem, **variant)
+    vector, batch = somewhere(learner), batch_of(problem)
+    x, y = batch.pooled()
+    before, _, last = learner.adapt(vector, x, y, x, steps=2)
+    found = learner.meta_gradient(vector, batch, np.random.default_rng(0), 0.5)
+    loss = problem.family.loss
+    assert (found.loss, found.support_loss) == pytest.approx((loss.mean(last - y), loss.mean(before - y)), rel=1e-12)
+    assert found.loss != pytest.approx(found.support_loss)
+
+
 def test_steps_beyond_the_trained_ones_have_the_last_rates_and_another_rate_replaces_alpha():
     problem = make_problem(steps=2, rates="layer_and_step", learn_rates=True)
     learner = Learner(problem)
