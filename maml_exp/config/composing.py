@@ -30,8 +30,10 @@ from maml_exp.core.checks import SettingError
 from maml_exp.core.registry import all_entry_points
 
 SWEEPING_KEYS = {"experiment", "hydra.mode", "hydra/sweeper"}  # these may say that a run is a sweep
+IS_HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 # jobs stay in the working directory, for one; from 1.4 on there are no other defaults, and asking is deprecated
-HYDRA_DEFAULTS = {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+HYDRA_DEFAULTS = {"version_base": "1.3"} if IS_HYDRA_1_3 else {}
+REPLACING: dict[str, Any] = {} if IS_HYDRA_1_3 else {"replace": True}  # in Hydra's store; from 1.4 on only if told to
 INSTALLED_BY = {  # start of an option's name: the extra that installs it
     "hydra/launcher": {"joblib": "joblib", "submitit": "slurm", "ray": "ray"},
     "hydra/sweeper": {"optuna": "optuna"},
@@ -61,7 +63,7 @@ def _teach(name: str, settings: type, group: str | None = None) -> None:
         held = held.get(part, {})
     held = held.get(f"{name}.yaml")
     if held is None or OmegaConf.get_type(held.node) is not settings:
-        store.store(name, settings, group=group)
+        store.store(name, settings, group=group, **REPLACING)
 
 
 def compose_typed(overrides: Sequence[str]) -> DictConfig:

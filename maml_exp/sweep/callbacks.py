@@ -11,14 +11,14 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, read_write
 
 from maml_exp.config import schema
-from maml_exp.config.overrides import gives, in_quotes
+from maml_exp.config.overrides import gives
 from maml_exp.config.plain import as_plain
 from maml_exp.store.memory import require_tasks
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import create_folder
 from maml_exp.sweep.checks import EXPANDING, check_folders
 from maml_exp.sweep.job import without_hydra
-from maml_exp.sweep.launchers import prepare_launcher
+from maml_exp.sweep.launchers import amend, prepare_launcher
 from maml_exp.sweep.plan import Sweep
 from maml_exp.sweep.session import RefusedError, current
 
@@ -59,25 +59,12 @@ class Guard(Callback):
             if session is not None:
                 session.hold(folder)
             sweep = plan.written_to(folder.resolve(), made_folder=made or folder != path)
-            _hand_to_jobs(config, sweep)
+            # jobs see the sweep's folder, and only swept keys in their own folders' names
+            excluding = "hydra.job.config.override_dirname.exclude_keys"
+            amend(config.hydra, {"hydra.sweep.dir": str(sweep.folder), excluding: list(sweep.constant)})
             if session is not None:
                 session.folder, session.sweep = folder, sweep
                 prepare_launcher(config.hydra, len(sweep.jobs) or config.hydra.sweeper.get("n_jobs"), session)
-
-
-def _hand_to_jobs(config: DictConfig, sweep: Sweep) -> None:
-    """Have jobs see the sweep's folder, and only swept keys in their own folders' names.
-
-    Hydra composes each job anew, from the overrides: they are what a job sees of a change made here.
-    """
-    excluded = "[" + ",".join(map(in_quotes, sweep.constant)) + "]"
-    settings = [
-        f"hydra.sweep.dir={in_quotes(str(sweep.folder))}",
-        f"hydra.job.config.override_dirname.exclude_keys={excluded}",
-    ]
-    with read_write(config.hydra):
-        config.hydra.overrides.hydra.extend(settings)
-        config.hydra.sweep.dir = str(sweep.folder)
 
 
 @contextmanager

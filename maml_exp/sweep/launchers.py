@@ -4,18 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from functools import partial
+from inspect import signature
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import as_plain
 from maml_exp.core import checks
+from maml_exp.sweep.workers import end_with_parent
 
 if TYPE_CHECKING:
     from maml_exp.sweep.session import Session
 
 HERE = ("hydra._internal.core_plugins.basic_launcher", "hydra_plugins.maml_exp.")  # need no shield
-AS_THEY_START = {"_target_": "hydra.utils.get_method", "path": "maml_exp.sweep.workers.end_with_parent"}
+
+
+def amend(hydra: DictConfig, settings: dict[str, Any]) -> None:
+    """Change settings (dotted keys) of a sweep that is composed already, for its jobs, too.
+
+    Hydra composes each job anew, from the overrides: they are what a job sees of it. From 1.4 on Hydra refuses a job
+    whose launcher is not the sweep's.
+    """
+    with read_write(hydra), open_dict(hydra):
+        for key, value in settings.items():
+            OmegaConf.update(hydra, key.removeprefix("hydra."), value, force_add=True)
+            hydra.overrides.hydra.append(f"++{key}={as_text(value)}")
 
 
 def prepare_launcher(hydra: DictConfig, jobs: int | None, session: Session) -> None:
@@ -23,7 +38,7 @@ def prepare_launcher(hydra: DictConfig, jobs: int | None, session: Session) -> N
     launcher = hydra.launcher
     target = launcher.get("_target_", "")
     if "joblib_launcher" in target:
-        _prepare_joblib(launcher, jobs)
+        _prepare_joblib(hydra, jobs)
     if target.endswith(".WorkersLauncher"):
         checks.optional(checks.integer(1, 1024), "null: one for each core").require(
             "hydra.launcher.jobs", launcher.jobs
@@ -41,20 +56,19 @@ def prepare_launcher(hydra: DictConfig, jobs: int | None, session: Session) -> N
         signal.signal(signal.SIGTERM, session.stop)  # Ray installs a handler that aborts
 
 
-def _prepare_joblib(launcher: DictConfig, jobs: int | None) -> None:
+def _prepare_joblib(hydra: DictConfig, jobs: int | None) -> None:
     """Start no more workers than jobs, and have each end with this process, also while it starts."""
     import multiprocessing.resource_tracker
-    from inspect import signature
 
     import joblib.externals.loky.backend.resource_tracker
+    from joblib.parallel import BACKENDS, register_parallel_backend
 
     # starting these later would lift the mask
     multiprocessing.resource_tracker.ensure_running()
     joblib.externals.loky.backend.resource_tracker.ensure_running()
-    with read_write(launcher), open_dict(launcher):
-        asked = launcher.get("n_jobs")
-        workers = joblib.effective_n_jobs(1 if asked is None else asked)
-        launcher.n_jobs = min(workers, jobs or workers)
-        if "backend_kwargs" in signature(joblib.Parallel.__init__).parameters:  # joblib 1.5 and later
-            launcher.initializer = AS_THEY_START
-            launcher.initargs = [os.getpid()]
+    asked = hydra.launcher.get("n_jobs")
+    workers = joblib.effective_n_jobs(1 if asked is None else asked)
+    amend(hydra, {"hydra.launcher.n_jobs": min(workers, jobs or workers)})
+    if "backend_kwargs" in signature(joblib.Parallel.__init__).parameters:  # joblib 1.5 and later
+        ending = {"initializer": end_with_parent, "initargs": [os.getpid()]}
+        register_parallel_backend("loky", partial(BACKENDS["loky"], **ending))  # Hydra's launcher takes no other one

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
-from maml_exp.config.composing import HYDRA_DEFAULTS
+from maml_exp.config.composing import HYDRA_DEFAULTS, IS_HYDRA_1_3
 from maml_exp.config.schema import from_omegaconf
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training.lockstep import most_together
@@ -85,6 +85,8 @@ def _changed(config: DictConfig, overrides: Sequence[str]) -> DictConfig | None:
             OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
     of_task = [override for override in parsed if not override.is_hydra_override()]
     config.hydra.overrides.task = [override.input_line for override in of_task]
+    if not IS_HYDRA_1_3:  # the name is found when it is asked for
+        return config
     naming = config.hydra.job.config.override_dirname
     named = [str(override.input_line) for override in of_task if override.key_or_group not in naming.exclude_keys]
     config.hydra.job.override_dirname = naming.item_sep.join(sorted(named)).replace("=", naming.kv_sep)

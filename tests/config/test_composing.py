@@ -7,7 +7,7 @@ import pytest
 from helpers import TIMEOUT
 from hydra.core.config_store import ConfigStore
 
-from maml_exp.config.composing import compose
+from maml_exp.config.composing import REPLACING, compose
 
 LATE = """
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ print(compose(["optimizer=late"]).optimizer.name)
 def test_what_another_program_stores_under_our_names_is_set_right(name, group):
     expected = compose([]).to_dict()
     store = ConfigStore.instance()
-    store.store(name, {"other": 1}, group=group)
+    store.store(name, {"other": 1}, group=group, **REPLACING)
     assert compose([]).to_dict() == expected
     folder = store.repo
     for part in group.split("/") if group else ():
