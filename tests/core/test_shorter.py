@@ -5,9 +5,10 @@ from functools import partial
 import numpy as np
 import pytest
 
-from maml_exp.core.replay.shorter import FEW_MATRICES, FEW_NUMBERS, shortened
+from maml_exp.core.replay.shorter import FEW_IN_A_BLOCK, FEW_MATRICES, FEW_NUMBERS, shortened
 
 T, K, N, M = 2, 5, 7, 3
+R = 4  # runs
 
 
 def numbers(rng, *shape):
@@ -172,6 +173,54 @@ def shifted(rng):
     return [(partial(np.concatenate, axis=0, out=whole), ([whole[K:], whole[:K]],))], [whole]
 
 
+def rows_of_runs(rng, points=T * K):
+    """Rows of a pass, between those of others, below each other and by task."""
+    whole = numbers(rng, R, 3 * points, M)
+    rows = whole[:, points : 2 * points]
+    return whole, rows, rows.reshape(R, T, -1, M)
+
+
+def in_blocks(rng):
+    whole, _, x = rows_of_runs(rng)
+    z = numbers(rng, *x.shape)
+    return [(np.add, (x, z, x)), (np.multiply, (z, x, x)), (np.subtract, (z, z, x))], [whole]
+
+
+def in_large_blocks(rng):
+    whole, _, x = rows_of_runs(rng, FEW_IN_A_BLOCK)
+    return [(np.add, (x, numbers(rng, *x.shape), x))], [whole]
+
+
+def larger_in_blocks(rng):
+    whole, _, x = rows_of_runs(rng)
+    z = numbers(rng, *x.shape)
+    return [(partial(np.maximum, out=x), (z, np.zeros_like(z)))], [whole]
+
+
+def product_in_blocks(rng):
+    whole, rows, x = rows_of_runs(rng)
+    left, right, slopes = numbers(rng, R, T * K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)
+    return [(np.matmul, (left, right, rows)), (np.multiply, (x, slopes, x))], [whole]
+
+
+def product_seen_by_others(rng):
+    whole, rows, x = rows_of_runs(rng)
+    left, right, z = numbers(rng, R, T * K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)
+    return [(np.matmul, (left, right, rows)), (np.multiply, (x[..., :1], z, x))], [whole]
+
+
+def product_of_other_rows(rng):
+    whole, _, x = rows_of_runs(rng)
+    left, right, z = numbers(rng, R, T * K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)
+    return [(np.matmul, (left, right, whole[:, -T * K :])), (np.multiply, (x, z, x))], [whole]
+
+
+def product_of_half_the_rows(rng):
+    whole, rows, x = rows_of_runs(rng)
+    left, right, z = numbers(rng, R, K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)
+    return [(np.matmul, (left, right, rows[:, :K])), (np.multiply, (x, z, x))], [whole]
+
+
 def others(rng):
     z, total = numbers(rng, T, K, M), numbers(rng, K, M)
     return [(np.sqrt, (np.abs(z), z)), (z.__setitem__, (..., 2)), (np.add.reduce, (z, 0, None, total))], [z, total]
@@ -180,7 +229,7 @@ def others(rng):
 CASES = [
     value
     for name, value in list(globals().items())
-    if callable(value) and name not in ("numbers", "partial", "shortened")
+    if callable(value) and name not in ("numbers", "partial", "shortened", "rows_of_runs")
 ]
 
 
@@ -238,6 +287,12 @@ def test_few_products_are_made_one_by_one(tasks):
         (comparison, ["greater"]),
         (concatenation, ["__setitem__", "__setitem__"]),
         (shifted, ["partial"]),  # its parts are where it goes
+        (in_large_blocks, ["add"]),
+        (larger_in_blocks, ["partial", "__setitem__"]),
+        (product_in_blocks, ["matmul", "multiply", "__setitem__"]),
+        (product_seen_by_others, ["matmul", "__setitem__", "multiply", "__setitem__"]),
+        (product_of_other_rows, ["matmul", "__setitem__", "multiply", "__setitem__"]),
+        (product_of_half_the_rows, ["matmul", "__setitem__", "multiply", "__setitem__"]),
         (others, ["sqrt", "__setitem__", "reduce"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

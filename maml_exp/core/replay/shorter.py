@@ -1,8 +1,9 @@
 """The calls of a tape in a shape that numpy makes faster, with the same bits.
 
 What a call costs beside its numbers depends on how it is made: twice as much where an operand is spread over an axis,
-or where the result goes to an operand's memory by another array than the operand; and one product, or two or three,
-cost less by `dot` one by one than by `np.matmul` for all. Code that is read does not write any of that down.
+or lies in blocks, as a pass's rows of several runs do, or where the result goes to an operand's memory by another array
+than the operand; and one product, or two or three, cost less by `dot` one by one than by `np.matmul` for all. Code that
+is read does not write any of that down.
 """
 
 from __future__ import annotations
@@ -18,12 +19,23 @@ Array = np.ndarray
 Call = tuple[Callable, Sequence[Any]]
 FEW_MATRICES = 3  # up to which a product each is faster
 FEW_NUMBERS = 2**13  # of a result up to which it is faster to spread an operand first
+FEW_IN_A_BLOCK = 2**11  # of a result up to which it is faster to make all blocks in one piece, and copy that
+BY_NAME = (np.maximum, np.minimum)  # ufuncs that are told by name where their result goes
+RESULT = 2  # its place behind two operands
 
 
 def shortened(calls: Sequence[Call]) -> list[Call]:
     """Calls that write the same bits to the same memory."""
+    made: list[Call] = []
     arrays = _Arrays()
-    return [cheap for function, values in calls for cheap in _cheaper(function, arrays.one_of(values), arrays)]
+    for function, values in calls:
+        values = arrays.one_of(values)
+        ufunc, *parts = _told_by_place(function, values)
+        if _is_elementwise(ufunc) and _are_plain(*parts):
+            _make_elementwise(made, arrays, ufunc, *parts)
+        else:
+            made += _cheaper(function, values)
+    return made
 
 
 class _Arrays:
@@ -43,27 +55,37 @@ class _Arrays:
         return self._known.setdefault((place, value.shape, value.strides, value.dtype), value)
 
     def spread(self, place: int, like: Array) -> Array:
-        """Memory for a first or second operand as large as a result; the next one of its shape has the same."""
+        """Memory for a first or second operand, or the result; the next one of its place and shape has the same."""
         key = (place, like.shape, like.dtype)
         if key not in self._spread:
             self._spread[key] = np.empty(like.shape, like.dtype)
         return self._spread[key]
 
 
-def _cheaper(function: Callable, values: Any, arrays: _Arrays) -> Iterator[Call]:
+def _make_elementwise(made: list[Call], arrays: _Arrays, function: Any, *operands_and_out: Array) -> None:
+    """Add to the calls made so far those in place of one with two operands."""
+    *operands, out = operands_and_out
+    plain = out if out.flags.c_contiguous else arrays.spread(RESULT, out)
+    if plain is not out and made and _is_product_to_change(made[-1], operands, out):
+        *factors, product = made.pop()[1]
+        made.append((np.matmul, (*factors, plain.reshape(product.shape))))
+        operands = [plain if operand is out else operand for operand in operands]
+    for place, operand in enumerate(operands):
+        if operand.size == 1:
+            operands[place] = operand.reshape(())
+        elif operand.shape != out.shape or not operand.flags.c_contiguous:
+            operands[place] = arrays.spread(place, out)
+            made.append((operands[place].__setitem__, (..., operand)))
+    made.append((partial(function, out=plain), operands) if function in BY_NAME else (function, (*operands, plain)))
+    if plain is not out:
+        made.append((out.__setitem__, (..., plain)))
+
+
+def _cheaper(function: Callable, values: Any) -> Iterator[Call]:
     """The calls in place of one."""
     if function is np.matmul and _are_few_products(*values):
         for left, right, out in _one_by_one(*values):
             yield left.dot, (right, out)
-    elif _is_elementwise(function) and _are_plain(*values):
-        *operands, out = values
-        for place, operand in enumerate(operands):
-            if operand.size == 1:
-                operands[place] = operand.reshape(())
-            elif operand.shape != out.shape or not operand.flags.c_contiguous:
-                operands[place] = arrays.spread(place, out)
-                yield operands[place].__setitem__, (..., operand)
-        yield function, (*operands, out)
     elif _is_concatenation(function, values):
         yield from _parts_of(*values, **function.keywords)  # type: ignore[attr-defined]
     else:
@@ -98,18 +120,38 @@ def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[tuple[Array, 
         yield from zip(*matrices, out, strict=True)
 
 
+def _is_product_to_change(last: Call, operands: Sequence[Array], out: Array) -> bool:
+    """Whether the last call makes products that nobody sees before these operands have made `out` in their place."""
+    function, (*_, product) = last
+    if function is not np.matmul or any(np.may_share_memory(one, out) for one in operands if one is not out):
+        return False
+    places = [
+        (some.__array_interface__["data"], some.size, some.shape[:1], some.strides[:1]) for some in (product, out)
+    ]
+    return places[0] == places[1] and product[0].flags.c_contiguous
+
+
+def _is_small(out: Array) -> bool:
+    if out.flags.c_contiguous:
+        return out.size <= FEW_NUMBERS
+    return out.ndim > 2 and out.size > 0 and out[0].size <= FEW_IN_A_BLOCK and out[0].flags.c_contiguous
+
+
+def _told_by_place(function: Any, values: Any) -> tuple[Any, ...]:
+    """A function and its values, among which is where the result goes, however that was told."""
+    if isinstance(function, partial) and function.func in BY_NAME and list(function.keywords) == ["out"]:
+        return function.func, *values, function.keywords["out"]
+    return function, *values
+
+
 def _is_elementwise(function: Any) -> bool:
     return isinstance(function, np.ufunc) and function.signature is None and (function.nin, function.nout) == (2, 1)
 
 
 def _are_plain(left: Any, right: Any, out: Any) -> bool:
-    """Whether two operands and a result are arrays of one dtype and few numbers."""
+    """Whether two operands and a result are arrays of one dtype and few numbers, and the result in plain memory."""
     arrays = (left, right, out)
-    return (
-        all(type(array) is np.ndarray and array.dtype == out.dtype for array in arrays)
-        and out.size <= FEW_NUMBERS
-        and out.flags.c_contiguous
-    )
+    return all(type(array) is np.ndarray and array.dtype == out.dtype for array in arrays) and _is_small(out)
 
 
 def _is_concatenation(function: Any, values: Any) -> bool:

@@ -11,7 +11,7 @@ from weakref import proxy, ref
 
 import numpy as np
 
-from maml_exp.core.replay.shorter import Call, shortened
+from maml_exp.core.replay.shorter import BY_NAME, Call, shortened
 
 Array = np.ndarray
 TAKE_OUT = (np.concatenate, np.einsum)  # functions that may be told where their result goes
@@ -145,7 +145,8 @@ class Traced(np.ndarray):
             function(*values, out=untraced(out), **options)
         if view.dtype.kind == "f":  # to convert a number takes longer than to compute with it
             values = [np.asarray(value, view.dtype) if type(value) in (int, float) else value for value in values]
-        if how == "__call__" and ufunc not in (np.maximum, np.minimum):  # those want theirs by name, which takes longer
+        function = ufunc if how == "__call__" else function
+        if function is ufunc and ufunc not in BY_NAME:  # by name takes longer
             tape.write(ufunc, *values, untraced(view), **options)
         else:
             tape.write(function, *values, out=untraced(view), **options)

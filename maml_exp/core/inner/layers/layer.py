@@ -129,8 +129,10 @@ class Layer:
 
     def like_inputs(self) -> list[Array]:
         """Other arrays of the shapes of the inputs, and the same memory where they are the same."""
-        points = [p.points for p in self.passes]
-        return RowBuffer(self.tasks, points, self.n, self._left.whole.dtype, self.keeps).by_task
+        if self.keeps:
+            return [np.empty_like(h, order="C") for h in self.inputs]
+        same = {h.shape: np.empty_like(h, order="C") for h in self.inputs}
+        return [same[h.shape] for h in self.inputs]
 
     def forward(self, r: int) -> Array:
         """h_r W_r + b_r (T, K, m), in a buffer that the next forward or R pass with as many points uses again."""
