@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
@@ -220,15 +221,24 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
     validation = validation_errors(config, learner, vector) if len(rates) > 1 else {}
     lr = min(validation, key=validation.__getitem__) if validation else rates[0]
     tasks = held_out_tasks(config, learner, config.evaluation.tasks)
-    with ThreadPoolExecutor(1) as beside:  # both at once, by a learner each, as it holds buffers
-        of_random = beside.submit(task_errors, config, make_learner(config.problem), initial, tasks, lr)
-        trained = task_errors(config, learner, vector, tasks, lr)
-        random = of_random.result()
+    trained, random = _errors_of_both(config, learner, (vector, initial), tasks, lr)
     reference = family.loss.unadapted(tasks.y_query, tasks.weights)
     judged_on = fingerprint_of(config, family)
     baselines, unusable = _baselines(config, family, tasks)
     errors = (trained, random, baselines)
     return FinalEvaluation(config, judged_on, family.loss, lr, validation, reference, *errors, notes=unusable)
+
+
+def _errors_of_both(
+    config: Config, learner: BaseLearner, vectors: tuple[Array, Array], tasks: FixedTasks, lr: float | None
+) -> tuple[dict[int, Array], dict[int, Array]]:
+    """`task_errors` of two vectors; at once, unless this is a worker of a sweep, whose neighbours have the cores."""
+    one, other = vectors
+    if parent_process() is not None:
+        return task_errors(config, learner, one, tasks, lr), task_errors(config, learner, other, tasks, lr)
+    with ThreadPoolExecutor(1) as beside:  # by a learner of its own, as it holds buffers
+        of_other = beside.submit(task_errors, config, make_learner(config.problem), other, tasks, lr)
+        return task_errors(config, learner, one, tasks, lr), of_other.result()
 
 
 def _baselines(
