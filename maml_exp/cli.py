@@ -119,7 +119,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return _run(words)
 
             from maml_exp.data.streams import sturdy_streams
+            from maml_exp.store.system import seldom_look_for_garbage
 
+            seldom_look_for_garbage()
             with sturdy_streams() as output:
                 status = _run(words)
                 output.flush()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
+from maml_exp.core.training import StepMetrics, TrainState
 from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import give_word_to, log
-from maml_exp.run.run import Run, Step, making
+from maml_exp.run.run import Run, Steps, making
 from maml_exp.run.stopping import Signals, caught_signals
 from maml_exp.store import run_folder as states
 
@@ -35,7 +37,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
         made = Made(Ready(config, path, resume), signals)
         made.start()
         while made.run is not None:
-            made.make_step(made.run)
+            made.make_steps(made.run, made.run.due, signals)
         return made.outcome
 
 
@@ -54,7 +56,7 @@ def execute_together(ready: Sequence[Ready], stop: Path | None = None) -> list[O
             except SettingError as error:
                 made.outcome = Outcome(states.FAILED, made.path, str(error))
         while going := {made: made.run for made in runs if made.run is not None}:
-            _catch_up(going)
+            _catch_up(going, signals)
         return [made.outcome for made in runs]
 
 
@@ -89,22 +91,27 @@ class Made:
         """Open its folder; raises `SettingError` where that is another's."""
         self._go_on(self._making.send, None)
 
-    def take(self, step: Step) -> None:
-        """Go on with what a training step has made of its state."""
-        self._go_on(self._making.send, step)
+    def take(self, steps: Steps) -> None:
+        """Go on with what training steps have made of its state, if there are any."""
+        if steps[1]:
+            self._go_on(self._making.send, steps)
 
     def fail(self, error: BaseException) -> None:
-        """Go on with what a training step has raised."""
-        self._go_on(self._making.throw, error)
+        """Go on with what a training step has raised, unless it has ended."""
+        if self.run is not None:
+            self._go_on(self._making.throw, error)
 
-    def make_step(self, run: Run) -> None:
-        """Make a training step alone."""
-        try:
-            step = run.trainer.train_step(run.state)
-        except (Exception, SystemExit) as error:
+    def make_steps(self, run: Run, until: int, signals: Signals) -> None:
+        """Make training steps alone, up to an iteration."""
+
+        def train_step(state: TrainState) -> tuple[TrainState, list[StepMetrics]]:
+            state, values = run.trainer.train_step(state)
+            return state, [values]
+
+        state, steps, error = _steps(train_step, run.state, until, signals)
+        self.take((state, [values for (values,) in steps]))
+        if error is not None:
             self.fail(error)
-        else:
-            self.take(step)
 
     def _go_on(self, how: Callable[[Any], Run], given: Any) -> None:
         give_word_to(self.path)
@@ -114,7 +121,29 @@ class Made:
             self.run, self.outcome = None, end.value
 
 
-def _catch_up(going: dict[Made, Run]) -> None:
+State = TypeVar("State", TrainState, LockstepState)
+
+
+def _steps(
+    train_step: Callable[[State], tuple[State, list[StepMetrics]]], state: State, until: int, signals: Signals
+) -> tuple[State, list[list[StepMetrics]], BaseException | None]:
+    """Training steps up to an iteration: the state behind them, what each was like in every run, what one has raised.
+
+    They end before, but not before the first, at a loss that is not finite, and when a signal has come.
+    """
+    steps: list[list[StepMetrics]] = []
+    try:
+        while state.step < until and not (steps and signals.received):
+            state, values = train_step(state)
+            steps.append(values)
+            if not math.isfinite(sum(one.loss for one in values)):
+                break
+    except (Exception, SystemExit) as error:
+        return state, steps, error
+    return state, steps, None
+
+
+def _catch_up(going: dict[Made, Run], signals: Signals) -> None:
     """Make steps of the runs that are behind until they meet the next ones, or one of them ends."""
     first, *later = sorted({run.step for run in going.values()})
     group = {made: run for made, run in going.items() if run.step == first}
@@ -122,7 +151,7 @@ def _catch_up(going: dict[Made, Run]) -> None:
     if len(group) == 1:
         ((made, run),) = group.items()
         while made.run is not None and run.step != until:
-            made.make_step(run)
+            made.make_steps(run, min([run.due, *later]), signals)
         return
     for made in group:
         give_word_to(made.path)
@@ -130,11 +159,11 @@ def _catch_up(going: dict[Made, Run]) -> None:
     trainer = LockstepTrainer([run.trainer.problem for run in group.values()])
     state = LockstepState.of([run.state for run in group.values()])
     while all(made.run is not None for made in group) and state.step != until:
-        try:
-            state, metrics = trainer.train_step(state)
-        except (Exception, SystemExit) as error:
+        due = min([*(run.due for run in group.values()), *later])
+        state, steps, error = _steps(trainer.train_step, state, due, signals)
+        for made, of_run, values in zip(group, state.by_run(), zip(*steps, strict=True), strict=bool(steps)):
+            made.take((of_run, values))
+        if error is not None:
             for made in group:
                 made.fail(error)
             return
-        for made, of_run, values in zip(group, state.by_run(), metrics, strict=True):
-            made.take((of_run, values))

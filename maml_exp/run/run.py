@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,14 @@ from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
-Step = tuple[TrainState, StepMetrics]
+Steps = tuple[TrainState, Sequence[StepMetrics]]  # the state behind some training steps, and what each of them was like
+SHOWN_EVERY = 16  # iterations
 
 
-def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[Run, Step, Outcome]:
-    """A run while it is made: it is yielded for every training step, which whoever drives it makes and sends.
+def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[Run, Steps, Outcome]:
+    """A run while it is made: it is yielded for training steps, which whoever drives it makes and sends.
+
+    Those are at most so many that `Run.due` is reached; the last of them may be the first whose loss is not finite.
 
     Whatever happens is logged in its folder and said in status.json. Raises `SettingError` if another process is
     writing the folder.
@@ -103,8 +106,15 @@ class Run:
         """What a reader of its result must know, a line each: an early end, the choice of a checkpoint, its health."""
         return self._family.notes() + self._validation.notes(self.step) + self._watch.notes()
 
-    def to_the_end(self, resume: bool) -> Generator[Run, Step, Outcome]:
-        """Train, evaluate, plot; yields itself for every step of training, see `making`."""
+    @property
+    def due(self) -> int:
+        """The iteration behind which something is to be done with the state: logged, shown, saved."""
+        training, step = self.config.training, self.step
+        intervals = (SHOWN_EVERY, training.log_every, training.evaluate_every, training.checkpoint_every)
+        return min(training.iterations, *(step + interval - step % interval for interval in intervals if interval))
+
+    def to_the_end(self, resume: bool) -> Generator[Run, Steps, Outcome]:
+        """Train, evaluate, plot; yields itself for the steps of training, see `making`."""
         finished = False
         with self._signals.deferred():
             self._open(resume)
@@ -154,15 +164,16 @@ class Run:
                 f"{checkpoint} remembers what no run does ({error}); delete it to go on before"
             ) from error
 
-    def _train(self) -> Generator[Run, Step, None]:
+    def _train(self) -> Generator[Run, Steps, None]:
         training, last = self.config.training, self.config.training.iterations
         progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged, step = time.perf_counter(), self.step, self.step
         try:
             while step < last and not self._validation.is_over:
-                self.state, values = yield self
-                step += 1
-                self._add(step, values)
+                self.state, made = yield self
+                for values in made:
+                    step += 1
+                    self._add(step, values)
                 if is_logged(training, step):
                     self._log_row(time.perf_counter() - started, step - logged)
                     started, logged = time.perf_counter(), step
@@ -170,7 +181,7 @@ class Run:
                     paused = time.perf_counter()
                     self._save()
                     started += time.perf_counter() - paused
-                if step % 16 == 0 or step == last:
+                if step % SHOWN_EVERY == 0 or step == last:
                     progress.update(step, values.loss)
                 if self._signals.received:
                     self._save()

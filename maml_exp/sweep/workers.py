@@ -28,7 +28,7 @@ from maml_exp.run.stopping import ask_to_stop
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
 from maml_exp.store.run_folder import new_folder
-from maml_exp.store.system import block, handling, signals_that_stop, unblock
+from maml_exp.store.system import block, handling, seldom_look_for_garbage, signals_that_stop, unblock
 
 NOT_STARTED = "not started"
 IN_THIS_PROCESS = threading.Lock()  # held while a run is under way in this process
@@ -162,8 +162,10 @@ def in_processes(
     finally:
         if busy:
             stop.touch()
+        for worker in workers:  # all of them at the same time
+            worker.connection.close()
         for worker in workers:
-            worker.end()
+            worker.join()
 
 
 class _Worker:
@@ -202,9 +204,8 @@ class _Worker:
             self._start()
             return [Outcome(states.FAILED, job.path, "its process was killed; out of memory?") for job in work]
 
-    def end(self) -> None:
-        """Let it end, once its run has."""
-        self.connection.close()
+    def join(self) -> None:
+        """Wait until it has ended, as it does when its run has and its pipe is closed."""
         self._process.join()
 
 
@@ -214,6 +215,7 @@ def _work(connection: Connection, stop: Path, parent: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     unblock({signal.SIGTERM})
     end_with_parent(parent)
+    seldom_look_for_garbage()
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115  for the life of the worker; what runs say is in their logs
     while True:
         try:
