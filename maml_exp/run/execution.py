@@ -161,9 +161,8 @@ def _catch_up(going: dict[Made, Run], signals: Signals) -> None:
     while all(made.run is not None for made in group) and state.step != until:
         due = min([*(run.due for run in group.values()), *later])
         state, steps, error = _steps(trainer.train_step, state, due, signals)
-        for made, of_run, values in zip(group, state.by_run(), zip(*steps, strict=True), strict=bool(steps)):
+        for made, of_run, values in zip(group, state.by_run(), zip(*steps, strict=True), strict=False):  # or no steps
             made.take((of_run, values))
         if error is not None:
             for made in group:
                 made.fail(error)
-            return

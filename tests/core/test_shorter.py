@@ -8,7 +8,7 @@ import pytest
 from maml_exp.core.replay.shorter import FEW_IN_A_BLOCK, FEW_MATRICES, FEW_NUMBERS, shortened
 
 T, K, N, M = 2, 5, 7, 3
-R = 4  # runs
+R = 8  # runs
 
 
 def numbers(rng, *shape):
@@ -203,6 +203,54 @@ def product_in_blocks(rng):
     return [(np.matmul, (left, right, rows)), (np.multiply, (x, slopes, x))], [whole]
 
 
+def rows_below_each_other(rng):
+    whole, x, _ = rows_of_runs(rng)
+    return [(np.add, (x, numbers(rng, *x.shape), x))], [whole]
+
+
+def rows_of_a_matrix(rng):
+    whole = numbers(rng, K, N + 1)
+    return [(np.add, (whole[:, :N], numbers(rng, K, N), whole[:, :N]))], [whole]
+
+
+def smaller_in_blocks(rng):
+    whole, _, x = rows_of_runs(rng)
+    return [(partial(np.minimum, out=x), (numbers(rng, *x.shape), np.zeros_like(x)))], [whole]
+
+
+def larger_where_it_is_asked_for(rng):
+    whole, _, x = rows_of_runs(rng)
+    z = numbers(rng, *x.shape)
+    return [(partial(np.maximum, out=x, where=z > 1), (z, np.zeros_like(z)))], [whole]
+
+
+def product_beside_strided(rng, places=slice(None)):
+    """Where the other operand has to be copied first, which must not be to where the product is."""
+    whole, rows, x = rows_of_runs(rng)
+    left, right = numbers(rng, R, T * K, N), numbers(rng, R, N, M)
+    operands = (x, numbers(rng, *x.shape[:-1], M + 1)[..., 1:])[places]
+    return [(np.matmul, (left, right, rows)), (np.multiply, (*operands, x))], [whole]
+
+
+def product_behind_strided(rng):
+    return product_beside_strided(rng, slice(None, None, -1))
+
+
+def product_of_other_blocks(rng):
+    """As many numbers from the same place on, which are other numbers."""
+    whole = numbers(rng, R, 3 * T * K, M)
+    x = whole[:, : T * K].reshape(R, T, K, M)
+    calls = []
+    for product in (
+        whole.reshape(-1, M)[: R * T * K].reshape(R, T * K, M),
+        whole[: R // 2, : 2 * T * K],
+        whole[:, : 2 * T * K : 2],
+    ):
+        left, right = numbers(rng, len(product), product.shape[1], N), numbers(rng, len(product), N, M)
+        calls += [(np.matmul, (left, right, product)), (np.multiply, (x, numbers(rng, *x.shape), x))]
+    return calls, [whole]
+
+
 def product_seen_by_others(rng):
     whole, rows, x = rows_of_runs(rng)
     left, right, z = numbers(rng, R, T * K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)
@@ -288,6 +336,13 @@ def test_few_products_are_made_one_by_one(tasks):
         (concatenation, ["__setitem__", "__setitem__"]),
         (shifted, ["partial"]),  # its parts are where it goes
         (in_large_blocks, ["add"]),
+        (rows_below_each_other, ["__setitem__", "add", "__setitem__"]),
+        (rows_of_a_matrix, ["add"]),
+        (smaller_in_blocks, ["partial", "__setitem__"]),
+        (larger_where_it_is_asked_for, ["partial"]),
+        (product_beside_strided, ["matmul", "__setitem__", "multiply", "__setitem__"]),
+        (product_behind_strided, ["matmul", "__setitem__", "multiply", "__setitem__"]),
+        (product_of_other_blocks, 3 * ["matmul", "__setitem__", "multiply", "__setitem__"]),
         (larger_in_blocks, ["partial", "__setitem__"]),
         (product_in_blocks, ["matmul", "multiply", "__setitem__"]),
         (product_seen_by_others, ["matmul", "__setitem__", "multiply", "__setitem__"]),

@@ -1,12 +1,17 @@
 """Runs that are made together, in lockstep, come to what they come to alone."""
 
+import os
+import signal
+
 import pytest
-from helpers import TINY, assert_same_result, checkpoint_path, read_rows, read_status, saved_steps
+from helpers import TINY, TINY_STEPS, assert_same_result, checkpoint_path, read_rows, read_status, saved_steps
 
 from maml_exp.config.composing import compose
 from maml_exp.core.training import Trainer
 from maml_exp.core.training.lockstep import LockstepTrainer
 from maml_exp.run.execution import Ready, execute, execute_together
+from maml_exp.run.health import Watch
+from maml_exp.run.run import Run
 from maml_exp.store.run_folder import locked
 
 CHOOSING = ["training.keep_best=true", "training.evaluate_every=10", "evaluation.validation_tasks=10"]
@@ -49,6 +54,7 @@ def steps(monkeypatch):
         return together(self, state)
 
     def train_alone(self, state):
+        found["before"](state)
         found["alone"] += 1
         return single(self, state)
 
@@ -99,20 +105,62 @@ def test_one_that_cannot_write_leaves_the_others_to_go_on(tmp_path, alone):
     assert_same_result(tmp_path / "rows", alone / "rows")
 
 
-def test_a_step_that_raises_is_the_end_of_all_that_made_it(tmp_path, steps):
+@pytest.mark.parametrize("names", [["plain"], ["plain", "rates"]])
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
+@pytest.mark.parametrize("at", [0, 40, 53])
+def test_a_step_that_raises_is_the_end_of_all_that_made_it(at, error, names, tmp_path, steps):
     def fail(state):
-        if state.step == 50:
-            raise ZeroDivisionError("in the middle")
+        if state.step == at:
+            raise error("in the middle")
 
     steps["before"] = fail
-    outcomes = execute_together(ready(tmp_path, {name: DIFFERENT[name] for name in ("plain", "rates")}))
-    assert states_of(outcomes) == ["failed", "failed"]
-    for name in ("plain", "rates"):
-        assert read_status(tmp_path / name)["error"] == "ZeroDivisionError: in the middle"
+    outcomes = execute_together(ready(tmp_path, {name: DIFFERENT[name] for name in names}))
+    assert states_of(outcomes) == ["failed"] * len(names)
+    for name in names:
+        assert read_status(tmp_path / name)["error"] == f"{error.__name__}: in the middle"
+        assert read_status(tmp_path / name)["step"] == at  # what was made before it is
         assert "Traceback" in (tmp_path / name / "maml_exp.log").read_text()
+        assert [int(row["step"]) for row in read_rows(tmp_path / name)] == [step for step in TINY_STEPS if step <= at]
 
 
-def test_stopped_runs_go_on_where_each_is(tmp_path, alone, steps, monkeypatch):
+@pytest.mark.parametrize("names", [["plain"], ["plain", "rates"]])
+def test_every_iteration_is_watched_by_its_number(names, tmp_path, monkeypatch):
+    watched, add = [], Watch.add
+    monkeypatch.setattr(Watch, "add", lambda self, step, values: watched.append(step) or add(self, step, values))
+    execute_together(ready(tmp_path, {name: DIFFERENT[name] for name in names}))
+    assert sorted(watched) == sorted(len(names) * list(range(1, 101)))
+
+
+def test_a_signal_before_the_first_step_waits_for_that(tmp_path, alone, monkeypatch):
+    opened, runs = Run._open, {"plain": DIFFERENT["plain"]}
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_open", lambda *given: opened(*given) or os.kill(os.getpid(), signal.SIGTERM))
+        (first,) = execute_together(ready(tmp_path, runs))
+    assert (first.state, first.exit_status) == ("interrupted", 128 + signal.SIGTERM)
+    assert saved_steps(tmp_path / "plain") == [1]
+    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"]
+    assert_same_result(tmp_path / "plain", alone / "plain")
+
+
+def test_a_signal_comes_before_what_it_made_a_step_raise(tmp_path, alone, steps):
+    runs = {name: DIFFERENT[name] for name in ("plain", "rates")}
+
+    def fail(state):
+        if state.step == 53:
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise ZeroDivisionError("somebody else has got the signal, too")
+
+    steps["before"] = fail
+    assert states_of(execute_together(ready(tmp_path, runs))) == ["interrupted"] * 2
+    steps["before"] = lambda state: None
+    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * 2
+    for name in runs:
+        assert 53 in saved_steps(tmp_path / name)
+        assert_same_result(tmp_path / name, alone / name)
+
+
+@pytest.mark.parametrize("behind", [["rates"], ["plain", "rates"]])
+def test_stopped_runs_go_on_where_each_is(behind, tmp_path, alone, steps, monkeypatch):
     monkeypatch.setattr("maml_exp.run.stopping.SECONDS_BETWEEN_LOOKS", 0)
     stop, names = tmp_path / "stop", ["plain", "rates", "rows"]
     runs = {name: DIFFERENT[name] for name in names}
@@ -120,10 +168,12 @@ def test_stopped_runs_go_on_where_each_is(tmp_path, alone, steps, monkeypatch):
     outcomes = execute_together(ready(tmp_path, runs), stop)
     assert [(outcome.state, outcome.exit_status) for outcome in outcomes] == [("interrupted", 130)] * 3
     assert [saved_steps(tmp_path / name)[-1] for name in names] == [53] * 3
-    checkpoint_path(tmp_path / "rates", 53).unlink()  # 13 behind the others
+    for name in behind:  # by 13 iterations
+        checkpoint_path(tmp_path / name, 53).unlink()
     steps.update(together=[], before=lambda state: None)
     assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * 3
-    assert (steps["alone"], steps["together"]) == (13, [3] * 47)
+    apart = (13, []) if len(behind) == 1 else (0, [2] * 13)
+    assert (steps["alone"], steps["together"]) == (apart[0], apart[1] + [3] * 47)
     for name in names:
         assert_same_result(tmp_path / name, alone / name)
 

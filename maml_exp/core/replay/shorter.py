@@ -134,7 +134,7 @@ def _is_product_to_change(last: Call, operands: Sequence[Array], out: Array) -> 
 def _is_small(out: Array) -> bool:
     if out.flags.c_contiguous:
         return out.size <= FEW_NUMBERS
-    return out.ndim > 2 and out.size > 0 and out[0].size <= FEW_IN_A_BLOCK and out[0].flags.c_contiguous
+    return out.ndim > 2 and out[0].size <= FEW_IN_A_BLOCK and out[0].flags.c_contiguous
 
 
 def _told_by_place(function: Any, values: Any) -> tuple[Any, ...]:
