@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from maml_exp.config.composing import HYDRA_DEFAULTS, conf_dir
 from maml_exp.sweep import hydra_run  # noqa: F401  has Hydra know the schema
+from maml_exp.sweep.launchers import amend
 from maml_exp.sweep.launching import Compositions, likeness
 
 ALIKE = [
@@ -77,6 +78,15 @@ def test_what_a_job_changes_is_not_the_next_ones(context, by_hydra):
         assert as_text(composed) == by_hydra(overrides)
         composed.hydra.job.num = 7
         composed.seed = -1
+
+
+def test_what_is_amended_is_the_sweep_s_and_its_jobs(context):
+    hydra_context, sweep = context
+    settings = {"launcher.jobs": 3, "sweep.dir": "a, b=c", "job.config.override_dirname.exclude_keys": ["x,y", "null"]}
+    amend(sweep.hydra, {f"hydra.{key}": value for key, value in settings.items()})
+    job = hydra_context.config_loader.load_sweep_config(sweep, ["seed=1"])
+    for config in (sweep, job):
+        assert {key: OmegaConf.select(config.hydra, key) for key in settings} == settings
 
 
 def test_a_value_that_is_none_is_refused_as_by_hydra(context):
