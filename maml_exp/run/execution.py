@@ -1,4 +1,4 @@
-"""Runs made in this process: one, or several that take turns, an iteration each, in lockstep."""
+"""Runs made in this process: one, or several in lockstep, an iteration of all at a time."""
 
 from __future__ import annotations
 
@@ -89,17 +89,11 @@ class Made:
 
     def start(self) -> None:
         """Open its folder; raises `SettingError` where that is another's."""
-        self._go_on(self._making.send, None)
+        self._go_on(None)
 
     def take(self, steps: Steps) -> None:
-        """Go on with what training steps have made of its state, if there are any."""
-        if steps[1]:
-            self._go_on(self._making.send, steps)
-
-    def fail(self, error: BaseException) -> None:
-        """Go on with what a training step has raised, unless it has ended."""
-        if self.run is not None:
-            self._go_on(self._making.throw, error)
+        """Go on with what training steps have made of its state."""
+        self._go_on(steps)
 
     def make_steps(self, run: Run, until: int, signals: Signals) -> None:
         """Make training steps alone, up to an iteration."""
@@ -109,14 +103,12 @@ class Made:
             return state, [values]
 
         state, steps, error = _steps(train_step, run.state, until, signals)
-        self.take((state, [values for (values,) in steps]))
-        if error is not None:
-            self.fail(error)
+        self.take((state, [values for (values,) in steps], error))
 
-    def _go_on(self, how: Callable[[Any], Run], given: Any) -> None:
+    def _go_on(self, given: Any) -> None:
         give_word_to(self.path)
         try:
-            self.run = how(given)
+            self.run = self._making.send(given)
         except StopIteration as end:
             self.run, self.outcome = None, end.value
 
@@ -129,7 +121,7 @@ def _steps(
 ) -> tuple[State, list[list[StepMetrics]], BaseException | None]:
     """Training steps up to an iteration: the state behind them, what each was like in every run, what one has raised.
 
-    They end before, but not before the first, at a loss that is not finite, and when a signal has come.
+    Fewer, but at least one, where a loss is not finite, which is the last, or a signal has come.
     """
     steps: list[list[StepMetrics]] = []
     try:
@@ -161,8 +153,6 @@ def _catch_up(going: dict[Made, Run], signals: Signals) -> None:
     while all(made.run is not None for made in group) and state.step != until:
         due = min([*(run.due for run in group.values()), *later])
         state, steps, error = _steps(trainer.train_step, state, due, signals)
-        for made, of_run, values in zip(group, state.by_run(), zip(*steps, strict=True), strict=False):  # or no steps
-            made.take((of_run, values))
-        if error is not None:
-            for made in group:
-                made.fail(error)
+        by_run = zip(*steps, strict=True) if steps else [()] * len(group)
+        for made, of_run, values in zip(group, state.by_run(), by_run, strict=True):
+            made.take((of_run, values, error))

@@ -1,4 +1,4 @@
-"""The health of a training: explosions that a mean over iterations hides, said while they happen and at the end.
+"""The health of a training: explosions that a mean over iterations hides, said soon after they happen and at the end.
 
 Three things go wrong without a number becoming non-finite:
 

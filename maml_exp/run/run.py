@@ -32,14 +32,15 @@ from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
-Steps = tuple[TrainState, Sequence[StepMetrics]]  # the state behind some training steps, and what each of them was like
+# the state behind some training steps, what each of them was like, and what the next one has raised
+Steps = tuple[TrainState, Sequence[StepMetrics], BaseException | None]
 SHOWN_EVERY = 16  # iterations
 
 
 def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[Run, Steps, Outcome]:
     """A run while it is made: it is yielded for training steps, which whoever drives it makes and sends.
 
-    Those are at most so many that `Run.due` is reached; the last of them may be the first whose loss is not finite.
+    Those are at most so many that `Run.due` is reached, and none follows one whose loss is not finite.
 
     Whatever happens is logged in its folder and said in status.json. Raises `SettingError` if another process is
     writing the folder.
@@ -170,10 +171,12 @@ class Run:
         started, logged, step = time.perf_counter(), self.step, self.step
         try:
             while step < last and not self._validation.is_over:
-                self.state, made = yield self
+                self.state, made, error = yield self
                 for values in made:
                     step += 1
                     self._add(step, values)
+                if error is not None:  # before anything is saved: the step has drawn from the state's generators
+                    raise error
                 if is_logged(training, step):
                     self._log_row(time.perf_counter() - started, step - logged)
                     started, logged = time.perf_counter(), step

@@ -30,7 +30,7 @@ def seldom_look_for_garbage() -> None:
     """Have Python look for cycles that nobody refers to less often, and not when the process ends.
 
     A command makes many small objects, of configurations say, and keeps them: to look through all of them takes an
-    eighth of the time of a short one. For a process of ours alone: at its end its memory is the system's again.
+    eighth of the time of a short one. For a process that is ours, once: at its end its memory is the system's again.
     """
     gc.set_threshold(MADE_BETWEEN_LOOKS, *gc.get_threshold()[1:])
     atexit.register(gc.freeze)

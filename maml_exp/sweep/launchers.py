@@ -71,4 +71,5 @@ def _prepare_joblib(hydra: DictConfig, jobs: int | None) -> None:
     amend(hydra, {"hydra.launcher.n_jobs": min(workers, jobs or workers)})
     if "backend_kwargs" in signature(joblib.Parallel.__init__).parameters:  # joblib 1.5 and later
         ending = {"initializer": end_with_parent, "initargs": [os.getpid()]}
-        register_parallel_backend("loky", partial(BACKENDS["loky"], **ending))  # Hydra's launcher takes no other one
+        for name in ("loky", "multiprocessing"):  # Hydra 1.3 takes the first alone
+            register_parallel_backend(name, partial(BACKENDS[name], **ending))

@@ -251,6 +251,20 @@ def product_of_other_blocks(rng):
     return calls, [whole]
 
 
+def product_of_another_dtype(rng):
+    """In the same bytes."""
+    whole = np.zeros((R, 4 * T * K * M))
+    x = whole[:, : T * K * M].reshape(R, T, K, M)
+    product = whole.view("float32")[:, : T * K * M].reshape(R, T * K, M)
+    left, right, z = numbers(rng, R, T * K, N), numbers(rng, R, N, M), np.ones(x.shape)
+    return [(np.matmul, (left, right, product)), (np.multiply, (x, z, x))], [whole]
+
+
+def call_without_values(rng):
+    whole, _, x = rows_of_runs(rng)
+    return [(whole.sort, ()), (np.add, (x, x, x))], [whole]
+
+
 def product_seen_by_others(rng):
     whole, rows, x = rows_of_runs(rng)
     left, right, z = numbers(rng, R, T * K, N), numbers(rng, R, N, M), numbers(rng, *x.shape)

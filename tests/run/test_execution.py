@@ -7,6 +7,7 @@ import pytest
 from helpers import TINY, TINY_STEPS, assert_same_result, checkpoint_path, read_rows, read_status, saved_steps
 
 from maml_exp.config.composing import compose
+from maml_exp.core.learners.gradient import Learner
 from maml_exp.core.training import Trainer
 from maml_exp.core.training.lockstep import LockstepTrainer
 from maml_exp.run.execution import Ready, execute, execute_together
@@ -142,20 +143,26 @@ def test_a_signal_before_the_first_step_waits_for_that(tmp_path, alone, monkeypa
     assert_same_result(tmp_path / "plain", alone / "plain")
 
 
-def test_a_signal_comes_before_what_it_made_a_step_raise(tmp_path, alone, steps):
-    runs = {name: DIFFERENT[name] for name in ("plain", "rates")}
+@pytest.mark.parametrize("names", [["plain"], ["plain", "rates"]])
+def test_what_a_step_raises_counts_more_than_a_signal(names, tmp_path, alone, steps, monkeypatch):
+    runs = {name: DIFFERENT[name] for name in names}
 
-    def fail(state):
+    def fail(*given):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise ZeroDivisionError("somebody else has got the signal, too")
+
+    def fail_soon(state):
         if state.step == 53:
-            os.kill(os.getpid(), signal.SIGTERM)
-            raise ZeroDivisionError("somebody else has got the signal, too")
+            monkeypatch.setattr(Learner, "meta_gradient", fail)  # when the step has drawn its tasks
 
-    steps["before"] = fail
-    assert states_of(execute_together(ready(tmp_path, runs))) == ["interrupted"] * 2
-    steps["before"] = lambda state: None
-    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * 2
+    steps["before"] = fail_soon
+    assert states_of(execute_together(ready(tmp_path, runs))) == ["failed"] * len(runs)
+    monkeypatch.undo()
     for name in runs:
-        assert 53 in saved_steps(tmp_path / name)
+        assert read_status(tmp_path / name)["error"].startswith("ZeroDivisionError: somebody else")
+        assert saved_steps(tmp_path / name)[-1] == 40  # and not 53, with generators that are further
+    assert states_of(execute_together(ready(tmp_path, runs, resume=True))) == ["finished"] * len(runs)
+    for name in runs:
         assert_same_result(tmp_path / name, alone / name)
 
 

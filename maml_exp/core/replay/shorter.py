@@ -122,13 +122,13 @@ def _one_by_one(left: Array, right: Array, out: Array) -> Iterator[tuple[Array, 
 
 def _is_product_to_change(last: Call, operands: Sequence[Array], out: Array) -> bool:
     """Whether the last call makes products that nobody sees before these operands have made `out` in their place."""
-    function, (*_, product) = last
+    function, values = last
     if function is not np.matmul or any(np.may_share_memory(one, out) for one in operands if one is not out):
         return False
-    places = [
-        (some.__array_interface__["data"], some.size, some.shape[:1], some.strides[:1]) for some in (product, out)
-    ]
-    return places[0] == places[1] and product[0].flags.c_contiguous
+    product = values[-1]
+    places = [some.__array_interface__["data"] for some in (product, out)]
+    kinds = [(some.dtype, some.size, some.shape[:1], some.strides[:1]) for some in (product, out)]
+    return places[0] == places[1] and kinds[0] == kinds[1] and product[0].flags.c_contiguous
 
 
 def _is_small(out: Array) -> bool:

@@ -128,7 +128,7 @@ class Layer:
         self.weight_t = weight_t.copy() if self._copies_transpose else weight_t
 
     def like_inputs(self) -> list[Array]:
-        """Other arrays of the shapes of the inputs, and the same memory where they are the same."""
+        """Other arrays of the shapes of the inputs; where passes are not kept, those of one shape are one array."""
         if self.keeps:
             return [np.empty_like(h, order="C") for h in self.inputs]
         same = {h.shape: np.empty_like(h, order="C") for h in self.inputs}
