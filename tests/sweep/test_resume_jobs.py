@@ -13,6 +13,8 @@ from .conftest import job_folders
 from .processes import check_completed, settings, started_command
 from .test_sweep import table
 
+pytestmark = pytest.mark.slow
+
 # the first ends at once; the others wait at iteration 60, at the same time only if there are two processes
 WAITING = [*TINY, "optimizer=waits", "optimizer.lr=0.001", "training.iterations=10,100,101"]
 

@@ -12,6 +12,8 @@ from maml_exp.config.plain import flatten
 
 from .conftest import DIVERGING, FAILING, RATES, job_folders
 
+pytestmark = pytest.mark.slow
+
 FINAL = ["result/objective", "result/median", "result/iqm"]
 FINAL += [f"result/mean_K{shots}_step_0{step}" for shots in (5, 10) for step in (0, 1)]
 
