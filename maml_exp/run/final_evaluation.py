@@ -232,7 +232,7 @@ def evaluate_finally(config: Config, learner: BaseLearner, vector: Array, initia
 def _errors_of_both(
     config: Config, learner: BaseLearner, vectors: tuple[Array, Array], tasks: FixedTasks, lr: float | None
 ) -> tuple[dict[int, Array], dict[int, Array]]:
-    """`task_errors` of two vectors; at once, unless this is one of several processes that Python has started here."""
+    """`task_errors` of two vectors; at once, unless this is a worker process, whose neighbours have the other cores."""
     one, other = vectors
     if parent_process() is not None:
         return task_errors(config, learner, one, tasks, lr), task_errors(config, learner, other, tasks, lr)
