@@ -273,3 +273,10 @@ def mark_beyond(axis: Any, x: Any, values: Any, limits: tuple[float, float], sha
             at = np.full(int(beyond.sum()), edge)
             axis.plot(x[beyond], at, shape, color=shade, ms=5, clip_on=False, zorder=4)
     return bool(above.any() or below.any())
+
+
+def say_within(axis: Any, text: str, shade: str, height: float) -> None:
+    """A small text at the right of the view, its top at a share of its height; lines behind it do not cross it."""
+    background = {"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 1}
+    place = {"transform": axis.transAxes, "ha": "right", "va": "top"}
+    axis.text(0.97, height, text, color=shade, fontsize=7, bbox=background, zorder=5, **place)

@@ -27,6 +27,7 @@ from maml_exp.run.figures.drawing import (
     legend_below,
     legend_height,
     mark_beyond,
+    say_within,
     set_error_limits,
 )
 from maml_exp.run.figures.of_learned import draw_learned
@@ -162,9 +163,8 @@ def draw_task(
     support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
     axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
     middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
-    axis.set_ylim(
-        middle - reach, middle + reach
-    )  # a prediction that diverges leaves the frame, the task stays readable
+    axis.set_ylim(middle - reach, middle + reach)  # a prediction that diverges leaves the view, the task stays readable
+    _say_hidden(axis, config, learner, task, made)
 
 
 def draw_predicted(
@@ -178,6 +178,19 @@ def draw_predicted(
         axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
     room = 0.3 * (reach[1] - reach[0]) + 1e-9
     axis.set_ylim(reach[0] - room, reach[1] + room)
+    _say_hidden(axis, config, learner, task, made)
+
+
+def _say_hidden(axis: Any, config: Config, learner: BaseLearner, task: int, made: Sequence[Array]) -> None:
+    """Name the predictions of which nothing is in the view, a line each."""
+    low, high = axis.get_ylim()
+    hidden = [
+        (label, colour)
+        for step, label, colour, _ in step_lines(config, learner)
+        if not ((low <= made[step][task, :, 0]) & (made[step][task, :, 0] <= high)).any()
+    ]
+    for line, (label, colour) in enumerate(hidden):
+        say_within(axis, f"{label}: beyond the view", colour, 0.97 - 0.07 * line)
 
 
 # ------------------------------------------------------------------ learning curve, error by steps
@@ -290,8 +303,7 @@ def _say_diverged(axis: Any, results: dict[str, Any], tasks: int, label: str, co
     counts = results.get("diverged", results.get("nonfinite", [0]))
     if max(counts):
         height = 0.97 if colour == BLUE else 0.85
-        text = f"{int(max(counts))} of {tasks} tasks diverge\n({label})"
-        axis.text(0.97, height, text, color=colour, transform=axis.transAxes, ha="right", va="top", fontsize=7)
+        say_within(axis, f"{int(max(counts))} of {tasks} tasks diverge\n({label})", colour, height)
 
 
 def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> None:
