@@ -84,7 +84,7 @@ def _describe(adapted: Adapted, out: Path, count: int) -> str:
 
 
 def _draw(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> Path:
-    from maml_exp.run.figures.of_run import draw_adapted
+    from maml_exp.run.figures.of_tasks import draw_adapted
 
     try:
         draw_adapted(path, family, adapted, at, made)

@@ -26,7 +26,8 @@ from maml_exp.run.figures.drawing import (
     marker,
     set_error_limits,
 )
-from maml_exp.run.figures.of_run import BEYOND, draw_task, in_steps, plotted_tasks, predictions
+from maml_exp.run.figures.of_run import BEYOND
+from maml_exp.run.figures.of_tasks import draw_task, in_steps, plotted_tasks, predictions
 from maml_exp.store.choosing import judged_checkpoint
 from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 from helpers import TINY, command, planted, read_events, train
 from matplotlib import image
-from matplotlib.figure import Figure
 
 from maml_exp.cli import main
-from maml_exp.config.composing import compose
-from maml_exp.core.training import make_learner
 from maml_exp.run.figures import drawing, of_run
 
 NAMES = ("finetune", "adaptation")
@@ -82,32 +79,6 @@ def test_legend_and_title_keep_clear_of_the_panels_whatever_their_number(panels,
         assert axis.xaxis.label.get_window_extent().y0 > legend.get_window_extent().y1
         assert axis.title.get_window_extent().y1 < title.y0
     assert legend.get_window_extent().y0 >= 0
-
-
-def shown_texts(draw, changed):
-    """What stands in the panel of a task whose predictions after given steps are changed."""
-    config = compose(["evaluation.steps=2"])
-    learner = make_learner(config.problem)
-    tasks = of_run.plotted_tasks(config, learner, 1)
-    true = learner.problem.family.to_own_outputs(tasks.y_query)
-    made = [change(true) for change in changed]
-    axis = Figure().subplots()
-    draw(axis, config, learner, tasks, 0, made)
-    return [text.get_text() for text in axis.texts]
-
-
-@pytest.mark.parametrize("draw", [of_run.draw_task, of_run.draw_predicted])
-def test_a_prediction_that_is_not_in_the_view_is_named(draw):
-    same, far, lost = (lambda y: y), (lambda y: y + 1e3), (lambda y: y * np.nan)
-    by_one = lambda y: np.where(np.arange(y.shape[1])[:, None] == 3, y, 1e9)  # noqa: E731
-    assert shown_texts(draw, [same, same, same]) == []
-    assert shown_texts(draw, [same, by_one, by_one]) == []
-    assert shown_texts(draw, [same, same, far]) == ["2 steps: beyond the view"]
-    assert shown_texts(draw, [far, far, lost]) == [
-        "before: beyond the view",
-        "1 step (trained for): beyond the view",
-        "2 steps: beyond the view",
-    ]
 
 
 def test_pictures_of_tasks_that_diverge_are_drawn_again_as_they_were(tmp_path):

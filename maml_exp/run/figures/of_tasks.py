@@ -1,0 +1,155 @@
+"""Figures of single tasks: predictions before and after adapting to a support set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maml_exp.config.labels import method_label
+from maml_exp.config.schema import Config
+from maml_exp.core.learners.base import BaseLearner
+from maml_exp.core.tasks.base import FixedTasks, TaskFamily
+from maml_exp.data.texts import for_figure
+from maml_exp.run.figures.drawing import (
+    BLACK,
+    BLUE,
+    GREY,
+    ORANGE,
+    RED,
+    Margins,
+    figure,
+    legend_below,
+    legend_height,
+    say_within,
+)
+from maml_exp.run.trained import Adapted
+
+Array = np.ndarray
+FINETUNE_TASKS, DRAWN_POINTS = 4, 50
+
+
+def how(config: Config, lr: float) -> str:
+    """How a run adapts, in a title."""
+    return "adapting at once" if config.adapts_at_once else f"gradient steps with {config.rate_in_words(lr)}"
+
+
+def in_steps(count: int) -> str:
+    """1 step, 2 steps."""
+    return f"{count} step{'s' * (count != 1)}"
+
+
+def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str, str]]:
+    """The predictions drawn: (step, label, colour, line style), that of the step trained for among them."""
+    trained, last = learner.trained_steps, config.evaluation_steps
+    lines = [(0, "before", GREY, ":")]
+    if config.adapts_at_once:
+        return [*lines, (1, "after", BLUE, "-")][: last + 1]
+    if 0 < trained <= last:
+        lines.append((trained, f"{in_steps(trained)} (trained for)", ORANGE, "--"))
+    elif last > 1:
+        lines.append((1, "1 step", ORANGE, "--"))
+    if last > lines[-1][0]:
+        lines.append((last, in_steps(last), BLUE, "-"))
+    return lines
+
+
+def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
+    """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
+    tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
+    family = learner.problem.family
+    columns = min(FINETUNE_TASKS, len(tasks.x_query))
+    draw = draw_task if family.is_curve else draw_predicted
+    width = 2.6 * columns
+    below = 0.5 + legend_height(["", "", *(label for _, label, _, _ in step_lines(config, learner))], width)
+    size = (width, 4.5 + below)
+    margins = Margins(left=0.75, bottom=below, top=0.62, across=0.34, down=0.2)
+    shared = {"sharex": True if family.is_curve else "col", "sharey": "col"}
+    options: dict[str, Any] = {"margins": margins, "own_folder": True, **shared}
+    with figure(path, 2, columns, size, **options) as (fig, axes):
+        labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
+        for row, (which, label) in zip(axes, labels.items(), strict=True):
+            made = predictions(config, learner, tasks, vectors[which], lr)
+            for task, axis in enumerate(row):
+                draw(axis, config, learner, tasks, task, made)
+            what = family.output_axis.label if family.is_curve else f"predicted {family.output_axis.label}"
+            row[0].set_ylabel(f"{label}\n{what}")
+        for number, axis in enumerate(axes[0], start=1):
+            axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
+            axis.locator_params(axis="x", nbins=4)
+            axis.locator_params(axis="y", nbins=5)
+        for axis in axes[1]:
+            axis.set_xlabel(family.input_axis.label if family.is_curve else f"true {family.output_axis.label}")
+        fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
+        legend_below(fig, *axes[0, 0].get_legend_handles_labels())
+
+
+def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTasks:
+    """The first evaluation tasks, with as many points of their curves as are drawn."""
+    seed = config.evaluation.seed
+    return learner.problem.family.held_out("test", seed, tasks, config.objective_shots, DRAWN_POINTS)
+
+
+def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector: Array, lr: float) -> list[Array]:
+    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps, in the tasks' own units."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        points = tasks.x_support, tasks.y_support, tasks.x_query
+        made = learner.adapt(vector, *points, config.evaluation_steps, lr)
+        return [learner.problem.family.to_own_outputs(prediction.astype(float)) for prediction in made]
+
+
+def draw_task(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task: true curve, support points, predictions before and after gradient steps, of those `made` for all."""
+    own_x, own_y = learner.problem.family.to_own_inputs, learner.problem.family.to_own_outputs
+    x, true = own_x(tasks.x_query[task])[:, 0], own_y(tasks.y_query[task])[:, 0]
+    axis.plot(x, true, color=BLACK, lw=1, label="true curve")
+    for step, label, colour, style in step_lines(config, learner):
+        axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
+    axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
+    middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
+    axis.set_ylim(middle - reach, middle + reach)  # a prediction that diverges leaves the view, the task stays readable
+    _say_hidden(axis, config, learner, task, made)
+
+
+def draw_predicted(
+    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+) -> None:
+    """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
+    true = learner.problem.family.to_own_outputs(tasks.y_query[task])[:, 0]
+    reach = [true.min(), true.max()]
+    axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
+    for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
+        axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
+    room = 0.3 * (reach[1] - reach[0]) + 1e-9
+    axis.set_ylim(reach[0] - room, reach[1] + room)
+    _say_hidden(axis, config, learner, task, made)
+
+
+def _say_hidden(axis: Any, config: Config, learner: BaseLearner, task: int, made: Sequence[Array]) -> None:
+    """Name the predictions of which nothing is in the view, a line each."""
+    low, high = axis.get_ylim()
+    hidden = [
+        (label, colour)
+        for step, label, colour, _ in step_lines(config, learner)
+        if not ((low <= made[step][task, :, 0]) & (made[step][task, :, 0] <= high)).any()
+    ]
+    for line, (label, colour) in enumerate(hidden):
+        say_within(axis, f"{label}: beyond the view", colour, 0.97 - 0.07 * line)
+
+
+def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, made: Array) -> None:
+    """Support points, and predictions `made` (steps + 1, G, 1) at inputs (G, 1), before and after adaptation."""
+    order = np.argsort(at[:, 0], kind="stable")
+    x, before, after = at[order, 0], made[0, order, 0], made[-1, order, 0]
+    with figure(path, 1, 1, (5.6, 3.8)) as (fig, axes):
+        axis = axes[0, 0]
+        axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
+        axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
+        axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
+        axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
+        legend_below(fig, *axis.get_legend_handles_labels())

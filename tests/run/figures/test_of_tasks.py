@@ -1,0 +1,35 @@
+"""Figures of single tasks: what leaves the view is named."""
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from maml_exp.config.composing import compose
+from maml_exp.core.training import make_learner
+from maml_exp.run.figures import of_tasks
+
+
+def shown_texts(draw, changed):
+    """What stands in the panel of a task whose predictions after given steps are changed."""
+    config = compose(["evaluation.steps=2"])
+    learner = make_learner(config.problem)
+    tasks = of_tasks.plotted_tasks(config, learner, 1)
+    true = learner.problem.family.to_own_outputs(tasks.y_query)
+    made = [change(true) for change in changed]
+    axis = Figure().subplots()
+    draw(axis, config, learner, tasks, 0, made)
+    return [text.get_text() for text in axis.texts]
+
+
+@pytest.mark.parametrize("draw", [of_tasks.draw_task, of_tasks.draw_predicted])
+def test_a_prediction_that_is_not_in_the_view_is_named(draw):
+    same, far, lost = (lambda y: y), (lambda y: y + 1e3), (lambda y: y * np.nan)
+    by_one = lambda y: np.where(np.arange(y.shape[1])[:, None] == 3, y, 1e9)  # noqa: E731
+    assert shown_texts(draw, [same, same, same]) == []
+    assert shown_texts(draw, [same, by_one, by_one]) == []
+    assert shown_texts(draw, [same, same, far]) == ["2 steps: beyond the view"]
+    assert shown_texts(draw, [far, far, lost]) == [
+        "before: beyond the view",
+        "1 step (trained for): beyond the view",
+        "2 steps: beyond the view",
+    ]
