@@ -3,11 +3,11 @@ import math
 import numpy as np
 import pytest
 
-from maml_exp.core import statistics as module
+from maml_exp.core import bootstrap
+from maml_exp.core.bootstrap import RESAMPLES
 from maml_exp.core.statistics import (
     DIVERGED_FACTOR,
     OVER,
-    RESAMPLES,
     Estimate,
     Interval,
     diverged,
@@ -217,8 +217,8 @@ def test_ends_are_those_of_the_same_resamples_written_out(over, trim):
     errors = model_errors(np.random.default_rng(0), 3, 40, 0.3)
     by_rank = errors[:, np.argsort(errors.mean(axis=0))]
     means = []
-    for start, rows in module._blocks(errors.size):
-        for counts in module._resamples(over, start, rows, 3, 40):
+    for start, rows in bootstrap._blocks(errors.size):
+        for counts in bootstrap._resamples(over, start, rows, 3, 40):
             sample = np.repeat(by_rank.ravel(), counts.ravel())
             means.append(np.mean(sample) if trim == 0 else published_iqm(sample))
     result = trimmed_mean_interval(errors, trim, over)
@@ -247,7 +247,7 @@ def test_a_run_has_the_ends_of_a_plain_bootstrap_over_its_tasks():
 
 @pytest.mark.parametrize(("over", "things"), [("tasks", "tasks"), ("crossed", "both"), ("runs", "runs")])
 def test_resamples_hold_what_their_name_says(over, things):
-    counts = np.concatenate([module._resamples(over, *block, 3, 5) for block in module._blocks(15)])
+    counts = np.concatenate([bootstrap._resamples(over, *block, 3, 5) for block in bootstrap._blocks(15)])
     assert counts.shape == (RESAMPLES, 3, 5)
     assert (counts.sum(axis=(1, 2)) == 15).all()
     same_for_all_seeds = (counts == counts[:, :1]).all()
