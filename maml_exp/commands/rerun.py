@@ -68,9 +68,11 @@ def _say_changed_data(original: RunFolder, config: Config) -> None:
 
 def report(found: Differences, original: RunFolder) -> int:
     """Say whether a rerun repeated the original, and if not, where they part and what may be why."""
-    unfinished = "" if original.summary.is_file() else ", as far as the original went"
+    if found.identical and found.same_parameters:
+        print(f"identical: parameters, every row of metrics.csv and the evaluation equal {original.path}")
+        return 0
     if found.identical:
-        print(f"identical{unfinished}: parameters, every row of metrics.csv and the evaluation equal {original.path}")
+        print(f"identical, as far as both went: every row of metrics.csv up to there equals {original.path}")
         return 0
     print_section("results", found.results, most=5)
     if found.same_parameters:
@@ -82,7 +84,7 @@ def report(found: Differences, original: RunFolder) -> int:
 def saved_config_with(run: RunFolder, overrides: Sequence[str]) -> Config:
     """The saved configuration with changes; raises `SettingError`."""
     plain = load_plain_config(run.config)
-    for override in overrides:
+    for override in sorted(overrides, key=lambda text: not _is_option(plain, text)):  # as Hydra does, options first
         apply_override(plain, override)
     try:
         config = complete_config(plain, run.config)
@@ -102,13 +104,18 @@ def _is_complete(plain: dict[str, Any], path: Path) -> bool:
     return True
 
 
+def _is_option(plain: dict[str, Any], text: str) -> bool:
+    """Whether an override chooses a whole group's option."""
+    return isinstance(plain.get(parse(text).key), dict)
+
+
 def apply_override(plain: dict[str, Any], text: str) -> None:
     """Set one key, or choose a whole group's option (model=one_hidden), in a plain configuration."""
     override = parse(text)
     if override.sweeps:
         raise SettingError(f"{text} gives several values; rerun makes one run: give one value, as in inner.lr=0.02")
     key, value = override.key, override.value
-    if isinstance(plain.get(key), dict):
+    if _is_option(plain, text):
         with_option(plain, key, str(value))
         return
     try:

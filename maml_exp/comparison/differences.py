@@ -78,6 +78,9 @@ def _result_differences(a: RunFolder, b: RunFolder, shared_steps_only: bool) -> 
         yield f"metrics.csv cannot be compared: {error}"
         return
     yield from parting
+    if not (count_a and count_b if shared_steps_only else count_a or count_b):
+        yield "there is nothing to compare: no row of metrics.csv is in both"
+        return
     if count_a != count_b:
         if shared_steps_only:
             return

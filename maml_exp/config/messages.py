@@ -76,7 +76,7 @@ def _field_names(group: str, choice: str) -> set[str]:
 
 
 def _expected(config: DictConfig | None, key: str) -> str | None:
-    """What a setting must be: the words for its type, or where it may have several, for its bounds."""
+    """What a setting must be: the words of its check, or where somebody's own has none, for its type."""
     group, _, name = key.rpartition(".")
     node = OmegaConf.select(config, group) if config is not None and group else config
     kind = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
@@ -84,7 +84,7 @@ def _expected(config: DictConfig | None, key: str) -> str | None:
     field = fields.get(name)
     if field is None:
         return None
-    if field.type == "Any" and "check" in field.metadata:
+    if "check" in field.metadata:
         return field.metadata["check"].allowed()
     return EXPECTED.get(str(field.type))
 

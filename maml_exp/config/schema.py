@@ -103,7 +103,7 @@ class EvaluationSettings(checks.Settings):
         checks.optional(checks.integer(0, 1000)),
     )
     lr: Any = setting(None, "rate of these steps; null: inner.lr; of a list, the best on validation tasks", RATES)
-    validation_seed: int = setting(2000, "of the tasks that choose the rate", SEED)
+    validation_seed: int = setting(2000, "of the tasks that choose the rate and the checkpoint", SEED)
     validation_tasks: int = setting(200, "number of these tasks", checks.integer(1, 10**7))
     grid: int = setting(100, "evenly spaced x on which the error is measured", checks.integer(2, 10**5))
     baselines: Any = setting(
@@ -144,7 +144,9 @@ class Config(checks.Settings):
 
     schema: int = SCHEMA
     seed: int = setting(0, "everything random but the evaluation tasks", SEED)
-    name: str | None = setting(None, "in the run's folder name; null: the algorithm's name", checks.optional(NAME))
+    name: str | None = setting(
+        None, "in the run's folder name; null: the method and what differs from the default", checks.optional(NAME)
+    )
     dtype: str = setting("float32", "of parameters and batches", checks.one_of(lambda: DTYPES))
     threads: int = setting(1, "BLAS threads; one is fastest for small networks", checks.integer(1, 1024))
     model: ModelSettings = field(default_factory=ModelSettings)
@@ -165,12 +167,22 @@ class Config(checks.Settings):
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
         self._require_objective_shots()
+        self._require_other_tasks_to_choose_by()
         if self.evaluation.objective_steps is not None:
             steps = checks.integer(0, self.evaluation_steps)
             steps.require("evaluation.objective_steps", self.evaluation.objective_steps)
         if self.adapts_at_once and self.evaluation.lr is not None:
             shown = f"evaluation.lr={self.evaluation.lr} with algorithm.learner={self.algorithm.learner}"
             raise SettingError(f"{shown} is not usable: it adapts at once, without a rate; leave it null")
+
+    def _require_other_tasks_to_choose_by(self) -> None:
+        """Where validation tasks are drawn and choose something, they must not be those that are reported."""
+        chooses = self.training.validates or len(self.evaluation_rates) > 1
+        drawn, seed = getattr(self.task, "reader", None) is None, self.evaluation.validation_seed
+        others = f"another one than evaluation.seed, {seed}: what is chosen is not judged by what chose it"
+        checks.require(
+            not (chooses and drawn and seed == self.evaluation.seed), "evaluation.validation_seed", seed, others
+        )
 
     def _require_objective_shots(self) -> None:
         """Where several numbers of shots are trained with and none of them is judged, which one counts must be said."""

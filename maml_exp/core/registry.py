@@ -50,7 +50,10 @@ class Registry:
         return self._get(name)
 
     def register(self, name: str, **parts: Any) -> None:
-        """Add a choice; raises `SettingError` for a name that is taken or not a name, or where parts are missing."""
+        """Add a choice, in place of one of that name that was registered before.
+
+        Raises `SettingError` for a name of ours or no name, or where parts are missing.
+        """
         if not name.isidentifier():
             raise SettingError(f"{name!r} cannot be registered: a name is a Python identifier")
         if name in self.own_names():

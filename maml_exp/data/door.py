@@ -237,6 +237,12 @@ def remove(path: Path, own_folder: bool = False) -> None:
         os.unlink(name, dir_fd=folder)
 
 
+def rename(path: Path, name: str) -> None:
+    """Have a file in a folder of our own take the place of another there; raises `DoorError` and OSError."""
+    with naming(path), _place(path, own_folder=True) as (old, folder):
+        os.replace(old, Path(old).with_name(name), src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def set_aside(path: Path, own_folder: bool = False, keep: bool = False) -> Path:
     """Rename what cannot be used to NAME.unusable, -2, -3 ... and return that; raises `DoorError` and OSError.
 

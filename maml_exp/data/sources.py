@@ -12,6 +12,7 @@ import hashlib
 import io
 import lzma
 import os
+import zlib
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -109,7 +110,7 @@ def opened(path: Path) -> Iterator[tuple[IO[bytes], str]]:
         try:
             with unpack(file) as content:
                 yield io.BufferedReader(_Limited(content, path)), digest
-        except (EOFError, lzma.LZMAError, gzip.BadGzipFile) as error:
+        except (EOFError, lzma.LZMAError, gzip.BadGzipFile, zlib.error) as error:
             raise SettingError(f"{path} is damaged: {error}") from error
 
 

@@ -15,7 +15,7 @@ from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import give_word_to, log
 from maml_exp.run.run import Run, Steps, making
-from maml_exp.run.stopping import Signals, caught_signals
+from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.store import run_folder as states
 
 
@@ -31,7 +31,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
     """Run a configuration in its folder; whatever happens is logged there and said in status.json.
 
     A new run's folder is empty; with `resume` the run goes on from its newest usable checkpoint. A file
-    `stop` that appears has the effect of SIGINT. Raises `SettingError` if another process is writing the folder.
+    `stop` that appears has the effect of SIGINT. Raises `HeldError` if another process is writing the folder.
     """
     with _prepared(config.threads, stop) as signals:
         made = Made(Ready(config, path, resume), signals)
@@ -111,6 +111,9 @@ class Made:
             self.run = self._making.send(given)
         except StopIteration as end:
             self.run, self.outcome = None, end.value
+        except InterruptedRunError as error:  # nothing is written yet
+            log.warning("%s before the run in %s began", error, self.path)
+            self.run, self.outcome = None, Outcome(states.INTERRUPTED, self.path, f"{error}", error.exit_status)
 
 
 State = TypeVar("State", TrainState, LockstepState)

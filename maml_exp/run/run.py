@@ -42,8 +42,8 @@ def making(config: Config, path: Path, resume: bool, signals: Signals) -> Genera
 
     Those are at most so many that `Run.due` is reached, and none follows one whose loss is not finite.
 
-    Whatever happens is logged in its folder and said in status.json. Raises `SettingError` if another process is
-    writing the folder.
+    Whatever happens is logged in its folder and said in status.json. Raises `HeldError` if another process is
+    writing the folder, and `InterruptedRunError` for a signal before it has begun.
     """
     folder = RunFolder(path)
     folder.require_own()
@@ -126,7 +126,8 @@ class Run:
             finished = True
             return outcome
         finally:
-            self._log.close(success=finished)
+            with self._signals.deferred():
+                self._log.close(success=finished)
 
     def _open(self, resume: bool) -> None:
         """Write what is known before the first step, or take up what an earlier process left."""
@@ -229,7 +230,7 @@ class Run:
         objective, keep = self._validation.measure(self.step, self.state.vector)
         if keep:
             self._require_finite_parameters()
-            checkpoints.save(self.folder.checkpoints, self._checkpoint(), checkpoints.BEST)
+            checkpoints.save(self.folder.checkpoints, self._checkpoint(), checkpoints.NEXT_BEST)
         return objective
 
     def _small_evaluation(self) -> metrics.Row:
@@ -246,6 +247,7 @@ class Run:
         self._require_finite_parameters()
         self._log.sync()
         checkpoints.save(self.folder.checkpoints, self._checkpoint())
+        checkpoints.settle_best(self.folder.checkpoints)
         checkpoints.prune(self.folder.checkpoints, self.config.training.keep_checkpoints)
         self._write_status(states.RUNNING)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from maml_exp.store.system import handling, let_the_next_end, signals_that_stop
 
 SECONDS_BETWEEN_LOOKS = 0.3  # at the file that stops a sweep
+ORPHANED = threading.Event()  # set where the process that this one works for is gone
 
 
 def ask_to_stop(stop: Path) -> None:
@@ -32,7 +33,7 @@ class InterruptedRunError(Exception):
 
 
 class Signals:
-    """What has arrived. Between `atomic` parts of the work a signal raises; within, it waits for `check`."""
+    """What has arrived. Outside of what is `deferred` a signal raises; within, it waits for `check`."""
 
     def __init__(self, stop: Path | None = None) -> None:
         self._received: int | None = None
@@ -53,6 +54,8 @@ class Signals:
             self._looked = now
             if self._stop.exists():
                 self._received = signal.SIGINT
+        if ORPHANED.is_set():  # its signal may have come where none is caught
+            self._received = signal.SIGTERM
         return self._received is not None
 
     def check(self) -> None:

@@ -50,8 +50,8 @@ class Run:
 
     @property
     def state(self) -> str:
-        """finished, running, interrupted, diverged, failed, or unknown."""
-        return str(self._files.read_status().get("state"))
+        """finished, running, interrupted, diverged, failed, killed, or unknown."""
+        return self._files.state()
 
     @cached_property
     def summary(self) -> dict[str, Any]:

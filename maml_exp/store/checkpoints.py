@@ -26,6 +26,7 @@ from maml_exp.store.files import write_arrays
 
 FORMAT = 2
 BEST = "best.npz"  # beside the newest ones: the one with the best objective on validation tasks
+NEXT_BEST = "best_next.npz"  # that takes its place once one of the newest knows of it
 LARGEST = 8 * 2**30  # bytes, of a network whose size is not known
 LARGEST_RECORD = 10_000_000  # bytes; ours have some thousand
 NAMES = r"record|vector|theta|moment_\d{1,2}"
@@ -165,6 +166,12 @@ def listed(folder: Path) -> list[Path]:
 def step_of(path: Path) -> int:
     """The step in a checkpoint's file name."""
     return int(path.stem.removeprefix("step_"))
+
+
+def settle_best(folder: Path) -> None:
+    """Have the next best checkpoint, if there is one, take the place of the best one."""
+    if door.kind_of(folder / NEXT_BEST) is not None:
+        door.rename(folder / NEXT_BEST, BEST)
 
 
 def prune(folder: Path, keep: int) -> None:

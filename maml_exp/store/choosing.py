@@ -47,6 +47,8 @@ def newest_checkpoint(folder: RunFolder, config: Config, logged: Collection[int]
                 log.warning("%s; it is passed over, and set aside as %s", error, aside.name)
         except OSError as error:
             raise _unreadable(path, error) from error
+    if logged is not None:
+        door.remove(folder.checkpoints / checkpoints.NEXT_BEST, own_folder=True)
     return None
 
 
@@ -57,12 +59,17 @@ def judged_checkpoint(folder: RunFolder, config: Config) -> Checkpoint | None:
 
 
 def best_checkpoint(folder: RunFolder, config: Config) -> Checkpoint | None:
-    """The best checkpoint of a run that keeps it; None where there is none. A damaged one is named in a warning.
+    """The best checkpoint so far of a run that keeps it; None where there is none. Damaged ones are named in a warning.
 
     Raises `SettingError` for one that the system does not let us read.
     """
-    path = folder.checkpoints / checkpoints.BEST
-    if not config.training.keep_best or door.kind_of(path) is None:
+    names = (checkpoints.NEXT_BEST, checkpoints.BEST) if config.training.keep_best else ()
+    return next(filter(None, (_best(folder, config, name) for name in names)), None)
+
+
+def _best(folder: RunFolder, config: Config, name: str) -> Checkpoint | None:
+    path = folder.checkpoints / name
+    if door.kind_of(path) is None:
         return None
     try:
         point = checkpoints.load(path, _largest(config))
@@ -80,11 +87,18 @@ def _unreadable(path: Path, error: OSError) -> SettingError:
 
 
 def _check_best(point: Checkpoint, path: Path, folder: RunFolder, config: Config) -> None:
-    """Require the best checkpoint that a checkpoint knows of, or one that going on from here makes again."""
+    """Require the best checkpoint that a checkpoint knows of, or one that going on from here makes again.
+
+    A next one that it does not know of is made again, too: it must not take a place in which it may not belong.
+    """
     known = point.watched.get("validation", {}).get("step")
+    following = _best(folder, config, checkpoints.NEXT_BEST)
+    if following is not None and following.state.step == known:  # killed in between
+        checkpoints.settle_best(folder.checkpoints)
+    door.remove(folder.checkpoints / checkpoints.NEXT_BEST, own_folder=True)
     if known is None:
         return
-    best = best_checkpoint(folder, config)
+    best = _best(folder, config, checkpoints.BEST)
     if best is None or (best.state.step != known and best.state.step <= point.state.step):
         raise CheckpointError(f"{path} needs the best checkpoint, of iteration {known}, which is not there")
 
@@ -99,7 +113,8 @@ def _check_fit(point: Checkpoint, path: Path, config: Config) -> None:
     """Require a checkpoint of this configuration and of the step that its name says."""
     if migrated(point.config) != config.to_dict():
         raise CheckpointError(f"{path} belongs to another configuration")
-    named = point.state.step if path.name == checkpoints.BEST else checkpoints.step_of(path)
+    is_best = path.name in (checkpoints.BEST, checkpoints.NEXT_BEST)
+    named = point.state.step if is_best else checkpoints.step_of(path)
     if point.state.step != named or not 0 < point.state.step <= config.training.iterations:
         raise CheckpointError(f"{path} holds step {point.state.step}")
     vector, moments = point.state.vector, point.state.optimizer.moments

@@ -144,7 +144,7 @@ def read_run(run: RunFolder) -> RunRecord:
     """A run's settings, state and results; raises `SettingError` for a configuration that is not of our kind."""
     plain = load_plain_config(run.config)
     settings = flatten(plain)
-    state, nan = str(run.read_status().get("state")), float("nan")
+    state, nan = run.state(), float("nan")
     if state != states.FINISHED:
         return RunRecord(run.path, state, settings, {}, nan, None, nan, judged_on(plain, _remembered(run, plain)))
     try:
@@ -186,10 +186,8 @@ class RunLine:
 
 def read_line(run: RunFolder) -> RunLine:
     """What a list says of a run, whatever is damaged of it."""
-    status = run.read_status()
-    state, error = str(status.get("state")), str(status.get("error") or "")
-    if state == states.RUNNING and run.has_lost_its_process(status):
-        state = "killed"
+    status, state = run.read_status(), run.state()
+    error = str(status.get("error") or "")
     when = str(status.get("updated") or "")
     objective = float("nan")
     try:

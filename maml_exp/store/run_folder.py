@@ -1,4 +1,4 @@
-"""A run's folder: its layout, its status, and files that are either whole or not there."""
+"""A run's folder: its layout, its status, and who may write to it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,11 @@ from maml_exp.store.system import try_to_lock
 PLAN_FILE = "sweep.json"  # in a sweep's folder: what its jobs are
 LOCK_FILE = ".lock"
 RUNNING, FINISHED, FAILED, DIVERGED, INTERRUPTED = "running", "finished", "failed", "diverged", "interrupted"
+KILLED = "killed"  # stands in no file: see `RunFolder.state`
+
+
+class HeldError(SettingError):
+    """Another live process writes to a folder: nothing may be written there, not even that."""
 
 
 class RunFolder:
@@ -79,6 +84,12 @@ class RunFolder:
         except (OSError, ValueError):
             return {"state": "unknown"}
 
+    def state(self) -> str:
+        """As status.json says, but "killed" of a run whose process is gone; "unknown" where nothing is said."""
+        status = self.read_status()
+        is_killed = status.get("state") == RUNNING and self.has_lost_its_process(status)
+        return KILLED if is_killed else str(status.get("state"))
+
     def has_ended(self) -> bool:
         """Whether there is nothing left to do: it diverged, or finished and says with what result."""
         state = self.read_status().get("state")
@@ -113,15 +124,17 @@ class RunFolder:
 def create_folder(path: Path, exact: bool = False) -> Path:
     """Make a new folder that no other run has: `path`, or path-2, path-3 ... where that exists.
 
-    With `exact` only an absent or empty `path` will do; else `SettingError`. Making the folder is what
-    claims it, so two runs started in the same instant get two folders.
+    With `exact` only an absent or empty `path` will do; else `SettingError`. Making the folder, or in an empty one its
+    lock file, is what claims it, so two runs started in the same instant get two folders.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if exact and path.is_dir() and not any(path.iterdir()):
             if not os.access(path, os.W_OK | os.X_OK):
                 raise SettingError(f"cannot write in {path}: no permission, or a file system to read only")
-            return path
+            with suppress(FileExistsError):  # claimed in the same instant
+                (path / LOCK_FILE).touch(exist_ok=False)
+                return path
         for number in range(1, 10_000):
             candidate = path if number == 1 else path.with_name(f"{path.name}-{number}")
             try:
@@ -150,7 +163,7 @@ def new_folder(path: Path, overrides: Sequence[str]) -> Path:
 
 @contextmanager
 def locked(path: Path, otherwise: str = "is being written by another process (see its status.json)") -> Iterator[None]:
-    """Hold the folder of a run or a sweep; raises `SettingError` if another live process does.
+    """Hold the folder of a run or a sweep; raises `HeldError` if another live process does.
 
     The system drops the lock with the process that holds it, however that ends.
     """
@@ -160,7 +173,7 @@ def locked(path: Path, otherwise: str = "is being written by another process (se
         raise SettingError(f"cannot write in {path}: {failure(error)}") from error
     with file:
         if not try_to_lock(file):
-            raise SettingError(f"{path} {otherwise}")
+            raise HeldError(f"{path} {otherwise}")
         yield
 
 

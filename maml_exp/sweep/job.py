@@ -19,15 +19,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from maml_exp.config import schema
 from maml_exp.core.checks import SettingError
+from maml_exp.data import door
 from maml_exp.data.streams import sturdy_streams
 from maml_exp.run.execution import Ready, execute
 from maml_exp.run.metrics_log import hparams
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet, log, logging_to
 from maml_exp.run.tensorboard import Board
+from maml_exp.store import checkpoints
 from maml_exp.store import run_folder as states
+from maml_exp.store.files import failure
 from maml_exp.store.memory import require_memory, require_tasks
-from maml_exp.store.run_folder import RunFolder
+from maml_exp.store.run_folder import HeldError, RunFolder
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.rest import make_rest
 from maml_exp.sweep.session import current
@@ -92,10 +95,25 @@ def ready_or_refused(composed: DictConfig, path: Path, stop: Path) -> Ready | Ou
         config = schema.from_omegaconf(composed).reading()
         require_tasks(config)
         require_memory(config)
-        return Ready(config, path)
+        return Ready(config, path, _was_begun(config, path))
     except SettingError as error:
         record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
         return Outcome(states.FAILED, path, str(error))
+
+
+def _was_begun(config: schema.Config, path: Path) -> bool:
+    """Whether a job's folder holds checkpoints to go on from, as of one that its launcher starts again.
+
+    Hydra has written over the settings there. Raises `SettingError` where they cannot be written.
+    """
+    folder = RunFolder(path)
+    if not checkpoints.listed(folder.checkpoints):
+        return False
+    try:
+        door.write(folder.config, schema.to_yaml(config).encode(), own_folder=True)
+    except OSError as error:
+        raise SettingError(f"cannot write {failure(error, folder.config)}") from error
+    return True
 
 
 def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outcome:
@@ -104,7 +122,10 @@ def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outco
         if stop is not None and stop.exists():
             return not_started(path)
         try:
-            return execute(schema.from_omegaconf(composed).reading(), path, stop=stop)
+            config = schema.from_omegaconf(composed).reading()
+            return execute(config, path, _was_begun(config, path), stop)
+        except HeldError as error:
+            return Outcome(states.FAILED, path, str(error))
         except SettingError as error:
             record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
             return Outcome(states.FAILED, path, str(error))

@@ -24,7 +24,7 @@ from maml_exp.core.checks import SettingError
 from maml_exp.core.training.lockstep import most_together, shared_by
 from maml_exp.run.execution import Ready, execute, execute_together
 from maml_exp.run.outcome import Outcome
-from maml_exp.run.stopping import ask_to_stop
+from maml_exp.run.stopping import ORPHANED, ask_to_stop
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
 from maml_exp.store.run_folder import new_folder
@@ -273,12 +273,13 @@ def not_started(path: Path) -> Outcome:
 def end_with_parent(parent: int) -> None:
     """Have a worker process end when its parent is killed: it would wait for work for ever.
 
-    A running run gets SIGTERM, and so saves first.
+    A running run gets SIGTERM, and so saves first; one that is about to begin looks whether there is somebody.
     """
 
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1)
+        ORPHANED.set()
         os.kill(os.getpid(), signal.SIGTERM)
         with IN_THIS_PROCESS:
             os._exit(1)

@@ -26,6 +26,15 @@ def test_diff_names_what_differs(overrides, status, lines, tiny, tmp_path, capsy
     assert ("results: identical" in out) == (status == 0)
 
 
+def test_runs_without_results_have_no_identical_ones(tiny, tmp_path, capsys):
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        (folder / ".hydra").mkdir(parents=True)
+        (folder / ".hydra" / "config.yaml").write_bytes((tiny / ".hydra" / "config.yaml").read_bytes())
+    assert main(["diff", *map(str, folders)]) == 3
+    assert "there is nothing to compare" in capsys.readouterr().out
+
+
 def test_diff_names_what_differs_between_two_machines(tiny, copied, capsys):
     folder = copied(tiny)
     record = json.loads((folder / "provenance.json").read_text())

@@ -60,7 +60,8 @@ def test_a_rerun_of_one_job_of_a_sweep(tmp_path, capsys):
 
 def test_a_rerun_of_an_interrupted_run_compares_what_there_is(killed, tiny, capsys):
     assert main(["rerun", str(killed)]) == 0
-    assert "identical" in capsys.readouterr().out
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"identical, as far as both went: every row of metrics.csv up to there equals {killed}"
     assert_same_result(new_run(), tiny)
 
 
@@ -70,6 +71,14 @@ def test_a_rerun_of_a_run_without_results_is_refused(killed, copied, capsys):
     assert main(["rerun", str(folder)]) == 1
     assert "metrics.csv" in capsys.readouterr().err
     assert not Path("runs").exists()
+
+
+def test_a_rerun_of_a_run_without_a_row_repeats_nothing(killed, copied, capsys):
+    folder = copied(killed)
+    metrics = folder / "metrics.csv"
+    metrics.write_text(metrics.read_text().splitlines(keepends=True)[0])
+    assert main(["rerun", str(folder)]) == 3
+    assert "there is nothing to compare" in capsys.readouterr().out
 
 
 def change_cell(folder, step, column, change):
@@ -179,6 +188,7 @@ TO_SGD += [f"optimizer.{k}: {v} -> (not there)" for k, v in (("beta1", 0.9), ("b
         (["model.hidden=[4,4]"], ["model.hidden: [8] -> [4, 4]"]),
         (["training.iterations=110"], ["training.iterations: 100 -> 110"]),
         (["name=other"], ["name: None -> other"]),
+        (["optimizer.lr=0.1", "optimizer=sgd"], [*TO_SGD[:1], "optimizer.lr: 0.001 -> 0.1", *TO_SGD[2:]]),
     ],
     ids=str,
 )

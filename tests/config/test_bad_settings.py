@@ -1,5 +1,6 @@
 """What a user mistypes: exit status 1, a line or two that name key, value and what is allowed, nothing written."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,21 +42,23 @@ WRONG_TYPE = [
     ("seed=1e3", "seed", "1000.0", "integer"),
     ("seed=null", "seed", "integer"),
     ("training.iterations=many", "training.iterations", "'many'", "integer"),
-    ("model.hidden=5", "model.hidden", "5", "list of integers"),
-    ("model.hidden=abc", "model.hidden", "'abc'", "list of integers"),
-    ("model.hidden=[a]", "model.hidden", "'a'", "list of integers"),
-    ("model.hidden=[1.5]", "model.hidden", "1.5", "list of integers"),
-    ("model.hidden=[40,null]", "model.hidden", "list of integers"),
-    ("model.hidden=null", "model.hidden", "list of integers"),
+    ("model.hidden=5", "model.hidden", "5", "a list of 1 to 100 widths"),
+    ("model.hidden=abc", "model.hidden", "'abc'", "a list of 1 to 100 widths"),
+    ("model.hidden=[a]", "model.hidden", "'a'", "a list of 1 to 100 widths"),
+    ("model.hidden=[1.5]", "model.hidden", "1.5", "a list of 1 to 100 widths"),
+    ("model.hidden=[40,null]", "model.hidden", "a list of 1 to 100 widths"),
+    ("model.hidden=null", "model.hidden", "a list of 1 to 100 widths"),
     ("model.hidden={a:1}", "model.hidden", "list"),
-    ("task.amplitude=3", "task.amplitude", "3", "two numbers"),
-    ("task.amplitude=[a,b]", "task.amplitude", "'a'", "two numbers"),
+    ("task.amplitude=3", "task.amplitude", "3", "two finite numbers"),
+    ("task.amplitude=[a,b]", "task.amplitude", "'a'", "two finite numbers"),
     ("evaluation.plots=maybe", "evaluation.plots", "'maybe'", "true or false"),
     ("evaluation.shots=abc", "evaluation.shots", "'abc'", "list of different integers"),
     ("evaluation.shots=[a]", "evaluation.shots", "'a'", "list of different integers"),
     ("evaluation.shots=1.5", "evaluation.shots", "1.5", "list of different integers"),
     ("evaluation.shots={a:1}", "evaluation.shots", "list"),
-    ("name=[a]", "name", "'a'", "text"),
+    ("name=[a]", "name", "'a'", "letters"),
+    ("algorithm=lslr algorithm.rates_start=abc", "algorithm.rates_start", "'abc'", "two finite numbers"),
+    ("algorithm=ridge algorithm.learn_scale=abc", "algorithm.learn_scale", "'abc'", "true or false"),
     ("optimizer.clip_norm=foo", "optimizer.clip_norm", "'foo'", "auto, a finite number > 0, or null"),
     ("evaluation.lr=foo", "evaluation.lr", "'foo'", "a finite number > 0, a list of such, or null"),
     ("model={a:1}", "model.a"),
@@ -137,6 +140,8 @@ OUT_OF_RANGE = [
     ("evaluation.lr=[0.01,0]", "evaluation.lr=[0.01, 0]", "> 0"),
     ("evaluation.validation_tasks=0", "evaluation.validation_tasks=0", "from 1"),
     ("evaluation.validation_seed=-1", "evaluation.validation_seed=-1", "from 0"),
+    ("evaluation.validation_seed=1000 evaluation.lr=[0.1,1]", "evaluation.validation_seed=1000", "evaluation.seed"),
+    ("evaluation.seed=2000 training.keep_best=true", "evaluation.validation_seed=2000", "evaluation.seed"),
     ("evaluation.objective=best", "evaluation.objective='best'", "mean", "median"),
     ("evaluation.objective_shots=7", "evaluation.objective_shots=7", "[5, 10, 20]"),
     ("evaluation.objective_steps=11", "evaluation.objective_steps=11", "to 10"),
@@ -185,7 +190,7 @@ def assert_refused(status, errors, needles):
 @pytest.mark.parametrize("case", ALL)
 def test_refused_before_anything_is_written(case, capsys):
     override, *needles = case
-    overrides = override.split() if override.startswith("optimizer=sgd ") else [override]
+    overrides = re.split(r" (?=[\w.]+=)", override)
     short = [] if "iterations" in override else ["training.iterations=1"]  # if it is not refused: a short run
     status = main([*overrides, *short])
     captured = capsys.readouterr()

@@ -157,6 +157,14 @@ def test_a_packed_file_is_the_same_table(suffix, pack, tmp_path):
         family_of(tmp_path / f"cut.csv{suffix}")
 
 
+def test_one_byte_that_has_changed_in_a_packed_file_is_damage(tmp_path):
+    packed = gzip.compress(text_of(*GOOD).encode())
+    for place in range(10, len(packed)):
+        (tmp_path / "t.csv.gz").write_bytes(packed[:place] + bytes([packed[place] ^ 0xFF]) + packed[place + 1 :])
+        with pytest.raises(SettingError, match=r"t\.csv\.gz"):
+            family_of(tmp_path / "t.csv.gz")
+
+
 def test_what_unpacks_without_end_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "LARGEST", 10_000)
     (tmp_path / "t.csv.xz").write_bytes(lzma.compress(text_of(*GOOD * 100).encode()))

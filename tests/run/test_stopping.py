@@ -56,17 +56,25 @@ MOMENTS = {  # after the last iteration: the checkpoint of step 100 is there alr
     "plant(lambda: send(signal.{}), 0, plots, 'draw_adaptation')",
     "logging the result": "from maml_exp.run.final_evaluation import FinalEvaluation\n"
     "plant(lambda: send(signal.{}), 0, FinalEvaluation, 'arrays')",
+    "closing the log": "from maml_exp.run.metrics_log import MetricsLog\n"
+    "plant(lambda: send(signal.{}), 0, MetricsLog, 'close')",
 }
+TOO_LATE = ("logging the result", "closing the log")
 
 
 @pytest.mark.parametrize(
     ("moment", "name"),
-    [("judging", "SIGTERM"), ("judging", "SIGINT"), ("drawing", "SIGINT"), ("logging the result", "SIGTERM")],
+    [
+        ("judging", "SIGTERM"),
+        ("judging", "SIGINT"),
+        ("drawing", "SIGINT"),
+        *((moment, "SIGTERM") for moment in TOO_LATE),
+    ],
 )
 def test_a_signal_after_the_training(moment, name, tiny, tmp_path):
     folder, plots = tmp_path / "run", f"evaluation.plots={str(moment == 'drawing').lower()}"
     process = planted(MOMENTS[moment].format(name), *TINY, plots, f"hydra.run.dir={folder}", cwd=tmp_path)
-    if moment == "logging the result":  # too late to stop: the run is finished, and says so
+    if moment in TOO_LATE:  # too late to stop: the run is finished, and says so
         assert process.returncode in (0, STATUS[name])
         assert read_status(folder)["state"] == "finished"
     else:
@@ -74,6 +82,17 @@ def test_a_signal_after_the_training(moment, name, tiny, tmp_path):
         assert main(["resume", str(folder)]) == 0
     if moment != "drawing":
         assert_same_result(folder, tiny)
+
+
+def test_a_signal_before_a_run_has_begun_costs_nothing(killed, copied, tmp_path):
+    folder = copied(killed)
+    before = tree(folder)
+    plant = "import maml_exp.run.run as runner\nplant(lambda: send(signal.SIGINT), 0, runner, 'require_tasks')"
+    process = planted(plant, "resume", folder, cwd=tmp_path)
+    assert process.returncode == STATUS["SIGINT"], process.stderr
+    assert process.stderr.strip().endswith(f"SIGINT before the run in {folder} began")
+    assert "Traceback" not in process.stderr
+    assert tree(folder) == before
 
 
 @pytest.mark.parametrize("signals", [("SIGTERM", "SIGTERM"), ("SIGINT", "SIGINT"), ("SIGINT", "SIGTERM")], ids="+".join)

@@ -13,6 +13,7 @@ from maml_exp.config.composing import compose
 from maml_exp.core.checks import SettingError
 from maml_exp.core.evaluation import adaptation_errors
 from maml_exp.core.training import Trainer
+from maml_exp.run import validation
 from maml_exp.run.validation import Best
 
 # the objective goes up and down: it is best at 30 of the first five evaluations, and at 70 of all ten
@@ -135,18 +136,41 @@ BETWEEN = {
     "        send(signal.SIGKILL)\n"
     "    return path\n"
     "checkpoints.save = killing",
+    "before the best one has its place": "from maml_exp.store import checkpoints\n"
+    "plant(lambda: send(signal.SIGKILL), 1, checkpoints, 'settle_best')",
     "in the final evaluation": "import maml_exp.run.run as runner\n"
     "plant(lambda: send(signal.SIGKILL), 0, runner, 'evaluate_finally')",
 }
 
 
 @pytest.mark.parametrize("moment", BETWEEN)
-def test_killed_at_the_moments_that_matter(moment, whole, tmp_path):
+def test_killed_at_the_moments_that_matter(moment, whole, tmp_path, capsys):
     folder = tmp_path / "run"
     process = planted(BETWEEN[moment], *RESTLESS, *KEEP, *STOP, f"hydra.run.dir={folder}", cwd=tmp_path)
     assert process.returncode == -9, process.stderr
     assert main(["resume", str(folder)]) == 0
+    assert "passed over" not in capsys.readouterr().err
     assert outcome(folder) == outcome(whole["both"])
+
+
+def test_a_best_checkpoint_that_is_not_made_again_is_not_the_one_that_is_judged(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    settings = [*RESTLESS, *KEEP, "training.checkpoint_every=20"]
+    process = planted(BETWEEN["after a best checkpoint"], *settings, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert process.returncode == -9, process.stderr
+    assert saved_steps(folder) == [20]
+    found = objectives(folder)
+    assert vector_of(folder, "best_next.npz").tobytes() != vector_of(folder, "best.npz").tobytes()
+    judged = min(found, key=found.get)
+    # as on a processor whose bits differ: from here on no objective is as good
+    of_core = validation.validation_objective
+    monkeypatch.setattr(validation, "validation_objective", lambda *given: 1e3 + of_core(*given))
+    assert main(["resume", str(folder)]) == 0
+    assert read_status(folder)["state"] == "finished"
+    assert read_summary(folder)["judged_step"] == judged == 20
+    kept = vector_of(folder, "best.npz").tobytes()
+    assert hashlib.sha256(kept).hexdigest() == read_summary(folder)["parameters_sha256"]
+    assert not (folder / "checkpoints" / "best_next.npz").exists()
 
 
 @pytest.mark.parametrize("damage", ["deleted", "cut"])

@@ -270,9 +270,10 @@ def rates_by_job(sweep):
 
 
 REFUSED = {
-    "seed=0,1,x": "seed='x' is not usable: it must be an integer",
-    "training.iterations=5,1.5": "training.iterations=1.5 is not usable: it must be an integer",
-    "model.hidden=[4],[a]": "model.hidden='a' is not usable: it must be a list of integers, as in [40,40]",
+    "seed=0,1,x": "seed='x' is not usable: it must be an integer from 0 to 9223372036854775807",
+    "training.iterations=5,1.5": "training.iterations=1.5 is not usable: it must be an integer from 1 to 1000000000",
+    "model.hidden=[4],[a]": "model.hidden='a' is not usable: it must be a list of 1 to 100 widths, "
+    "each from 1 to 100000, as in [40,40]",
     "model=one_hidden,nope": "model=nope is not usable: it must be one of one_hidden, three_hidden, two_hidden",
     "task.nmae=1,2": "task.nmae is not a setting; did you mean task.name?",
     "optimizer.momentum=0,0.9": "optimizer.momentum is a setting of sgd, not of adam; "

@@ -110,8 +110,11 @@ class WholeLoop:
 
 
 def curvature(exact: Array, first_order: Array) -> dict[str, float]:
-    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both."""
-    size = norm(exact)
-    share = norm(exact - first_order) / size
-    cosine = (exact @ first_order).item() / (size * norm(first_order))
+    """What first order drops of the exact meta-gradient (P,): its norm relative to the whole; the cosine of both.
+
+    NaN where one of them is zero.
+    """
+    size, other = norm(exact), norm(first_order)
+    share = norm(exact - first_order) / size if size else np.nan
+    cosine = (exact @ first_order).item() / (size * other) if size * other else np.nan
     return dict(zip(CURVATURE, (share, cosine), strict=True))

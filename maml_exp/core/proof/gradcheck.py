@@ -42,9 +42,11 @@ class Check(NamedTuple):
 
 
 def relative_error(ours: Array, exact: Array) -> float:
-    """Norm of the difference over the norm of `exact`; where both are zero, zero."""
-    difference = float(np.linalg.norm(np.subtract(ours, exact)))
-    return difference and difference / float(np.linalg.norm(exact))
+    """Norm of the difference over the norm of `exact`; where that is zero, zero if both are, else infinite."""
+    difference, size = float(np.linalg.norm(np.subtract(ours, exact))), float(np.linalg.norm(exact))
+    if size == 0:
+        return np.inf if difference else 0.0
+    return difference / size
 
 
 def elsewhere(learner: BaseLearner, vector: Array, rng: np.random.Generator) -> Array:

@@ -33,7 +33,7 @@ def mean_square(residual: Array) -> Array:
 
 def softmax(z: Array) -> Array:
     """Probabilities of the classes."""
-    e = np.exp(z - np.max(z.real))
+    e = np.exp(z - np.max(z.real, axis=1, keepdims=True))
     return e / np.sum(e, axis=1, keepdims=True)
 
 

@@ -1,6 +1,6 @@
 """What all figures share: a canvas, colours and markers, limits that one bad value cannot move, legends that fit.
 
-The only module that imports matplotlib, and only when a figure is drawn.
+matplotlib is imported here, and only when a figure is drawn (its fonts are glyphs, too: data/glyphs/fonts.py).
 """
 
 from __future__ import annotations

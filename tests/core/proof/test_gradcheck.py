@@ -103,7 +103,8 @@ def test_a_check_passes_within_the_tolerance_only(error, passed):
 
 
 @pytest.mark.parametrize(
-    ("ours", "exact", "error"), [([3.0, 4.0], [3.0, 4.0], 0), ([3, 4], [0, 4], 3 / 4), ([1], [2], 0.5)]
+    ("ours", "exact", "error"),
+    [([3.0, 4.0], [3.0, 4.0], 0), ([3, 4], [0, 4], 3 / 4), ([1], [2], 0.5), ([0], [0], 0), ([1e-3], [0], np.inf)],
 )
 def test_relative_error_is_relative_to_the_exact_value(ours, exact, error):
     assert gradcheck.relative_error(np.array(ours), np.array(exact)) == pytest.approx(error, rel=1e-15)

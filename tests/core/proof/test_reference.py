@@ -40,3 +40,8 @@ def test_the_complex_step_is_the_derivative_along_a_direction():
     point, direction = np.array([0.3, -1.2]), np.array([2.0, 0.5])
     found = reference.complex_step(lambda x: np.sin(x[0]) * x[1] ** 3, point, direction)
     assert found == pytest.approx(2 * np.cos(0.3) * -(1.2**3) + 0.5 * np.sin(0.3) * 3 * 1.2**2, rel=1e-14)
+
+
+def test_probabilities_of_a_point_do_not_depend_on_other_points():
+    z = np.array([[0.0, 1.0], [2000.0, 0.0]])
+    np.testing.assert_allclose(reference.softmax(z), [[1 / (1 + np.e), np.e / (1 + np.e)], [1, 0]], rtol=1e-15)

@@ -22,6 +22,7 @@ class TwoHeads:
         make: makes a layer for the passes that it is given.
         passes: of the whole network.
         shared: makes one that does not move.
+        step_count: S, the number of support passes.
     """
 
     def __init__(
