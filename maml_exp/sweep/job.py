@@ -96,9 +96,8 @@ def ready_or_refused(composed: DictConfig, path: Path, stop: Path) -> Ready | Ou
         require_tasks(config)
         require_memory(config)
         return Ready(config, path, _was_begun(config, path))
-    except SettingError as error:
-        record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
-        return Outcome(states.FAILED, path, str(error))
+    except Exception as error:
+        return _refused(error, composed, path)
 
 
 def _was_begun(config: schema.Config, path: Path) -> bool:
@@ -126,15 +125,22 @@ def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outco
             return execute(config, path, _was_begun(config, path), stop)
         except HeldError as error:
             return Outcome(states.FAILED, path, str(error))
-        except SettingError as error:
-            record_refusal(RunFolder(path), OmegaConf.to_container(composed), str(error))
-            return Outcome(states.FAILED, path, str(error))
+        except Exception as error:
+            return _refused(error, composed, path)
 
 
-def record_refusal(folder: RunFolder, settings: Any, message: str) -> None:
+def _refused(error: Exception, composed: DictConfig, path: Path) -> Outcome:
+    """The outcome of a job whose settings cannot be used, or that code of the user's, asked about them, ended."""
+    is_ours = isinstance(error, SettingError)
+    message = str(error) if is_ours else f"{type(error).__name__}: {error}"
+    record_refusal(RunFolder(path), OmegaConf.to_container(composed), message, with_traceback=not is_ours)
+    return Outcome(states.FAILED, path, message)
+
+
+def record_refusal(folder: RunFolder, settings: Any, message: str, with_traceback: bool = False) -> None:
     """Leave what a failed run leaves: status, log, and its row in TensorBoard's HParams tab."""
     with logging_to(folder.log):
-        log.error(message)
+        log.error(message, exc_info=with_traceback)
     folder.write_status(states.FAILED, 0, 0, message)
     board = Board(folder.path)
     board.session_start(hparams(settings), [])

@@ -22,7 +22,6 @@ from omegaconf.errors import OmegaConfBaseException
 import maml_exp.sweep.hydra_run  # noqa: F401  has Hydra know the schema, also in a worker
 from maml_exp.config.composing import HYDRA_DEFAULTS, IS_HYDRA_1_3
 from maml_exp.config.schema import from_omegaconf
-from maml_exp.core.checks import SettingError
 from maml_exp.core.training.lockstep import most_together
 from maml_exp.run.execution import Ready
 from maml_exp.run.outcome import Outcome
@@ -169,7 +168,9 @@ class HydraJob(NamedTuple):
         """The outcome of a job that could not begin, also said in its folder, where it has one."""
         if self.path.is_dir():
             with suppress(OSError):
-                record_refusal(RunFolder(self.path), OmegaConf.to_container(without_hydra(self.shared.config)), message)
+                record_refusal(
+                    RunFolder(self.path), OmegaConf.to_container(without_hydra(self.shared.config)), message, True
+                )
         return Outcome(states.FAILED, self.path, message)
 
 
@@ -213,7 +214,7 @@ def _groups_of(work: Mapping[int, HydraJob], processes: int) -> list[Sequence[in
     def most(number: int) -> int:
         try:
             return most_together(from_omegaconf(without_hydra(work[number].composed())).reading().problem)
-        except SettingError:  # it says so itself
+        except Exception:  # it says so itself
             return 1
 
     return in_groups(list(alike.values()), most, processes)

@@ -16,7 +16,7 @@ from maml_exp.cli import main
 from maml_exp.sweep.session import hold_sweep
 
 from .conftest import job_folders
-from .processes import check_completed, started_command
+from .processes import check_completed, settings, started_command
 
 # the first ends at once; the others take a second or more, and save early
 SWEPT = "training.iterations=10,6000,6001"
@@ -54,7 +54,7 @@ def started(tmp_path):
 
 def statuses(output):
     """The second column of the table of jobs."""
-    return [line.split()[1] for line in output.splitlines() if re.match(r"\d_training\S+ +\w+ +\S", line)]
+    return [line.split()[1] for line in output.splitlines() if re.match(r"\d_\S+ +\w+ +\S", line)]
 
 
 def test_two_at_a_time_make_the_same_bits_and_files_as_one(started, never_stopped):
@@ -123,8 +123,24 @@ def test_a_killed_worker_costs_its_job_alone(started):
     status, output = started.ended()
     assert status == 1, output
     assert "1_training.iterations=6000: failed: its process was killed; out of memory?" in output
-    assert statuses(output) == ["finished", "running", "finished"]
+    assert statuses(output) == ["finished", "killed", "finished"]
     assert started.left() == []
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_job_that_raises_before_it_begins_says_so_and_the_others_go_on(jobs, tmp_path):
+    swept = ["-m", "--jobs", jobs, *TINY, "optimizer=raises", "optimizer.lr=0.1,0.5,0.2"]
+    sweep = tmp_path / "sweep"
+    process = command(*swept, f"hydra.sweep.dir={sweep}", cwd=tmp_path, env=settings(tmp_path))
+    error = "ZeroDivisionError: a fault of the user's"
+    assert process.returncode == 1
+    assert f"1_optimizer.lr=0.5: failed: {error}" in process.stdout
+    assert statuses(process.stdout) == ["finished", "failed", "finished"]
+    assert read_status(sweep / "1_optimizer.lr=0.5")["error"] == error
+    log = (sweep / "1_optimizer.lr=0.5" / "maml_exp.log").read_text()
+    assert "Traceback (most recent call last)" in log
+    assert log.endswith(f"{error}\n")
+    assert "Traceback" not in process.stderr
 
 
 ON_A_TERMINAL = """

@@ -51,5 +51,16 @@ class WaitsSettings(sgd.Settings):
     name: str = "waits"
 
 
-for settings, update in ((QuitsSettings, quits), (MeetsSettings, meets), (WaitsSettings, waits)):
+@dataclass
+class RaisesSettings(sgd.Settings):
+    name: str = "raises"
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.lr == 0.5:
+            raise ZeroDivisionError("a fault of the user's")
+
+
+UPDATES = {QuitsSettings: quits, MeetsSettings: meets, WaitsSettings: waits, RaisesSettings: sgd.update}
+for settings, update in UPDATES.items():
     OPTIMIZERS.register(settings.name, Settings=settings, init=sgd.init, update=update)
