@@ -16,6 +16,8 @@ import numpy as np
 from tensorboardX.proto.event_pb2 import Event
 
 from maml_exp.cli import main
+from maml_exp.config.choices import CHOICES
+from maml_exp.config.schema import from_dict
 
 COMMAND = [sys.executable, "-m", "maml_exp"]
 TIMEOUT = 120  # seconds: only so that a process that hangs fails its test
@@ -47,6 +49,12 @@ def shipped_options():
     names = listed.stdout.split() if listed.returncode == 0 else [p.relative_to(conf) for p in conf.glob("*/*.yaml")]
     paths = [Path(name) for name in names]
     return sorted((path.parent.name, path.stem) for path in paths if len(path.parts) == 2 and path.parts[0] != "hydra")
+
+
+def default_config():
+    """The defaults of every dataclass, with the project's first choices (conf/ may say otherwise)."""
+    names = {"task": "sinusoid", "optimizer": "adam", "algorithm": "gradient"}
+    return from_dict({group: {CHOICES[group].key: name} for group, name in names.items()})
 
 
 def train(folder, *overrides):

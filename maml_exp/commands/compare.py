@@ -47,6 +47,7 @@ def run_compare(arguments: Sequence[str]) -> int:
 def draw(comparison: Comparison, out: Path, options: argparse.Namespace) -> list[Path]:
     """Draw the figures there is something to draw for; returns their paths."""
     from maml_exp.comparison import figures as plots
+    from maml_exp.comparison.panels import draw_panels
 
     groups, keys, shots = comparison.groups, comparison.keys, comparison.shots
     names = ("adaptation", "learning", "sweep", "panels")
@@ -58,11 +59,12 @@ def draw(comparison: Comparison, out: Path, options: argparse.Namespace) -> list
     if plots.draw_sweep(groups, keys, sweep, options.style):
         drawn.append(sweep)
     if options.panels:
-        if plots.draw_panels(groups, panels, options.style):
+        if draw_panels(groups, panels, options.style):
             drawn.append(panels)
         else:
             print(
-                "maml-exp: --panels needs finished runs of two or more groups, with a checkpoint each, on curves",
+                "maml-exp: no panels.* is drawn: --panels needs finished runs of two or more groups, with a checkpoint "
+                "each, on curves that are not a table's",
                 file=sys.stderr,
             )
     return drawn

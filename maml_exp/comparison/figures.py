@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 
 from maml_exp.comparison.groups import Group, measure_of, swept_settings
-from maml_exp.config.saved import load_config
 from maml_exp.core.checks import is_number
 from maml_exp.core.statistics import Estimate
-from maml_exp.core.training import Trainer
 from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import (
     BLUE,
@@ -26,16 +24,13 @@ from maml_exp.run.figures.drawing import (
     marker,
     set_error_limits,
 )
-from maml_exp.run.figures.of_run import BEYOND
-from maml_exp.run.figures.of_tasks import draw_task, in_steps, plotted_tasks, predictions
-from maml_exp.store.choosing import judged_checkpoint
+from maml_exp.run.figures.of_run import BEYOND, DIVERGING
 from maml_exp.store.records import learning_curve
 from maml_exp.store.run_folder import RunFolder
 
 Array = np.ndarray
 MOST_LINES = 16  # groups in a figure; more cannot be told apart
 MOST_SEEDS = 20  # for which each has a line of its own
-MOST_PANELS = 6
 
 
 def drawn(groups: Sequence[Group]) -> list[Group]:
@@ -71,17 +66,22 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
             axis.set(title=f"K = {k} support points{' a class' * measure.rises}", xlabel="gradient steps")
             axis.locator_params(axis="x", nbins=6, integer=True)
         axes[0, 0].set_ylabel(f"{measure.label}\n(mean over seeds, 95% band; ring: its own step)")
-        _say_how_many(fig, groups, *([BEYOND] if beyond else []))
+        diverging = any(results["diverged"].any() for group in shown for results in _results(group, shots))
+        _say_how_many(fig, groups, *([f"{BEYOND}{DIVERGING if diverging else ''}"] if beyond else []))
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
 
 def _representative(groups: Sequence[Group], shots: dict[int, int]) -> list[Any]:
     """What the view must hold: medians, and the means of groups of which no task diverged."""
     found: list[Any] = []
-    for run in [run for group in groups for run in group.runs.values()]:
-        for results in [run.results[k] for k in shots]:
-            found += [results["median"], results["random_median"], results["mean"][results["diverged"] == 0]]
+    for results in [results for group in groups for results in _results(group, shots)]:
+        found += [results["median"], results["random_median"], results["mean"][results["diverged"] == 0]]
     return found
+
+
+def _results(group: Group, shots: dict[int, int]) -> list[dict[str, Array]]:
+    """Of every run and number of shots."""
+    return [run.results[k] for run in group.runs.values() for k in shots]
 
 
 def baseline(groups: Sequence[Group]) -> float:
@@ -124,12 +124,14 @@ def draw_learning(groups: Sequence[Group], shots: int, path: Path, style: str | 
     size = width, 3.6 + legend_height([for_figure(group.label) for group in shown], width)
     with figure(path, 1, 1, size, style) as (fig, axes):
         axis = axes[0, 0]
-        measure, ends = measure_of(shown), [errors[-1:] for errors in every]
+        measure, ends = measure_of(shown), [errors[[0, -1]] for errors in every]
         limits = set_error_limits(axis, measure, [*map(np.median, every), *ends], baseline(shown))
         beyond = False
         for number, (group, of_group) in enumerate(zip(shown, curves, strict=True)):
             beyond |= _draw_curves(axis, group, [curve for curve in of_group if len(curve[0])], number, limits)
-        axis.set(xlabel="iteration", ylabel=f"held-out {measure.label}, K = {shots},\nafter each group's own steps")
+        axis.set(
+            xlabel="iteration", ylabel=f"{measure.label} while training, K = {shots},\nafter each group's own steps"
+        )
         axis.set_xlim(0, None)
         _say_how_many(fig, groups, *([BEYOND] if beyond else []))
         legend_below(fig, *axis.get_legend_handles_labels())
@@ -226,44 +228,3 @@ def _levels(values: Sequence[Any]) -> list[str]:
     """Distinct values as texts: numbers in their order, others as they come."""
     distinct = list(dict.fromkeys(values if all(map(is_number, values)) else map(str, values)))
     return [str(value) for value in (sorted(distinct) if not isinstance(distinct[0], str) else distinct)]
-
-
-def draw_panels(groups: Sequence[Group], path: Path, style: str | None) -> bool:
-    """One task, adapted to by every method and by the random initialisation, a panel each.
-
-    The only comparison that reads checkpoints: one of each group. False where fewer than two have one, and where tasks
-    are no curves.
-    """
-    panels = []
-    for group in [group for group in groups if group.runs]:
-        record = next(iter(group.runs.values()))
-        folder = RunFolder(record.folder)
-        config = load_config(folder.config)
-        point = judged_checkpoint(folder, config)
-        if point is not None:
-            panels.append((for_figure(group.label), config, point.state.vector, record.lr))
-    panels = panels[:MOST_PANELS]
-    if len(panels) < 2:
-        return False
-    _, config, _, lr = panels[0]
-    family = config.problem.family
-    if not (family.is_open and family.is_curve):  # open: not a table of the user's, which a saved run only names
-        return False
-    panels.append(("random initialisation", config, Trainer(config.problem).init(config.seed).vector, lr))
-    with figure(path, 1, len(panels), (3.2 * len(panels), 3.7), style, sharex=True, sharey=True) as (fig, axes):
-        for axis, (title, config, vector, lr) in zip(axes[0], panels, strict=True):
-            learner, family = Trainer(config.problem).learner, config.problem.family
-            tasks = plotted_tasks(config, learner, 1)
-            draw_task(axis, config, learner, tasks, 0, predictions(config, learner, tasks, vector, lr))
-            trained = f", trained for {in_steps(learner.trained_steps)}" if learner.trained_steps else ""
-            axis.set(xlabel=family.input_axis.label)
-            adapts = "adapts at once" if config.adapts_at_once else f"{config.rate_in_words(lr)}{trained}"
-            axis.set_title(f"{title}\n{adapts}", fontsize=8)
-        axes[0, 0].set_ylabel(family.output_axis.label)
-        fig.suptitle(f"The same task, fine-tuned on the same {config.objective_shots} points")
-        handles: dict[str, Any] = {}
-        for axis in axes[0]:
-            for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-                handles.setdefault(label, handle)
-        legend_below(fig, list(handles.values()), list(handles))
-    return True

@@ -50,3 +50,11 @@ def _usual(learner: str, preset: str | None) -> dict[str, Any] | None:
     written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     part = written.get("algorithm", written)  # a preset that reaches into other groups has its own one inside
     return usual | flatten({key: value for key, value in part.items() if key != "defaults"})
+
+
+def described(config: Any, network: str, inner: str) -> str:
+    """A run in a line: method, its learner's words for the network and the inner loop, iterations."""
+    several = config.task.all_shots if len(config.task.all_shots) > 1 else []
+    shots = f"K drawn from {several}" if several else ""
+    parts = [method_label(config.algorithm), network, inner, shots]
+    return ", ".join([part for part in parts if part] + [f"{config.training.iterations} iterations"])

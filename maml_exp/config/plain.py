@@ -50,3 +50,8 @@ def put(plain: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(place, dict):
             raise ValueError(f"{group} is not a group of settings")
     place[name] = value
+
+
+def setting_names(plain: dict[str, Any]) -> list[str]:
+    """All settings of a configuration, dotted; the version of its schema is none."""
+    return [key for key in flatten(plain) if key != "schema"]

@@ -14,8 +14,8 @@ import yaml
 
 from maml_exp.config.messages import of_other_choices
 from maml_exp.config.migrations import migrated
-from maml_exp.config.plain import as_plain, flatten, leaves
-from maml_exp.config.schema import Config, from_dict, setting_names, typed
+from maml_exp.config.plain import as_plain, flatten, leaves, setting_names
+from maml_exp.config.schema import Config, from_dict, typed
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 

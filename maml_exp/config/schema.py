@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from maml_exp.config.choices import CHOICES, settings_class
 from maml_exp.config.messages import explain
-from maml_exp.config.plain import as_plain, flatten, leaves
+from maml_exp.config.plain import as_plain, leaves
 from maml_exp.core import checks
 from maml_exp.core.baselines import BASELINES
 from maml_exp.core.checks import Check, SettingError, setting
@@ -327,14 +327,3 @@ def check_values(composed: DictConfig, values: Iterable[tuple[str, Any]]) -> Non
 def to_yaml(config: Config) -> str:
     """YAML that `from_dict` reads back to an equal configuration."""
     return OmegaConf.to_yaml(OmegaConf.create(config.to_dict()))
-
-
-def default_config() -> Config:
-    """The defaults of every dataclass, with the project's first choices (conf/ may say otherwise)."""
-    names = {"task": "sinusoid", "optimizer": "adam", "algorithm": "gradient"}
-    return from_dict({group: {CHOICES[group].key: name} for group, name in names.items()})
-
-
-def setting_names(plain: dict[str, Any]) -> list[str]:
-    """All settings of a configuration, dotted; the version of its schema is none."""
-    return [key for key in flatten(plain) if key != "schema"]

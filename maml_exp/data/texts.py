@@ -46,9 +46,11 @@ def as_code(text: str) -> str:
 
 
 def for_figure(text: str, longest: int = 100) -> str:
-    """A label in a figure: no formula, and no longer than can be read."""
+    """A label in a figure: no formula, no longer than can be read; with its end, which often tells texts apart."""
     text = one_line(text)
-    text = text if len(text) <= longest else text[: longest - 3] + "..."
+    if len(text) > longest:
+        end = (longest - 2) // 2
+        text = f"{text[: longest - 2 - end]}..{text[-end:]}"
     return text.replace("$", r"\$")
 
 

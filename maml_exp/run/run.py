@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from maml_exp.config.labels import method_label
+from maml_exp.config.labels import described, method_label
 from maml_exp.config.schema import Config, every, is_logged, to_yaml
 from maml_exp.core.checks import SettingError
 from maml_exp.core.training import StepMetrics, Trainer, TrainState
 from maml_exp.data import door
+from maml_exp.data.texts import one_line
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import Means, MetricsLog
@@ -153,7 +154,9 @@ class Run:
         self._show_notes()
         for note in self._family.notes():
             log.warning(note)
-        log.info("%s in %s", self._describe(), self.folder.path)
+        log.info(
+            "%s in %s", described(self.config, self._learner.network_label, self._learner.describes), self.folder.path
+        )
 
     def _remember(self, watched: dict[str, Any]) -> None:
         """Take up the health and the validation of the training so far."""
@@ -310,17 +313,15 @@ class Run:
         }
 
     def _plot(self, summary: dict[str, Any], judged: np.ndarray) -> None:
+        """Draw; what matplotlib stumbles over costs figures, and no result."""
         from maml_exp.run.figures.of_run import draw_all
 
         vectors = {"trained": judged, "random": self._initial.vector}
         rows = metrics.read_rows(self.folder.metrics)
-        for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], rows, self.folder.plots):
-            self._log.board.image(png.stem, png, self.step)
-
-    def _describe(self) -> str:
-        """The run in a line: method, network, inner loop, iterations."""
-        config = self.config
-        several = config.task.all_shots if len(config.task.all_shots) > 1 else []
-        shots = f"K drawn from {several}" if several else ""
-        parts = [method_label(config.algorithm), self._learner.network_label, self._learner.describes, shots]
-        return ", ".join([part for part in parts if part] + [f"{config.training.iterations} iterations"])
+        try:
+            for png in draw_all(self.config, self._learner, vectors, summary["evaluation"], rows, self.folder.plots):
+                self._log.board.image(png.stem, png, self.step)
+        except (InterruptedRunError, OSError):
+            raise
+        except Exception as error:
+            log.exception("cannot draw (maml-exp plot %s tries again): %s", self.folder.path, one_line(str(error)))

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
-from maml_exp.config.schema import Config, setting_names
+from maml_exp.config.plain import setting_names
+from maml_exp.config.schema import Config
 from maml_exp.core.checks import SettingError
 
 pytestmark = pytest.mark.slow

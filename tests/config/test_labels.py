@@ -3,12 +3,11 @@
 import dataclasses
 
 import pytest
-from helpers import TINY, read_summary
+from helpers import TINY, default_config, read_summary
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
 from maml_exp.config.labels import label_of, method_label
-from maml_exp.config.schema import default_config
 from maml_exp.store.names import run_name
 
 LABELS = [

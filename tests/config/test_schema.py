@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from helpers import shipped_options
+from helpers import default_config, shipped_options
 
 from maml_exp.cli import main
 from maml_exp.config.composing import compose, conf_dir, default_settings
 from maml_exp.config.plain import flatten
-from maml_exp.config.schema import default_config, from_dict, to_yaml
+from maml_exp.config.schema import from_dict, to_yaml
 
 CONF = Path(__file__).parents[2] / "conf"
 OPTIONS = shipped_options()

@@ -5,9 +5,10 @@ import zlib
 
 import numpy as np
 import pytest
+from helpers import default_config
 from PIL import Image
 
-from maml_exp.config.schema import default_config, from_dict
+from maml_exp.config.schema import from_dict
 from maml_exp.core.checks import SettingError
 from maml_exp.data import pictures
 

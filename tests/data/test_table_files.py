@@ -7,8 +7,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from helpers import default_config
 
-from maml_exp.config.schema import default_config, from_dict
+from maml_exp.config.schema import from_dict
 from maml_exp.core.checks import SettingError
 from maml_exp.data import sources
 

@@ -10,6 +10,7 @@ from helpers import TINY, assert_same_result, command, read_rows, read_status, r
 from maml_exp.cli import main
 from maml_exp.config.composing import compose
 from maml_exp.core.training import Trainer
+from maml_exp.run.figures import of_run
 
 
 def test_a_diverging_run_stops_and_says_where_and_what_to_try(tmp_path, capsys):
@@ -41,6 +42,20 @@ def test_diverging_evaluation_tasks_are_reported_and_not_fatal(tmp_path, capsys)
     assert f"{diverged} of 20 tasks diverged with this run" in capsys.readouterr().out
     assert None in results["trained"]["mean"]  # infinite, as strict JSON can say it
     json.loads((folder / "summary.json").read_text(), parse_constant=pytest.fail)
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_result(tmp_path, monkeypatch, capsys):
+    def failing(*given):
+        raise ZeroDivisionError("planted here")
+
+    monkeypatch.setattr(of_run, "draw_adaptation", failing)
+    folder = train(tmp_path / "run", "evaluation.plots=true")
+    assert read_status(folder)["state"] == "finished"
+    assert (folder / "summary.json").exists()
+    assert "Traceback (most recent call last)" in (folder / "maml_exp.log").read_text()
+    errors = capsys.readouterr().err
+    assert f"cannot draw (maml-exp plot {folder} tries again): planted here" in errors
+    assert "Traceback" not in errors
 
 
 def test_a_failing_run_keeps_its_traceback_to_its_log(tmp_path, monkeypatch, capsys):

@@ -45,6 +45,24 @@ def numbers(folder):
     return summary["parameters_sha256"], summary["evaluation"]["shots"]
 
 
+def test_names_of_columns_are_drawn_as_they_are(tmp_path):
+    path = write(tmp_path / "t.csv", rows())
+    odd = r"cost $\frac$ of a very long name, 2 $"
+    path.write_text(
+        path.read_text().replace("year,births", f'"{odd}",{odd.replace("cost", "births").replace(",", "")}')
+    )
+    out = odd.replace("cost", "births").replace(",", "")
+    task = [*TASK[:2], f'task.inputs=["{odd}"]', f'task.outputs=["{out}"]', *TASK[4:], "evaluation.shots=[2,4]"]
+    folder = train(
+        tmp_path / "run", *task, f"task.file={path}", "evaluation.plots=true", "evaluation.baselines=[ridge]"
+    )
+    drawn = {picture.name for picture in (folder / "plots").iterdir()}
+    assert drawn == {"finetune.png", "adaptation.png", "points.png"}
+    (tmp_path / "p.csv").write_text(f'"{odd}",{out}\n1960,5000\n1970,5100\n')
+    assert main(["adapt", str(folder), str(tmp_path / "p.csv"), "--plot", str(tmp_path / "adapted.png")]) == 0
+    assert (tmp_path / "adapted.png").exists()
+
+
 def test_row_order_group_order_and_name_of_the_file_change_no_bit(trained, tmp_path):
     shuffled = list(rows())
     np.random.default_rng(1).shuffle(shuffled)

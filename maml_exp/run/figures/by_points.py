@@ -11,6 +11,7 @@ from maml_exp.config.labels import method_label
 from maml_exp.config.schema import Config
 from maml_exp.core.baselines import BASELINES
 from maml_exp.core.losses import Loss
+from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import BLUE, GREY, Margins, colour, figure, legend_below, marker, set_error_limits
 
 
@@ -44,7 +45,7 @@ def draw_by_points(config: Config, loss: Loss, evaluation: dict[str, Any], path:
             axis.plot(x, measure.of(np.array(means)), color=shade, marker=shape, ms=4, lw=1.4, label=label)
         set_error_limits(axis, measure, [means for *_, means in lines])
         points = "support points" + " a class" * measure.rises
-        axis.set(xlabel=points, ylabel=f"{measure.label}{f' of {loss.unit}' if loss.unit else ''}")
+        axis.set(xlabel=points, ylabel=f"{measure.label}{f' of {for_figure(loss.unit, 24)}' if loss.unit else ''}")
         axis.set_xticks(x)
         legend_below(fig, *axis.get_legend_handles_labels())
     return path

@@ -56,7 +56,9 @@ def draw_finetune_classes(config: Config, learner: BaseLearner, vector: Array, l
     with figure(path, 1, count, size, margins=margins, own_folder=True) as (fig, axes):
         for task, axis in enumerate(axes[0]):
             names = tasks.classes[task] if tasks.classes else ("",) * ways
-            _draw_images(axis, tasks, task, shown, [for_figure(name, 6) for name in names], (before, after))
+            _draw_images(
+                axis, tasks, task, shown, [for_figure(name.rpartition("/")[2], 6) for name in names], (before, after)
+            )
             axis.set_title(f"task {task + 1}")
         _name_rows(axes[0, 0], queries)
         steps = config.objective_steps

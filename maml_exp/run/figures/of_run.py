@@ -34,7 +34,7 @@ Array = np.ndarray
 RANDOM, TRAINED, MEAN, MEDIAN = "random initialisation", "this run", "mean with 95% CI", "median"
 CURVES = [f"{network}, {number}" for network in (RANDOM, TRAINED) for number in (MEAN, MEDIAN)]
 A_LINE = 0.2  # inches, of a title
-BEYOND = "triangles: beyond the view, where tasks diverge"
+BEYOND, DIVERGING = "triangles: beyond the view", ", where tasks diverge"
 
 
 def draw_all(
@@ -92,7 +92,8 @@ def draw_adaptation(
         limits = set_error_limits(panels[0], measure, _representative(evaluation), _baseline(evaluation))
         beyond = []
         if learned:
-            beyond.append(_draw_learning(panels.pop(0), config, learned, tag, measure, limits))
+            split = learner.problem.family.watched_split
+            beyond.append(_draw_learning(panels.pop(0), config, learned, tag, measure, limits, split))
         for axis, (k, results) in zip(panels, shots.items(), strict=True):
             beyond.append(_draw_steps(axis, results, evaluation["tasks"], measure, limits))
             axis.set_title(_points_title(config, int(k), measure), fontsize=9)
@@ -106,7 +107,7 @@ def draw_adaptation(
         method, adapted = method_label(config.algorithm), how(config, evaluation["lr"])
         title = f"{method}: {evaluation['tasks']} held-out tasks, {adapted}"
         if any(beyond):
-            title = f"{title}\n{BEYOND}"
+            title = f"{title}\n{BEYOND}{DIVERGING if _diverges(evaluation) else ''}"
             heighten(fig, A_LINE, margins, 1, columns)
         fig.suptitle(title)
         legend_below(fig, *axes[0, -1].get_legend_handles_labels())
@@ -124,9 +125,19 @@ def _representative(evaluation: dict[str, Any]) -> list[Any]:
     for both in evaluation["shots"].values():
         for results in both.values():
             found.append(_floats(results["median"]))
-            calm = _floats(results.get("diverged", results.get("nonfinite", [0]))) == 0
+            calm = _floats(_diverged(results)) == 0
             found.append(_floats(results["mean"])[calm])
     return found
+
+
+def _diverges(evaluation: dict[str, Any]) -> bool:
+    """Whether a task has, with either network."""
+    return any(max(_diverged(results)) > 0 for both in evaluation["shots"].values() for results in both.values())
+
+
+def _diverged(results: dict[str, Any]) -> list[int]:
+    """The number of tasks that have, after every gradient step; the first version counted non-finite errors."""
+    return results.get("diverged", results.get("nonfinite", [0]))
 
 
 def _baseline(evaluation: dict[str, Any]) -> float:
@@ -142,6 +153,7 @@ def _draw_learning(
     tag: str,
     measure: Measure,
     limits: tuple[float, float],
+    split: str,
 ) -> bool:
     """Held-out error while training, at the objective's shots and steps; whether something lies beyond the view."""
     x = np.array([row["step"] for row in rows])
@@ -150,7 +162,11 @@ def _draw_learning(
     axis.plot(x, mean, color=BLUE, marker="o", ms=3)
     axis.plot(x, median, color=BLUE, ls="--", lw=1)
     axis.set(xlabel="iteration", xlim=(0, None))
-    axis.set_title(f"learning curve\nK = {config.objective_shots}, {in_steps(config.objective_steps)}", fontsize=9)
+    of_others = " (validation tasks)" if split == "validation" else ""
+    rates = config.evaluation_rates
+    rate = f", rate {rates[0]:g}" if len(rates) > 1 else ""
+    how_far = f"K = {config.objective_shots}, {in_steps(config.objective_steps)}{rate}"
+    axis.set_title(f"learning curve{of_others}\n{how_far}", fontsize=9)
     axis.locator_params(axis="x", nbins=4)
     return mark_beyond(axis, x, mean, limits, BLUE)
 
@@ -178,7 +194,6 @@ def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, measure: Measure
 
 
 def _say_diverged(axis: Any, results: dict[str, Any], tasks: int, label: str, colour: str) -> None:
-    counts = results.get("diverged", results.get("nonfinite", [0]))
-    if max(counts):
+    if max(counts := _diverged(results)):
         height = 0.97 if colour == BLUE else 0.85
         say_within(axis, f"{int(max(counts))} of {tasks} tasks diverge\n({label})", colour, height)

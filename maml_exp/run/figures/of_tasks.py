@@ -29,6 +29,7 @@ from maml_exp.run.trained import Adapted
 
 Array = np.ndarray
 FINETUNE_TASKS, DRAWN_POINTS = 4, 50
+NEAR = 1.5  # times the range of what is known of a task: predictions that go further do not widen the view
 
 
 def how(config: Config, lr: float) -> str:
@@ -56,6 +57,11 @@ def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str
     return lines
 
 
+def axis_labels(family: TaskFamily, longest: int = 24) -> tuple[str, str]:
+    """What x and y are, which a user's table names."""
+    return for_figure(family.input_axis.label, longest), for_figure(family.output_axis.label, longest)
+
+
 def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
     """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
     tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
@@ -69,19 +75,21 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     shared = {"sharex": True if family.is_curve else "col", "sharey": "col"}
     options: dict[str, Any] = {"margins": margins, "own_folder": True, **shared}
     with figure(path, 2, columns, size, **options) as (fig, axes):
+        x_label, y_label = axis_labels(family)
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
+        made = {which: predictions(config, learner, tasks, vectors[which], lr) for which in labels}
+        ends = [by_step[-1] for by_step in made.values()]
         for row, (which, label) in zip(axes, labels.items(), strict=True):
-            made = predictions(config, learner, tasks, vectors[which], lr)
             for task, axis in enumerate(row):
-                draw(axis, config, learner, tasks, task, made)
-            what = family.output_axis.label if family.is_curve else f"predicted {family.output_axis.label}"
+                draw(axis, config, learner, tasks, task, made[which], ends)
+            what = y_label if family.is_curve else f"predicted {y_label}"
             row[0].set_ylabel(f"{label}\n{what}")
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
             axis.locator_params(axis="x", nbins=4)
             axis.locator_params(axis="y", nbins=5)
         for axis in axes[1]:
-            axis.set_xlabel(family.input_axis.label if family.is_curve else f"true {family.output_axis.label}")
+            axis.set_xlabel(x_label if family.is_curve else f"true {y_label}")
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
 
@@ -100,24 +108,57 @@ def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector:
         return [learner.problem.family.to_own_outputs(prediction.astype(float)) for prediction in made]
 
 
+def view_of(shown: Array, ends: Sequence[Array]) -> tuple[float, float]:
+    """Limits that hold what is known of a task, with some room, and predictions in the end that are near.
+
+    One that diverges leaves the view, and the task stays readable.
+    """
+    low, high = float(np.min(shown)), float(np.max(shown))
+    size = high - low or max(abs(high), 1.0)
+    near = [end for end in ends if ((low - NEAR * size <= end) & (end <= high + NEAR * size)).all()]
+    lowest = min([low - 0.3 * size, *(float(end.min()) - 0.05 * size for end in near)])
+    highest = max([high + 0.3 * size, *(float(end.max()) + 0.05 * size for end in near)])
+    return lowest, highest
+
+
 def draw_task(
-    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+    axis: Any,
+    config: Config,
+    learner: BaseLearner,
+    tasks: FixedTasks,
+    task: int,
+    made: Sequence[Array],
+    ends: Sequence[Array],
 ) -> None:
-    """One task: true curve, support points, predictions before and after gradient steps, of those `made` for all."""
-    own_x, own_y = learner.problem.family.to_own_inputs, learner.problem.family.to_own_outputs
+    """One task: its curve, support points, predictions before and after gradient steps.
+
+    Those are `made` (T, Q, m) for all tasks, and `ends` are the last ones, also of other panels with this y axis.
+    """
+    family = learner.problem.family
+    own_x, own_y = family.to_own_inputs, family.to_own_outputs
     x, true = own_x(tasks.x_query[task])[:, 0], own_y(tasks.y_query[task])[:, 0]
-    axis.plot(x, true, color=BLACK, lw=1, label="true curve")
+    support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
+    if family.facts() is None:
+        axis.plot(x, true, color=BLACK, lw=1, label="true curve")
+    else:  # rows of a table: all there is
+        all_x, all_y = (np.concatenate(parts) for parts in zip((x, true), support, strict=True))
+        order = np.argsort(all_x, kind="stable")
+        axis.plot(all_x[order], all_y[order], color=BLACK, lw=1, label="all rows")
     for step, label, colour, style in step_lines(config, learner):
         axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
-    support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
     axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
-    middle, reach = (true.max() + true.min()) / 2, 0.8 * (true.max() - true.min()) + 0.1
-    axis.set_ylim(middle - reach, middle + reach)  # a prediction that diverges leaves the view, the task stays readable
+    axis.set_ylim(*view_of(np.concatenate([true, support[1]]), [end[task, :, 0] for end in ends]))
     _say_hidden(axis, config, learner, task, made)
 
 
 def draw_predicted(
-    axis: Any, config: Config, learner: BaseLearner, tasks: FixedTasks, task: int, made: Sequence[Array]
+    axis: Any,
+    config: Config,
+    learner: BaseLearner,
+    tasks: FixedTasks,
+    task: int,
+    made: Sequence[Array],
+    ends: Sequence[Array],
 ) -> None:
     """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
     true = learner.problem.family.to_own_outputs(tasks.y_query[task])[:, 0]
@@ -125,8 +166,7 @@ def draw_predicted(
     axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
     for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
         axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
-    room = 0.3 * (reach[1] - reach[0]) + 1e-9
-    axis.set_ylim(reach[0] - room, reach[1] + room)
+    axis.set_ylim(*view_of(true, [end[task, :, 0] for end in ends]))
     _say_hidden(axis, config, learner, task, made)
 
 
@@ -151,5 +191,6 @@ def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, ma
         axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
         axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
         axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
-        axis.set(xlabel=family.input_axis.label, ylabel=family.output_axis.label)
+        x_label, y_label = axis_labels(family, 50)
+        axis.set(xlabel=x_label, ylabel=y_label)
         legend_below(fig, *axis.get_legend_handles_labels())

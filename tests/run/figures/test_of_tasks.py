@@ -17,8 +17,24 @@ def shown_texts(draw, changed):
     true = learner.problem.family.to_own_outputs(tasks.y_query)
     made = [change(true) for change in changed]
     axis = Figure().subplots()
-    draw(axis, config, learner, tasks, 0, made)
+    draw(axis, config, learner, tasks, 0, made, made[-1:])
     return [text.get_text() for text in axis.texts]
+
+
+@pytest.mark.parametrize(
+    ("shown", "ends", "view"),
+    [
+        ([0.0, 1.0], [], (-0.3, 1.3)),
+        ([0.0, 1.0], [[0.5, 0.6]], (-0.3, 1.3)),
+        ([0.0, 1.0], [[0.5, 2.0], [-1.0, 0.0]], (-1.05, 2.05)),
+        ([0.0, 1.0], [[0.5, 2.6], [np.nan, 2.0], [-1e30, 0.0]], (-0.3, 1.3)),  # what goes far leaves the view
+        ([3e-5, 4e-5], [], (2.7e-5, 4.3e-5)),
+        ([3.0, 3.0], [[3.0, 4.0]], (2.1, 4.15)),
+    ],
+)
+def test_the_view_holds_what_is_known_and_predictions_that_are_near(shown, ends, view):
+    found = of_tasks.view_of(np.array(shown), [np.array(end) for end in ends])
+    assert found == pytest.approx(view, rel=1e-12)
 
 
 @pytest.mark.parametrize("draw", [of_tasks.draw_task, of_tasks.draw_predicted])
