@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,7 +22,10 @@ GRID = 200  # points of a curve where no others are asked for
 
 
 def run_adapt(arguments: Sequence[str]) -> int:
-    """Adapt a run to the points of a CSV file; write predictions, and draw them where inputs are one-dimensional."""
+    """Adapt a run to the points of a CSV file; write predictions, and draw them where inputs are one-dimensional.
+
+    Exit status 1: it diverged.
+    """
     parser = parser_of("adapt", run_adapt)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument("points", type=Path, help="CSV with the task's columns, as x,y: the support set")
@@ -44,7 +48,11 @@ def run_adapt(arguments: Sequence[str]) -> int:
     print(_describe(adapted, out, len(at)))
     if family.is_curve and family.outputs == 1:
         print(_draw(out.with_suffix(".png"), family, adapted, at, path))
-    return 0
+    lost = int((~np.isfinite(path[-1])).any(axis=-1).sum())
+    if lost:
+        tried = f"a smaller --lr (now {adapted.lr or run.config.inner.lr:g}) or fewer --steps (now {adapted.steps})"
+        print(f"maml-exp: it diverged: {lost} of {len(at)} predictions are not finite; try {tried}", file=sys.stderr)
+    return int(lost > 0)
 
 
 def _inputs(family: TaskFamily, path: Path | None) -> Array:

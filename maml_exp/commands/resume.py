@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def resume_run(path: Path, file: str | None = None) -> int:
     if status.get("state") == states.DIVERGED:
         reason = for_terminal(str(status.get("error")))
         print(f"maml-exp: {path} diverged ({reason}); it would again", file=sys.stderr)
-        print(f"try other settings in a new run: maml-exp rerun {path} optimizer.lr=...", file=sys.stderr)
+        print(f"try other settings in a new run: maml-exp rerun {shlex.quote(str(path))} KEY=VALUE", file=sys.stderr)
         return 1
     config = load_config(folder.config)
     if file is not None:

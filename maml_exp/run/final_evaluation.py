@@ -209,8 +209,9 @@ class FinalEvaluation:
                 step = int(np.argmax(result.diverged))
                 lines.append(
                     f"{int(result.diverged[step])} of {len(self.reference)} tasks diverged with {name} "
-                    f"(step {step}): an error beyond {DIVERGED_FACTOR:g} times that of predicting a task's mean; "
-                    "look at the medians"
+                    f"(step {step}): an error beyond {DIVERGED_FACTOR:g} times that of predicting a task's mean"
+                    + "; look at the medians"
+                    * bool(np.isfinite(result.median).all())
                 )
         return lines
 

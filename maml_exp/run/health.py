@@ -75,6 +75,8 @@ class Watch:
         self._health = Health(**known)
         self._norms: deque[float] = deque(self._health.norms, maxlen=WINDOW)
         self._sorted = sorted(self._norms)
+        # without targets in support sets their loss is no error of the task's
+        self._losses_are_alike = getattr(problem.task, "support_targets", None) != "none"
 
     def state(self) -> dict[str, Any]:
         """All that it remembers, as plain data."""
@@ -121,7 +123,7 @@ class Watch:
         health.iterations += 1
         if before > MUCH_WORSE * health.first_support_loss:
             health.worse_outside += 1
-        elif values.loss > MUCH_WORSE * before:
+        elif values.loss > MUCH_WORSE * before and self._losses_are_alike:
             health.worse_inside += 1
 
     def _end_block(self, step: int) -> list[str]:
@@ -179,26 +181,36 @@ class Watch:
 
     def _about_inner_loop(self) -> str:
         inner = self._problem.inner
-        smaller = "a smaller inner.lr" + (" or fewer inner.steps" if inner.steps > 1 else "")
-        smaller += f" (now {inner.lr:g} and {inner.steps})"
+        smaller = f"a smaller inner.lr (now {inner.lr:g})"
+        smaller += f" or fewer inner.steps (now {inner.steps})" if inner.steps > 1 else ""
         if self._problem.algorithm.at_once:
             smaller = f"a smaller optimizer.lr (now {self._problem.optimizer.lr:g})"
         return (
-            f"the inner loop exploded: in most of the {BLOCK} iterations up to {self._health.inner_loop}, adapting "
+            f"the inner loop exploded: in most of {_block_up_to(self._health.inner_loop)}, adapting "
             f"made the loss more than {MUCH_WORSE:g} times what it was before; try {smaller}"
         )
 
     def _about_outer_loop(self) -> str:
         return (
-            f"the outer loop exploded: in most of the {BLOCK} iterations up to {self._health.outer_loop}, the loss "
+            f"the outer loop exploded: in most of {_block_up_to(self._health.outer_loop)}, the loss "
             f"before adaptation was more than {MUCH_WORSE:g} times that of the first iteration; try a smaller "
             f"optimizer.lr (now {self._problem.optimizer.lr:g})"
         )
 
 
-def advice(problem: Problem) -> str:
-    """What to try where a training explodes or diverges."""
-    rates = "optimizer.lr" if problem.algorithm.at_once else "optimizer.lr or inner.lr"
+def _block_up_to(step: int | None) -> str:
+    """The iterations that were judged together, in words."""
+    assert step is not None  # where one is found
+    return f"the {step % BLOCK or BLOCK} iterations up to {step}"
+
+
+def advice(problem: Problem, step: int | None = None) -> str:
+    """What to try where a training explodes or diverges; at the first `step` the outer loop has not moved yet."""
+    inner, steps = f"inner.lr (now {problem.inner.lr:g})", problem.inner.steps
+    if step == 1 and steps and not problem.algorithm.at_once:
+        return f"try a smaller {inner}" + (f" or fewer inner.steps (now {steps})" if steps > 1 else "")
+    rates = f"optimizer.lr (now {problem.optimizer.lr:g})"
+    rates += "" if problem.algorithm.at_once or not steps else f" or {inner}"
     if problem.clip_norm is not None:
         return f"try a smaller {rates}"
     clip = f"optimizer.clip_norm={AUTO_CLIP_NORM:g}"

@@ -199,16 +199,16 @@ class Run:
     def _add(self, step: int, values: StepMetrics) -> None:
         """Add an iteration's metrics to the sums since the last row."""
         if not math.isfinite(values.loss):
-            self._require(False, f"the meta-loss is {values.loss} at iteration {step}")
+            self._require(False, f"the meta-loss is {values.loss} at iteration {step}", step)
         for line in self._watch.add(step, values):
             log.warning("iteration %d: %s", step, line)
             self._show_notes()
         self._means.add(values)
 
-    def _require(self, finite: bool, otherwise: str) -> None:
+    def _require(self, finite: bool, otherwise: str, step: int | None = None) -> None:
         """Raise `DivergedError` unless what was looked at is finite."""
         if not finite:
-            raise DivergedError(f"{otherwise}; {advice(self.config.problem)}")
+            raise DivergedError(f"{otherwise}; {advice(self.config.problem, step)}")
 
     def _require_finite_parameters(self) -> None:
         finite = bool(np.isfinite(self.state.vector).all())

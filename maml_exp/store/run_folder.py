@@ -95,6 +95,11 @@ class RunFolder:
         state = self.read_status().get("state")
         return state == DIVERGED or (state == FINISHED and self.has_results())
 
+    def was_refused(self) -> bool:
+        """Whether its settings could not be used, so that it would fail again."""
+        status = self.read_status()
+        return (status.get("state"), status.get("iterations")) == (FAILED, 0)
+
     def has_results(self) -> bool:
         """Whether there is a summary, and not a damaged one; one that we may not read is there."""
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -97,15 +98,17 @@ class Sweep:
 
     def report(self) -> bool:
         """Print a table of the jobs; returns whether any of them did not finish."""
-        rows = [self._row(run) for run in self.folders()]
+        folders = self.folders()
+        rows = [self._row(run) for run in folders]
         missing = max(0, len(self.jobs) - len(rows))
         print("\n" + as_text([["job", "status", "objective", "error"], *rows]))
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
         print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}", flush=True)
         ended = (states.FINISHED, states.DIVERGED)
-        if missing or any(row[1] not in ended for row in rows):
-            print(f"to go on with those that did not: maml-exp resume {self.folder}", flush=True)
+        left = [run for run, row in zip(folders, rows, strict=True) if row[1] not in ended]
+        if missing or not all(run.was_refused() for run in left):
+            print(f"to go on with those that did not: maml-exp resume {shlex.quote(str(self.folder))}", flush=True)
         return finished < len(rows) + missing
 
     def _row(self, run: RunFolder) -> list[str]:

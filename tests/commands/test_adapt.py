@@ -121,6 +121,16 @@ def test_without_inputs_the_family_s_own_range_is_predicted(tiny, points, tmp_pa
     np.testing.assert_allclose(rows[:, 0], np.linspace(-5, 5, 200))
 
 
+def test_predictions_that_are_not_finite_are_no_success(tiny, points, tmp_path, capsys):
+    out = tmp_path / "o.csv"
+    assert main(["adapt", str(tiny), str(points), "--lr", "1e9", "--steps", "40", "--out", str(out)]) == 1
+    assert capsys.readouterr().err == (
+        "maml-exp: it diverged: 200 of 200 predictions are not finite; try a smaller --lr (now 1e+09) "
+        "or fewer --steps (now 40)\n"
+    )
+    assert out.exists()  # as far as it went
+
+
 def test_a_spreadsheet_s_file_is_read(tiny, tmp_path):
     path = tmp_path / "windows.csv"
     path.write_bytes('\ufeff"y", x\r\n1.5,"2"\r\n\r\n-1,3\r\n'.encode())

@@ -57,7 +57,7 @@ def test_terminal_and_markdown_say_the_same(tmp_path, capsys):
 def test_the_best_command_makes_the_best_groups_configuration(tmp_path, capsys):
     sweep(tmp_path)
     sgd = {"name": "sgd", "lr": 0.01, "momentum": 0.5, "clip_norm": 2.0}
-    best = {"inner__lr": 0.02, "model__hidden": [64, 64, 64], "optimizer": sgd, "seed": 0, **FOMAML}
+    best = {"inner__lr": 0.02, "model__hidden": [64, 64, 64], "optimizer": sgd, "seed": 3, **FOMAML}
     make_run(tmp_path / "runs" / "best", {5: [1, 0.01, 0.01, 0.01], 10: [1, 0.01, 0.01, 0.01]}, **best)
     compare(tmp_path, tmp_path / "runs", "--no-figures")
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best: maml-exp "))
@@ -68,6 +68,14 @@ def test_the_best_command_makes_the_best_groups_configuration(tmp_path, capsys):
     assert (config.optimizer.name, config.optimizer.momentum) == ("sgd", 0.5)
     assert (config.algorithm.preset, config.algorithm.outer) == ("fomaml", "first_order")
     assert config.evaluation.steps == 3  # of all these runs
+    assert config.seed == 3  # of one run
+
+
+def test_the_best_command_of_several_seeds_names_none(tmp_path, capsys):
+    compare(tmp_path, sweep(tmp_path), "--no-figures")
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("best: maml-exp "))
+    assert "seed=" not in line
+    assert line.endswith("3 seeds")
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])

@@ -1,6 +1,7 @@
 """The health watch: sequences with known answers, and real runs that explode, killed in the middle."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from maml_exp.core.optimizers import adam
 from maml_exp.core.problem import Problem
 from maml_exp.core.tasks import sinusoid
 from maml_exp.core.training import StepMetrics
-from maml_exp.run.health import Watch
+from maml_exp.run.health import Watch, advice
 
 
 def problem(clip_norm=None, steps=5):
@@ -127,6 +128,30 @@ def test_a_training_of_few_iterations_is_judged_at_its_end():
     watch, said = watched([values(loss=1e9)] * 7)
     assert said == {}
     assert watch.summary()["inner_loop_exploded_at"] == 7
+    (note,) = watch.notes()
+    assert "in most of the 7 iterations up to 7," in note
+    assert note.endswith("try a smaller inner.lr (now 0.01) or fewer inner.steps (now 5)")
+
+
+def test_a_support_loss_that_is_no_error_of_the_task_s_is_not_compared_with_one():
+    without = replace(problem(), task=sinusoid.Settings(support_targets="none"))
+    watch = Watch(without)
+    for step in range(1, 101):
+        assert watch.add(step, values(loss=1e9)) == []
+    assert watch.notes() == []
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "words"),
+    [
+        (1, 1, "try a smaller inner.lr (now 0.01)"),
+        (1, 5, "try a smaller inner.lr (now 0.01) or fewer inner.steps (now 5)"),
+        (2, 1, "try optimizer.clip_norm=10, or a smaller optimizer.lr (now 0.001) or inner.lr (now 0.01)"),
+        (None, 0, "try optimizer.clip_norm=10, or a smaller optimizer.lr (now 0.001)"),
+    ],
+)
+def test_advice_is_about_what_has_moved_and_says_what_it_is_now(step, steps, words):
+    assert advice(problem(steps=steps), step) == words
 
 
 # meta-gradients of these iterations get another norm, also in a process that resumes

@@ -25,6 +25,7 @@ from helpers import (
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from maml_exp.cli import main
+from maml_exp.sweep.plan import Sweep
 
 from .conftest import DIVERGING, FAILING, RATES, job_folders
 
@@ -288,6 +289,16 @@ def test_what_cannot_be_composed_is_refused_in_a_line_before_the_first_job(overr
     assert captured.err == f"maml-exp: {REFUSED[override]}\n"
     assert captured.out == ""
     assert not (tmp_path / "sweep").exists()
+
+
+def test_how_to_go_on_is_said_where_that_helps_and_as_it_can_be_typed(tmp_path, capsys):
+    odd = tmp_path / "sw eep"
+    swept = ["-m", *TINY, "training.iterations=10", f"hydra.sweep.dir='{odd}'"]
+    assert main([*swept, "inner.lr=0.01,-1"]) == 1
+    assert "to go on" not in capsys.readouterr().out  # it would be refused again
+    (job_folders(odd)[0] / "status.json").unlink()  # as of one that has not come far
+    Sweep.load(odd).report()
+    assert capsys.readouterr().out.splitlines()[-1] == (f"to go on with those that did not: maml-exp resume '{odd}'")
 
 
 def test_resume_of_a_sweep_whose_jobs_nobody_knows_says_so(tmp_path, capsys):
