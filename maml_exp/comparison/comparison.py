@@ -92,7 +92,7 @@ class Comparison:
         if not finite:
             return "no group has a finite error"
         best, score = min(finite, key=lambda pair: pair[1].mean)
-        of_one = {"seed": seed for seed in best.runs} if len(best.runs) == 1 else {}
+        of_one = {"seed": next(iter(best.runs))} if len(best.runs) == 1 else {}
         words = changes({**best.settings, **of_one}, BOOKKEEPING.difference(of_one), always=self.keys)
         arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"

@@ -5,6 +5,7 @@ import pytest
 from maml_exp.config.composing import compose
 from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
+from maml_exp.config.reference import sections
 from maml_exp.config.usual import GROUPS, changes, options, short_names, usual_settings
 from maml_exp.store.names import joined, run_name
 
@@ -94,3 +95,19 @@ def test_short_names_are_ends_that_no_other_setting_has():
         "optimizer.lr": "optimizer.lr",
         "task.context.size": "size",
     }
+
+
+def test_defaults_of_the_reference_are_those_of_a_composition():
+    compared = 0
+    for section in sections():
+        _, _, choice = section.title.partition(" with ")
+        group, _, name = choice.partition("=")
+        option = [f"{group.partition('.')[0]}={name}"] if choice else []
+        if option == ["algorithm=gradient"]:  # of which every option is a preset
+            continue
+        composed = flatten(compose(option).to_dict())
+        compared += len(section.entries)
+        assert {entry.key: entry.default for entry in section.entries} == {
+            entry.key: as_text(composed[entry.key]) for entry in section.entries
+        }
+    assert compared > 100
