@@ -37,6 +37,8 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
         SettingError: for settings that cannot be used, and for a run that diverged, failed or was interrupted:
             what it wrote stays in its folder, and the message names it.
     """
+    if not all(isinstance(text, str) for text in overrides):
+        raise SettingError(f'{overrides[0]!r} is no override: train("inner.steps=5", "seed=3"), or settings={{...}}')
     given = [*overrides, *(f"{key}={as_text(value)}" for key, value in flatten(dict(settings or {})).items() if key)]
     config = compose(given).reading()
     if folder is None:
@@ -57,7 +59,7 @@ def load(folder: Path | str, file: Path | str | None = None) -> Run:
     return Run(folder, file)
 
 
-def compare(paths: Sequence[Path | str] | Path | str, where: Sequence[str] = ()) -> Comparison:
+def compare(paths: Sequence[Path | str | Run] | Path | str | Run, where: Sequence[str] = ()) -> Comparison:
     """Group runs by what differs apart from the seed.
 
     Args:
@@ -66,8 +68,8 @@ def compare(paths: Sequence[Path | str] | Path | str, where: Sequence[str] = ())
 
     Raises `SettingError` where there is no run, or where runs were judged on different tasks.
     """
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    return Comparison.of([Path(path) for path in several], where)
+    several = [paths] if isinstance(paths, (str, Path, Run)) else list(paths)
+    return Comparison.of([path.folder if isinstance(path, Run) else Path(path) for path in several], where)
 
 
 def register_task(name: str, family: type, settings: type) -> None:

@@ -83,10 +83,10 @@ def test_a_run_read_back_is_what_its_files_say(tiny):
 
 def test_a_run_that_has_not_finished_says_so(killed):
     run = maml_exp.load(killed)
-    assert run.state == "running"
+    assert run.state == "killed"
     assert run.theta.shape == (25,)  # of its newest checkpoint
     for part in ("summary", "evaluation"):
-        with pytest.raises(maml_exp.SettingError, match="it is running"):
+        with pytest.raises(maml_exp.SettingError, match="it is killed"):
             getattr(run, part)
 
 

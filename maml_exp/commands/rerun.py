@@ -25,7 +25,9 @@ def run_rerun(arguments: Sequence[str]) -> int:
     """Run a saved configuration again, with overrides if given, and compare. Exit status 0: identical; 3: not."""
     parser = parser_of("rerun", run_rerun)
     parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("overrides", nargs="*", help="settings to change, as in inner.lr=0.02 or model=one_hidden")
+    parser.add_argument(
+        "overrides", nargs="*", default=[], help="settings to change, as in inner.lr=0.02 or model=one_hidden"
+    )
     options = parser.parse_args(arguments)
 
     original = open_run(options.run)

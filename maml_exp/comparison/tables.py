@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from maml_exp.comparison.groups import Group, baselines, measure_of
 from maml_exp.core.losses import MEAN_SQUARED_ERROR, Measure
 from maml_exp.core.statistics import Estimate, Interval, PairedDifference, estimate
-from maml_exp.data.text_table import Table, digits
+from maml_exp.data.text_table import Table, digits, with_margin
 from maml_exp.data.texts import for_csv, for_markdown
 from maml_exp.store.metrics_file import final_steps
 
@@ -24,7 +24,7 @@ def show(value: Estimate, measure: Measure = MEAN_SQUARED_ERROR, difference: boo
     if math.isinf(value.mean):
         return "not finite"
     value = measure.shown(value, difference)
-    return digits(value.mean) if math.isnan(value.ci95) else f"{digits(value.mean)} ± {digits(value.ci95, 2)}"
+    return with_margin(value.mean, value.ci95)
 
 
 def show_interval(value: Interval, measure: Measure, difference: bool = False) -> str:

@@ -58,9 +58,13 @@ class CsvRows:
             try:
                 cells = next(reader, None)
             except UnicodeDecodeError as error:  # a block of bytes is decoded at a time
-                raise SettingError(f"{self.path}, after line {before}: not a CSV file in UTF-8: {error}") from error
+                raise SettingError(
+                    f"{self.path}, after line {before}: not a CSV file in UTF-8: {error}; save it so"
+                ) from error
             except csv.Error as error:
-                raise SettingError(f"{self.path}, line {before + 1}: not a CSV file in UTF-8: {error}") from error
+                raise SettingError(
+                    f"{self.path}, line {before + 1}: not a CSV file in UTF-8: {error}; save it so"
+                ) from error
             if cells is None:
                 return
             yield reader.line_num, cells

@@ -70,7 +70,9 @@ def require_kind(path: Path, kind: str) -> None:
         raise _refusal(path, found, kind)
 
 
-def _refusal(path: Path, found: str, kind: str) -> DoorError:
+def _refusal(path: Path, found: str, kind: str, is_ours: bool = True) -> DoorError:
+    if not is_ours:
+        return DoorError(f"{path} is {found}, and must be {kind}")
     return DoorError(f"{path} is {found}, where {kind} of its own should be; take it away, or put {kind} there")
 
 
@@ -129,7 +131,7 @@ def _open(path: Path, flags: int, own_folder: bool) -> tuple[int, os.stat_result
     found = os.fstat(opened)
     if not stat.S_ISREG(found.st_mode):
         os.close(opened)
-        raise _refusal(path, KINDS.get(stat.S_IFMT(found.st_mode), "something odd"), "a file")
+        raise _refusal(path, KINDS.get(stat.S_IFMT(found.st_mode), "something odd"), "a file", own_folder)
     return opened, found
 
 

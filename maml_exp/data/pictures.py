@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,7 +33,8 @@ def read_picture(path: Path, side: int) -> tuple[Array, bytes]:
                 raise SettingError(f"it has {width} x {height} pixels, and at most {MOST_PIXELS} in all are unpacked")
             return resized(_grey(image), side), content
     except Exception as error:  # Pillow raises whatever damage makes it stumble over
-        why = str(error) if isinstance(error, SettingError) else f"it is no PNG, or damaged ({error})"
+        told = re.sub(" <.*>", "", str(error))  # no address of an object
+        why = told if isinstance(error, SettingError) else f"it is no PNG, or damaged ({told})"
         raise SettingError(f"{path} cannot be used: {why}"[:400]) from error
 
 

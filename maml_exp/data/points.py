@@ -21,7 +21,7 @@ def read_points(
 
     Args:
         path: a CSV file whose first line names its columns.
-        columns: all that the file may have.
+        columns: those that are looked at, where the file has them.
         required: those that it must have.
         texts: those of them that hold texts: arrays of str.
 
@@ -32,12 +32,13 @@ def read_points(
         with open(path, "rb") as file:
             rows = CsvRows(file, path)
             _check_names(path, rows.header, columns, required)
-            numbers = [name for name in rows.header if name not in texts]
-            found = read_columns(rows, numbers, [name for name in rows.header if name in texts], MOST_ROWS)
+            used = [name for name in rows.header if name in columns]
+            numbers, words = ([name for name in used if (name in texts) == is_text] for is_text in (False, True))
+            found = read_columns(rows, numbers, words, MOST_ROWS)
     except OSError as error:
         raise SettingError(f"{path} cannot be read: {error.strerror}") from error
     points = {**found.numbers, **{name: np.array(found.levels[name])[found.codes[name]] for name in found.codes}}
-    if not len(points[rows.header[0]]):
+    if not len(points[used[0]]):
         raise SettingError(f"{path} has no points: below the line of names there must be at least one of numbers")
     return points
 
@@ -50,7 +51,4 @@ def _check_names(path: Path, header: Sequence[str], columns: Sequence[str], requ
     for name in required:
         if name not in header:
             raise SettingError(f"{path}, line 1: there is no column {name}; {expected}")
-    for name in header:
-        if name not in columns:
-            raise SettingError(f"{path}, line 1: {name[:40]!r} is not a column to be used; {expected}")
     require_columns(path, header, required)

@@ -16,6 +16,14 @@ def as_text(table: Table) -> str:
     return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in table)
 
 
+def with_margin(mean: float, half_width: float) -> str:
+    """mean ± half width of its interval; of one value, which has none, the mean alone."""
+    if not math.isfinite(half_width) and math.isfinite(mean):
+        return digits(mean)
+    noise = abs(half_width) < 1e-12 * abs(mean)  # of rounding, where all values are alike
+    return f"{digits(mean)} ± {digits(0.0 if noise else half_width, 2)}"
+
+
 def digits(value: float, significant: int = 3) -> str:
     """A number in as many significant digits, trailing zeros kept: a column reads as one precision."""
     value = float(value)

@@ -26,7 +26,7 @@ from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
 from maml_exp.core.training import make_learner
 from maml_exp.data.sources import is_shipped
-from maml_exp.data.text_table import as_text, digits
+from maml_exp.data.text_table import as_text, digits, with_margin
 from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
@@ -267,11 +267,13 @@ def _gain(trained: float, random: float, measure: Measure) -> str:
 
 def mean_cell(result: Statistics, step: int) -> str:
     """mean ± half width of its interval."""
-    return f"{digits(result.mean[step])} ± {digits(result.ci95[step], 2)}"
+    return with_margin(result.mean[step], result.ci95[step])
 
 
 def iqm_cell(result: Statistics, step: int) -> str:
-    """The interquartile mean [low, high]."""
+    """The interquartile mean [low, high]; of one value, which has no interval, that alone."""
+    if np.isfinite(result.iqm[step]) and not np.isfinite([result.iqm_low[step], result.iqm_high[step]]).any():
+        return digits(result.iqm[step])
     return f"{digits(result.iqm[step])} [{digits(result.iqm_low[step])}, {digits(result.iqm_high[step])}]"
 
 

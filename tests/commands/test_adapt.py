@@ -121,6 +121,14 @@ def test_without_inputs_the_family_s_own_range_is_predicted(tiny, points, tmp_pa
     np.testing.assert_allclose(rows[:, 0], np.linspace(-5, 5, 200))
 
 
+def test_other_columns_are_not_looked_at(tiny, points, tmp_path):
+    lines = [line.split(",") for line in points.read_text().splitlines()]
+    write(tmp_path / "more.csv", *(f"{x},any text,{y}" if n else f"{x},z,{y}" for n, (x, y) in enumerate(lines)))
+    for name in (points, tmp_path / "more.csv"):
+        assert main(["adapt", str(tiny), str(name), "--out", str(tmp_path / f"{name.stem}-out.csv")]) == 0
+    assert (tmp_path / "more-out.csv").read_bytes() == (tmp_path / f"{points.stem}-out.csv").read_bytes()
+
+
 def test_predictions_that_are_not_finite_are_no_success(tiny, points, tmp_path, capsys):
     out = tmp_path / "o.csv"
     assert main(["adapt", str(tiny), str(points), "--lr", "1e9", "--steps", "40", "--out", str(out)]) == 1
@@ -141,7 +149,6 @@ def test_a_spreadsheet_s_file_is_read(tiny, tmp_path):
 
 BAD_FILES = {
     "line 1: there is no column y; expected are the columns x, y": ["x", "1"],
-    "line 1: 'z' is not a column to be used; expected are the columns x, y": ["x,y,z", "1,2,3"],
     "line 1: the name 'x' is there twice, columns 1, 3": ["x,y,x", "1,2,3"],
     "line 3: 'abc' in column y is not a finite number": ["x,y", "1,2", "1,abc"],
     "line 2: 'nan' in column x is not a finite number": ["x,y", "nan,2"],

@@ -61,7 +61,7 @@ class Settings(TaskSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in self.categorical:
-            among = f"inputs: one of {', '.join(self.inputs)}"
+            among = f"among task.inputs, {self.inputs}: add it there, too"
             checks.require(name in self.inputs, "task.categorical", self.categorical, among)
         used = [*filter(None, [self.group]), *self.inputs, *self.outputs]
         twice = next((name for name in used if used.count(name) > 1), None)

@@ -152,7 +152,7 @@ def _arrays(path: Path) -> dict[str, Array]:
     except OSError:
         raise
     except Exception as error:  # zipfile raises whatever damage makes it stumble over
-        advice = ""
+        advice = "; give a folder of folders of PNGs, or an npz file"
         if "dtype object" in str(error):
             advice = "; images of different sizes are no array: make them alike, or save them as PNGs in folders"
         raise SettingError(f"{path} is no readable npz file: {error}{advice}") from error
