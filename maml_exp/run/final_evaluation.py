@@ -290,8 +290,8 @@ def table_again(config: Config) -> str:
     return "" if file is None or is_shipped(file) else f" {shlex.quote(f'task.file={os.path.relpath(file)}')}"
 
 
-def next_steps(folder: Path, config: Config) -> str:
-    """The picture of a finished run, and commands to copy."""
+def next_steps(folder: Path, config: Config, loss: Loss) -> str:
+    """The picture of a finished run, and commands to copy; a table of pixels is nothing to type."""
     shown = Path(os.path.relpath(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder
     run = shlex.quote(str(shown))
     pictures = [
@@ -299,9 +299,7 @@ def next_steps(folder: Path, config: Config) -> str:
     ]
     root = next((path for path in shown.parents if path.name == "runs"), shown)
     lines = [("picture", str(pictures[0]))] if pictures else []
-    lines += [
-        ("a change", f"maml-exp rerun {run} seed={config.seed + 1}{table_again(config)}"),
-        ("your points", f"maml-exp adapt {run} POINTS.csv"),
-        ("curves", f"tensorboard --logdir {shlex.quote(str(root))}"),
-    ]
+    lines.append(("a change", f"maml-exp rerun {run} seed={config.seed + 1}{table_again(config)}"))
+    lines += [("your points", f"maml-exp adapt {run} POINTS.csv")] if not loss.measure.rises else []
+    lines.append(("curves", f"tensorboard --logdir {shlex.quote(str(root))}"))
     return "\n".join(f"{what:<12} {command}" for what, command in lines)

@@ -27,4 +27,6 @@ class Outcome:
         """What a finished run says at its end: its table, what to do next, and last its folder; the table if quiet."""
         assert self.evaluation is not None
         table = self.evaluation.table()
-        return table if is_quiet() else f"{table}\n\n{next_steps(self.folder, self.evaluation.config)}\n\n{self.folder}"
+        if is_quiet():
+            return table
+        return f"{table}\n\n{next_steps(self.folder, self.evaluation.config, self.evaluation.loss)}\n\n{self.folder}"

@@ -64,7 +64,7 @@ def draw_finetune_classes(config: Config, learner: BaseLearner, vector: Array, l
         steps = config.objective_steps
         how = "adapting at once" if config.adapts_at_once else f"{steps} step{'s' * (steps != 1)}"
         fig.suptitle(f"{method_label(config.algorithm)}: {ways}-way {shots}-shot, labels before -> after {how}")
-        fig.text(0.5, 0.12 / size[1], "green: right after adapting; red: wrong", ha="center", color=BLACK)
+        fig.text(0.5, 0.12 / size[1], "green: right after adapting; orange: wrong", ha="center", color=BLACK)
 
 
 def _draw_images(

@@ -190,6 +190,8 @@ def _draw_steps(axis: Any, results: dict[str, Any], tasks: int, measure: Measure
         beyond |= mark_beyond(axis, steps, mean, limits, colour)
         _say_diverged(axis, results[key], tasks, label, colour)
     axis.locator_params(axis="x", nbins=6, integer=True)
+    if len(steps) == 1:
+        axis.set_xticks(steps)
     return beyond
 
 

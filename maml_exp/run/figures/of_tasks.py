@@ -87,7 +87,7 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
         for number, axis in enumerate(axes[0], start=1):
             axis.set_title(for_figure(tasks.names[number - 1], 24) if tasks.names else f"task {number}")
             axis.locator_params(axis="x", nbins=4)
-            axis.locator_params(axis="y", nbins=5)
+            axis.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])  # short labels
         for axis in axes[1]:
             axis.set_xlabel(x_label if family.is_curve else f"true {y_label}")
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
@@ -188,8 +188,9 @@ def draw_adapted(path: Path, family: TaskFamily, adapted: Adapted, at: Array, ma
     x, before, after = at[order, 0], made[0, order, 0], made[-1, order, 0]
     with figure(path, 1, 1, (5.6, 3.8)) as (fig, axes):
         axis = axes[0, 0]
-        axis.plot(x, before, color=GREY, ls=":", lw=1.6, label="before")
-        axis.plot(x, after, color=BLUE, lw=1.6, label=f"after {in_steps(adapted.steps)}")
+        shape = "." if len(x) < DRAWN_POINTS else ""  # between a few points a line is no prediction
+        axis.plot(x, before, color=GREY, ls=":", marker=shape, lw=1.6, label="before")
+        axis.plot(x, after, color=BLUE, marker=shape, lw=1.6, label=f"after {in_steps(adapted.steps)}")
         axis.plot(adapted.x_own[:, 0], adapted.y_own[:, 0], "o", color=RED, ms=5, label="support points", zorder=3)
         x_label, y_label = axis_labels(family, 50)
         axis.set(xlabel=x_label, ylabel=y_label)
