@@ -11,7 +11,7 @@ import yaml
 from maml_exp.config.choices import settings_class
 from maml_exp.config.overrides import as_text
 from maml_exp.config.plain import flatten
-from maml_exp.config.usual import conf_dir
+from maml_exp.config.usual import LOADER, conf_dir
 
 LABELS = ("learner", "preset")  # settings that name and do nothing
 
@@ -47,7 +47,7 @@ def _usual(learner: str, preset: str | None) -> dict[str, Any] | None:
     path = conf_dir() / "algorithm" / f"{preset}.yaml"
     if preset is None or not path.is_file():
         return usual
-    written = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    written = yaml.load(path.read_text(encoding="utf-8"), Loader=LOADER) or {}
     part = written.get("algorithm", written)  # a preset that reaches into other groups has its own one inside
     return usual | flatten({key: value for key, value in part.items() if key != "defaults"})
 

@@ -16,6 +16,7 @@ from maml_exp.config.messages import of_other_choices
 from maml_exp.config.migrations import migrated
 from maml_exp.config.plain import as_plain, flatten, leaves, setting_names
 from maml_exp.config.schema import Config, from_dict, typed
+from maml_exp.config.usual import LOADER
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 
@@ -26,7 +27,6 @@ TOO_DEEP = "nested too deeply to be a configuration of ours"
 DATA_FILE = "data.json"  # in a run's folder
 NO_KEY = object()
 TAGS = tuple(f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str"))
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
 
 
 def load_plain_config(path: Path) -> dict[str, Any]:

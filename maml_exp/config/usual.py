@@ -33,7 +33,7 @@ GROUPS = {
 CHOSEN_BY = {"algorithm": "algorithm.preset", "optimizer": "optimizer.name", "task": "task.name"}
 CLIP = "optimizer.clip_norm"
 GLOBAL = "# @package _global_"
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the same, ten times faster
 Plain = dict[str, Any]
 
 

@@ -24,6 +24,7 @@ __all__ = [
     "timestamp",
     "write_arrays",
     "write_atomically",
+    "write_json",
 ]
 
 

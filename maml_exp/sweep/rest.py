@@ -20,8 +20,9 @@ from hydra.core.global_hydra import GlobalHydra
 from maml_exp.config.composing import compose
 from maml_exp.config.migrations import typed_then
 from maml_exp.config.overrides import parse_all
-from maml_exp.config.saved import LOADER, load_config
+from maml_exp.config.saved import load_config
 from maml_exp.config.schema import Config
+from maml_exp.config.usual import LOADER
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
 from maml_exp.run.outcome import Outcome

@@ -52,7 +52,7 @@ def names(registry):
 
 
 SWITCH = ("true or false", [0, 1, None, "true", []], [True, False])
-SHARE = ("a number with 0 <= value <= 1", [-0.1, 1.1, NAN, INF, None, "0.5", True, [0.5]], [0, 0.0, 0.5, 1, 1.0])
+SHARE = ("a number from 0 to 1", [-0.1, 1.1, NAN, INF, None, "0.5", True, [0.5]], [0, 0.0, 0.5, 1, 1.0])
 COLUMNS, COLUMNS_BAD = "a list of different names of columns", [None, "a", ["a", "a"], [1], [" "], {"a": 1}]
 RANGE = "[low, high], two finite numbers with low <= high"
 SHIFTS_BAD, SCALES = [-0.1, NAN, INF, None, "0.5", True, [0.5]], "[low, high] with 0.5 <= low <= high <= 2"

@@ -58,6 +58,11 @@ def episodes(tasks: Sequence[Points], shots: int) -> Iterator[tuple[Array, Array
             yield x[support], y[support], x[query], y[query]
 
 
+def mean_square(residuals: Sequence[Array]) -> float:
+    """The mean over tasks of each one's mean squared residual; infinite where there is none."""
+    return float(np.mean([np.mean(residual**2) for residual in residuals])) if residuals else np.inf
+
+
 def best_of(values: Sequence[Value], errors: Callable[[Value], float]) -> Value:
     """The value with the smallest error, the first of equal ones; a value whose error is not finite is none."""
     found = [(errors(value), place) for place, value in enumerate(values)]

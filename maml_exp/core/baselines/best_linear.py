@@ -70,7 +70,7 @@ class Baseline(base.Baseline):
                 for moments, drawn in folds
                 for x_support, y_support, x, y in drawn
             ]
-            return float(np.mean([np.mean(residual**2) for residual in residuals])) if residuals else np.inf
+            return base.mean_square(residuals)
 
         self._noise = base.best_of(NOISES, error)
 

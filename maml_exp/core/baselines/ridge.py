@@ -27,7 +27,7 @@ class Baseline(base.Baseline):
 
         def error(penalty: float) -> float:
             residuals = [plane(xs, ys, x, penalty) - y for xs, ys, x, y in drawn]
-            return float(np.mean([np.mean(residual**2) for residual in residuals])) if residuals else np.inf
+            return base.mean_square(residuals)
 
         self.penalty = base.best_of(PENALTIES, error)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import cpu_count
+from multiprocessing import cpu_count, parent_process
 from queue import SimpleQueue
 from typing import Any
 
@@ -58,7 +58,8 @@ class EvolvedLearner(BaseLearner):
         self._pairs = (
             int(np.clip(HIDDEN_AT_ONCE // (2 * values), 1, MOST_PAIRS)) if adapt_together(self.inner) else MOST_PAIRS
         )
-        self._make, self._threads = make, threads or (cpu_count() if values >= WORTH_THREADS else 1)
+        has_cores = values >= WORTH_THREADS and parent_process() is None  # a worker's neighbours have the others
+        self._make, self._threads = make, threads or (cpu_count() if has_cores else 1)
         self._idle: SimpleQueue[BaseLearner] = SimpleQueue()
         self._pool: ThreadPoolExecutor | None = None
 

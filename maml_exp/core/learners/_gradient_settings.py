@@ -40,8 +40,6 @@ CHOICE_OF_LAYERS = Check(
     _is_choice_of_layers, lambda: f"one of {', '.join(MOVES)}, or a list of different layers from 0, as in [0,2]"
 )
 START = Check(_is_start, lambda: "[low, high], two finite numbers with 0 < low <= high, or null")
-SHARE = Check(lambda value: checks.is_number(value) and 0 <= value <= 1, lambda: "a number with 0 <= value <= 1")
-NOT_NEGATIVE = Check(lambda value: checks.is_number(value) and value >= 0, lambda: "a finite number >= 0")
 LOSS_WIDTHS = Check(
     lambda value: isinstance(value, (list, tuple)) and all(checks.is_integer(width, 1, 10**5) for width in value),
     lambda: "a list of widths, each from 1 to 100000",
@@ -58,7 +56,9 @@ class Settings(LearnerSettings):
         "meta-gradient: pulled back through the steps, not pulled back, minus where they lead, or pooled",
         checks.one_of(lambda: OUTER),
     )
-    first_order_until: float = setting(0.0, "share of training in which an exact outer gradient is first order", SHARE)
+    first_order_until: float = setting(
+        0.0, "share of training in which an exact outer gradient is first order", checks.up_to(1)
+    )
     moves: Any = setting("all", "what inner steps move; a context moves in any case", CHOICE_OF_LAYERS)
     rates: str = setting("one", "which weights and steps share an inner rate", checks.one_of(lambda: RATES))
     learn_rates: bool = setting(False, "the outer loop learns the inner rates", checks.boolean())
@@ -69,11 +69,11 @@ class Settings(LearnerSettings):
     rates_lr: float | None = setting(
         None, "rate of the outer loop for learned inner rates; null: optimizer.lr", checks.optional(checks.number())
     )
-    proximal: float = setting(0.0, "lambda, the pull of inner steps back to where they started", NOT_NEGATIVE)
+    proximal: float = setting(0.0, "lambda, the pull of inner steps back to where they started", checks.not_negative())
     step_losses: str = setting(
         "last", "query losses behind which inner steps count", checks.one_of(lambda: STEP_LOSSES)
     )
-    step_losses_until: float = setting(0.1, "share of training over which annealed step losses go", SHARE)
+    step_losses_until: float = setting(0.1, "share of training over which annealed step losses go", checks.up_to(1))
     minibatch: int | None = setting(
         None, "support points of an inner step, drawn anew; null: all", checks.optional(checks.integer(1, 10**6))
     )

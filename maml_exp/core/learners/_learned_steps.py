@@ -20,7 +20,7 @@ from maml_exp.core.arrays import Workspace
 from maml_exp.core.checks import setting
 from maml_exp.core.inner.open import OpenLoop
 from maml_exp.core.inner.passes import Pass, query_passes, support_passes
-from maml_exp.core.learners._gradient_settings import SHARE, STEP_LOSSES, query_weights
+from maml_exp.core.learners._gradient_settings import STEP_LOSSES, query_weights
 from maml_exp.core.learners.base import BaseLearner, Gradient, LearnerSettings
 from maml_exp.core.losses import mean_loss
 from maml_exp.core.network import Network
@@ -42,7 +42,7 @@ class LearnedStepsSettings(LearnerSettings):
     step_losses: str = setting(
         "last", "query losses behind which inner steps count", checks.one_of(lambda: STEP_LOSSES)
     )
-    step_losses_until: float = setting(0.1, "share of training over which annealed step losses go", SHARE)
+    step_losses_until: float = setting(0.1, "share of training over which annealed step losses go", checks.up_to(1))
     scale: float = setting(0.1, "a gradient g is seen as asinh(g / scale)", checks.number())
 
 

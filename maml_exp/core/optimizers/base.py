@@ -11,13 +11,12 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 import numpy as np
 
 from maml_exp.core import checks
-from maml_exp.core.checks import Check, SettingError, setting
+from maml_exp.core.checks import SettingError, setting
 
 Array = np.ndarray
 FLUSH_EVERY, NEGLIGIBLE = 100, 1e-30
 AUTO = "auto"
 LIMIT = checks.optional(checks.one_of_or((AUTO,), checks.number()))
-RATE_OR_ZERO = Check(lambda value: checks.is_number(value) and value >= 0, lambda: "a finite number >= 0")
 CONSTANT = "constant"
 # how much of the way from lr_end to lr is left when a share of the iterations is made (cosine: Loshchilov and Hutter
 # 2017, equation 5, without restarts)
@@ -39,7 +38,7 @@ class OptimizerSettings(checks.Settings):
     schedule: str = setting(
         CONSTANT, "how the rate falls from lr to lr_end while training", checks.one_of(lambda: SCHEDULES)
     )
-    lr_end: float = setting(0.0, "where a schedule leads the rate", RATE_OR_ZERO)
+    lr_end: float = setting(0.0, "where a schedule leads the rate", checks.not_negative())
     clip_norm: Any = setting(
         AUTO, "the meta-gradient is scaled down to this norm; auto: to 10 where inner.steps > 1; null: never", LIMIT
     )

@@ -50,10 +50,14 @@ class PairedLayer(Layer):
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         z = self._shared_predict(columns, part, out)
         for s in range(r):
-            gram = self.inputs[s][part] @ columns[..., : self.n, :]
-            gram += not self.bias_is_data
-            z += self._steps_t[s][part] @ gram
+            z += self._steps_t[s][part] @ self._gram_with(columns, r, s, part)
         return z
+
+    def _gram_with(self, columns: Array, r: int, s: int, part: Part) -> Array:
+        """h_s h^T + 1 (P, K_s, Q) of P tasks."""
+        gram = self.inputs[s][part] @ columns[..., : self.n, :]
+        gram += not self.bias_is_data
+        return gram
 
     def backward(self, r: int, out: Array | None = None) -> Array:
         """u_r W_r^T (T, K, n)."""
@@ -118,15 +122,10 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def predict(self, columns: Array, r: int, part: Part = EVERY, out: Array | None = None) -> Array:
-        """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
-        z = self._shared_predict(columns, part, out)
-        for s in range(r):
-            gram = self.inputs[s][part] @ columns[..., : self.n, :]
-            gram += not self.bias_is_data
-            gram *= self._keep ** (r - 1 - s)
-            z += self._steps_t[s][part] @ gram
-        return z
+    def _gram_with(self, columns: Array, r: int, s: int, part: Part) -> Array:
+        gram = super()._gram_with(columns, r, s, part)
+        gram *= self._keep ** (r - 1 - s)
+        return gram
 
     def moved(self, out: Array) -> None:
         """Write the sum over tasks of [W_S; b_S] - [W; b] to out (n + 1, m)."""
