@@ -50,10 +50,10 @@ class PairedLayer(Layer):
         """[W_r; b_r]^T [h^T; 1] (P, m, Q) of P tasks, for the columns (P, n + 1, Q) of any inputs; nothing is kept."""
         z = self._shared_predict(columns, part, out)
         for s in range(r):
-            z += self._steps_t[s][part] @ self._gram_with(columns, r, s, part)
+            z += self._steps_t[s][part] @ self._predict_gram(columns, r, s, part)
         return z
 
-    def _gram_with(self, columns: Array, r: int, s: int, part: Part) -> Array:
+    def _predict_gram(self, columns: Array, r: int, s: int, part: Part) -> Array:
         """h_s h^T + 1 (P, K_s, Q) of P tasks."""
         gram = self.inputs[s][part] @ columns[..., : self.n, :]
         gram += not self.bias_is_data
@@ -122,8 +122,8 @@ class FadingPairedLayer(PairedLayer):
         gram *= self._keep ** (self._behind[r] - 1 - s)
         return gram
 
-    def _gram_with(self, columns: Array, r: int, s: int, part: Part) -> Array:
-        gram = super()._gram_with(columns, r, s, part)
+    def _predict_gram(self, columns: Array, r: int, s: int, part: Part) -> Array:
+        gram = super()._predict_gram(columns, r, s, part)
         gram *= self._keep ** (r - 1 - s)
         return gram
 
