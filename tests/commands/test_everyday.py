@@ -277,6 +277,7 @@ def test_zsh_takes_over_bash_s_functions(home, tmp_path):
     assert process.stdout.splitlines() == ["_bash_complete -o nospace -F _maml_exp", "_maml_exp: function"]
 
 
+@pytest.mark.slow
 @needs("bash")
 @pytest.mark.parametrize("install", ["completion bash", "-sc install=bash"])
 def test_bash_completes_verbs_runs_and_settings(install, home, tmp_path):

@@ -90,6 +90,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_killed_at_an_awkward_moment(moment, tiny, tmp_path):
     folder = tmp_path / "run"
@@ -128,6 +129,7 @@ def test_killed_before_it_had_said_anything_itself(tiny, tmp_path):
     assert_same_result(tmp_path / "run", tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "overrides",
     [

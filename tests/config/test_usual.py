@@ -12,6 +12,7 @@ from maml_exp.store.names import joined, run_name
 CHOICES = [(group, option) for group in GROUPS if group != "experiment" for option in options(group)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", [(), *((choice,) for choice in CHOICES)], ids=str)
 def test_the_settings_are_hydras_and_in_its_order(choice):
     composed = flatten(compose([f"{group}={option}" for group, option in choice]).to_dict())

@@ -86,6 +86,7 @@ def overlap(gallery):
     return largest, alike / np.maximum(shared, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split_by", ["character", "script", "family"])
 def test_no_character_and_no_look_alike_of_one_is_in_two_splits(split_by, gallery, overlap):
     largest, alike = overlap

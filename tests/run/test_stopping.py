@@ -185,6 +185,7 @@ def assert_same_sweep(folder, reference):
         assert_same_result(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "at", "states"), [("SIGINT", 50, ["interrupted"]), ("SIGTERM", 150, ["finished", "interrupted"])]
 )

@@ -20,6 +20,7 @@ WAYS = {  # how the shell starts a run; what it prints
 }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full here")
 @pytest.mark.parametrize("way", WAYS)
 def test_a_finished_run_is_a_success_whoever_reads_it(way, tmp_path):

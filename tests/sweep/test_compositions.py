@@ -65,6 +65,7 @@ def by_hydra(context):
     return lambda overrides: as_text(loader.load_sweep_config(master, overrides))
 
 
+@pytest.mark.slow
 def test_jobs_are_composed_as_by_hydra(context, by_hydra):
     compositions = Compositions(*context)
     for overrides in [*ALIKE, *OTHERS, *IN_TWO_WAYS, *ALIKE[::-1]]:

@@ -152,6 +152,7 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
 """
 
 
+@pytest.mark.slow
 def test_a_terminal_that_closes_costs_nothing(never_stopped, tmp_path):
     """The terminal itself, as when a connection drops: signals, and nothing can be written any more."""
     ours, theirs = pty.openpty()

@@ -61,6 +61,7 @@ def test_runs_in_lockstep_come_to_what_they_come_to_alone(started, alone):
         assert (folder / ".hydra" / "overrides.yaml").is_file()
 
 
+@pytest.mark.slow
 def test_stopped_they_save_and_go_on_in_lockstep(started, alone, tmp_path):
     all_have_saved(started)
     (started.sweep / ".stop").touch()
@@ -74,6 +75,7 @@ def test_stopped_they_save_and_go_on_in_lockstep(started, alone, tmp_path):
     assert all("in lockstep with 2 other runs" in log for log in logs)
 
 
+@pytest.mark.slow
 def test_killed_they_are_named_and_go_on(started, alone, tmp_path):
     all_have_saved(started)
     os.kill(read_status(job_folders(started.sweep)[3])["pid"], signal.SIGKILL)
