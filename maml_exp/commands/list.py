@@ -14,7 +14,7 @@ from maml_exp.config.overrides import as_text
 from maml_exp.config.usual import changes, short_names
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
-from maml_exp.data.text_table import as_text as as_table
+from maml_exp.data.text_table import aligned
 from maml_exp.data.texts import one_line
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import read_json
@@ -68,7 +68,7 @@ def as_lines(runs: Sequence[RunLine], titles_of: Mapping[Path, str]) -> str:
         if unit.sweep is not None:
             titles[len(rows)] = titles_of[unit.sweep]
         rows += [_row(run, short, run.folder.name if unit.sweep else str(run.folder)) for run in unit.runs]
-    lines = as_table(rows).splitlines()
+    lines = aligned(rows).splitlines()
     return "\n".join(line for n, text in enumerate(lines) for line in ([titles[n], text] if n in titles else [text]))
 
 

@@ -41,7 +41,7 @@ def run_plot(arguments: Sequence[str]) -> int:
     trainer = Trainer(config.problem)
     vectors = {"trained": point.state.vector, "random": trainer.init(config.seed).vector}
     try:
-        evaluation = read_evaluation(folder, config)
+        evaluation = evaluation_to_draw(folder, config)
         rows = read_rows(folder.metrics)
         paths = draw_all(config, trainer.learner, vectors, evaluation, rows, folder.plots, options.format)
     except OSError as error:
@@ -56,7 +56,7 @@ def run_plot(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_evaluation(folder: RunFolder, config: Config) -> dict[str, Any]:
+def evaluation_to_draw(folder: RunFolder, config: Config) -> dict[str, Any]:
     """What is drawn of summary.json, its lists as long as the steps that they are about; raises what damage brings."""
     evaluation = read_json(folder.summary)["evaluation"]
     steps = config.evaluation_steps

@@ -15,11 +15,11 @@ from typing import Any
 from maml_exp.comparison import tables
 from maml_exp.comparison.conditions import choose
 from maml_exp.comparison.groups import Group, group_runs, shots_and_steps
-from maml_exp.config.overrides import as_text as override_text
+from maml_exp.config.overrides import as_text
 from maml_exp.config.usual import changes
 from maml_exp.core.checks import SettingError
 from maml_exp.core.statistics import Estimate
-from maml_exp.data.text_table import as_text
+from maml_exp.data.text_table import aligned
 from maml_exp.data.texts import as_code, for_markdown, for_terminal, one_line
 from maml_exp.store.records import BOOKKEEPING, RunRecord, find_runs, no_run, read_run
 
@@ -52,7 +52,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """The tables for the terminal."""
-        shown = "\n\n".join(f"{one_line(title)}\n{as_text(table)}" for title, table in self._sections())
+        shown = "\n\n".join(f"{one_line(title)}\n{aligned(table)}" for title, table in self._sections())
         return f"{shown}\n\nbest: {one_line(self.best_command)}\n"
 
     @property
@@ -94,7 +94,7 @@ class Comparison:
         best, score = min(finite, key=lambda pair: pair[1].mean)
         of_one = {"seed": next(iter(best.runs))} if len(best.runs) == 1 else {}
         words = changes({**best.settings, **of_one}, BOOKKEEPING.difference(of_one), always=self.keys)
-        arguments = [shlex.quote(f"{key}={override_text(value)}") for key, value in words.items()]
+        arguments = [shlex.quote(f"{key}={as_text(value)}") for key, value in words.items()]
         seeds = f"{len(best.runs)} seed{'s' * (len(best.runs) > 1)}"
         return " ".join(["maml-exp", *arguments]) + f"   # {tables.show(score, best.measure)}, {seeds}"
 

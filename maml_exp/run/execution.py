@@ -14,7 +14,7 @@ from maml_exp.core.training import StepMetrics, TrainState
 from maml_exp.core.training.lockstep import LockstepState, LockstepTrainer
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import give_word_to, log
-from maml_exp.run.run import Run, Steps, making
+from maml_exp.run.run import LiveRun, Steps, making
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.store import run_folder as states
 
@@ -84,7 +84,7 @@ class Made:
 
     def __init__(self, ready: Ready, signals: Signals):
         self.path = ready.path
-        self.run: Run | None = None
+        self.run: LiveRun | None = None
         self._making = making(*ready, signals)
 
     def start(self) -> None:
@@ -95,7 +95,7 @@ class Made:
         """Go on with what training steps have made of its state."""
         self._go_on(steps)
 
-    def make_steps(self, run: Run, until: int, signals: Signals) -> None:
+    def make_steps(self, run: LiveRun, until: int, signals: Signals) -> None:
         """Make training steps alone, up to an iteration."""
 
         def train_step(state: TrainState) -> tuple[TrainState, list[StepMetrics]]:
@@ -138,7 +138,7 @@ def _steps(
     return state, steps, None
 
 
-def _catch_up(going: dict[Made, Run], signals: Signals) -> None:
+def _catch_up(going: dict[Made, LiveRun], signals: Signals) -> None:
     """Make steps of the runs that are behind until they meet the next ones, or one of them ends."""
     first, *later = sorted({run.step for run in going.values()})
     group = {made: run for made, run in going.items() if run.step == first}

@@ -26,7 +26,7 @@ from maml_exp.core.statistics import DIVERGED_FACTOR, Statistics, statistics
 from maml_exp.core.tasks.base import FixedTasks, TaskFamily
 from maml_exp.core.training import make_learner
 from maml_exp.data.sources import is_shipped
-from maml_exp.data.text_table import as_text, digits, with_margin
+from maml_exp.data.text_table import aligned, digits, with_margin
 from maml_exp.store import metrics_file as metrics
 
 Array = np.ndarray
@@ -178,7 +178,7 @@ class FinalEvaluation:
             note += (
                 f"\nRMSE: the mean over groups of each one's root mean squared error, in the unit of {self.loss.unit}"
             )
-        return "\n".join([title, as_text(rows), note, *self._baseline_lines(), *self._notes(trained, random)])
+        return "\n".join([title, aligned(rows), note, *self._baseline_lines(), *self._notes(trained, random)])
 
     def _baseline_lines(self) -> list[str]:
         """A table of the baselines, each beside this run at the objective's step, task by task."""
@@ -194,7 +194,7 @@ class FinalEvaluation:
             root = [digits(float(np.sqrt(by_shots[k]).mean()))] if unit else []
             cells = [mean_cell(result, 0), *root, digits(result.median[0]), mean_cell(less, 0)]
             rows.append([BASELINES.get(name).Baseline.label, *cells])
-        return ["", "Without meta-learning, on the same support set and the same queries", as_text(rows)]
+        return ["", "Without meta-learning, on the same support set and the same queries", aligned(rows)]
 
     def _notes(self, trained: Statistics, random: Statistics) -> list[str]:
         """What a reader of the table must know: of the run, and about tasks that diverged."""

@@ -38,10 +38,10 @@ Steps = tuple[TrainState, Sequence[StepMetrics], BaseException | None]
 SHOWN_EVERY = 16  # iterations
 
 
-def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[Run, Steps, Outcome]:
+def making(config: Config, path: Path, resume: bool, signals: Signals) -> Generator[LiveRun, Steps, Outcome]:
     """A run while it is made: it is yielded for training steps, which whoever drives it makes and sends.
 
-    Those are at most so many that `Run.due` is reached, and none follows one whose loss is not finite.
+    Those are at most so many that `LiveRun.due` is reached, and none follows one whose loss is not finite.
 
     Whatever happens is logged in its folder and said in status.json. Raises `HeldError` if another process is
     writing the folder, and `InterruptedRunError` for a signal before it has begun.
@@ -53,7 +53,7 @@ def making(config: Config, path: Path, resume: bool, signals: Signals) -> Genera
     with states.locked(path), logging_to(folder.log):
         run, status = None, 1
         try:
-            run = Run(config, folder, signals)
+            run = LiveRun(config, folder, signals)
             return (yield from run.to_the_end(resume))
         except InterruptedRunError as error:
             made = run.step if run else 0
@@ -79,7 +79,7 @@ def making(config: Config, path: Path, resume: bool, signals: Signals) -> Genera
         return Outcome(state, path, message, status)
 
 
-class Run:
+class LiveRun:
     """One run while it runs: training state, running sums, log.
 
     Attributes:
@@ -115,7 +115,7 @@ class Run:
         intervals = (SHOWN_EVERY, training.log_every, training.evaluate_every, training.checkpoint_every)
         return min(training.iterations, *(step + interval - step % interval for interval in intervals if interval))
 
-    def to_the_end(self, resume: bool) -> Generator[Run, Steps, Outcome]:
+    def to_the_end(self, resume: bool) -> Generator[LiveRun, Steps, Outcome]:
         """Train, evaluate, plot; yields itself for the steps of training, see `making`."""
         finished = False
         with self._signals.deferred():
@@ -169,7 +169,7 @@ class Run:
                 f"{checkpoint} remembers what no run does ({error}); delete it to go on before"
             ) from error
 
-    def _train(self) -> Generator[Run, Steps, None]:
+    def _train(self) -> Generator[LiveRun, Steps, None]:
         training, last = self.config.training, self.config.training.iterations
         progress = Progress(self.step, last, method_label(self.config.algorithm))
         started, logged, step = time.perf_counter(), self.step, self.step

@@ -17,7 +17,7 @@ from maml_exp.config.overrides import keys_of, parse_all, split_sweep
 from maml_exp.config.schema import SCHEMA
 from maml_exp.core.checks import SettingError
 from maml_exp.data import door
-from maml_exp.data.text_table import as_text
+from maml_exp.data.text_table import aligned
 from maml_exp.data.texts import one_line
 from maml_exp.run.outcome import Outcome
 from maml_exp.store import run_folder as states
@@ -101,7 +101,7 @@ class Sweep:
         folders = self.folders()
         rows = [self._row(run) for run in folders]
         missing = max(0, len(self.jobs) - len(rows))
-        print("\n" + as_text([["job", "status", "objective", "error"], *rows]))
+        print("\n" + aligned([["job", "status", "objective", "error"], *rows]))
         finished = sum(row[1] == states.FINISHED for row in rows)
         not_started = f", {missing} not started" if missing else ""
         print(f"\n{finished} of {len(rows) + missing} jobs finished{not_started}: {self.folder}", flush=True)

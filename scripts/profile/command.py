@@ -52,18 +52,18 @@ def profile(overrides: list[str]) -> None:
 
     parts = {
         "training": (Trainer, "train_step"),
-        "small evaluations": (runner.Run, "_small_evaluation"),
+        "small evaluations": (runner.LiveRun, "_small_evaluation"),
         "logging": (MetricsLog, "write"),
-        "checkpoints": (runner.Run, "_save"),
+        "checkpoints": (runner.LiveRun, "_save"),
         "final evaluation": (runner, "evaluate_finally"),
-        "plots": (runner.Run, "_plot"),
+        "plots": (runner.LiveRun, "_plot"),
     }
     sweep = overrides[:1] == ["-m"]
     if sweep:
         parts |= {
             "composing (Hydra)": (ConfigLoaderImpl, "load_sweep_config"),
             "checking settings": (config, "from_omegaconf"),
-            "opening folder, logs": (runner.Run, "_open"),
+            "opening folder, logs": (runner.LiveRun, "_open"),
         }
     for part, (owner, name) in parts.items():
         timed(owner, name, part)

@@ -12,7 +12,7 @@ from maml_exp.core.training import Trainer
 from maml_exp.core.training.lockstep import LockstepTrainer
 from maml_exp.run.execution import Ready, execute, execute_together
 from maml_exp.run.health import Watch
-from maml_exp.run.run import Run
+from maml_exp.run.run import LiveRun
 from maml_exp.store.run_folder import locked
 
 CHOOSING = ["training.keep_best=true", "training.evaluate_every=10", "evaluation.validation_tasks=10"]
@@ -133,9 +133,9 @@ def test_every_iteration_is_watched_by_its_number(names, tmp_path, monkeypatch):
 
 
 def test_a_signal_before_the_first_step_waits_for_that(tmp_path, alone, monkeypatch):
-    opened, runs = Run._open, {"plain": DIFFERENT["plain"]}
+    opened, runs = LiveRun._open, {"plain": DIFFERENT["plain"]}
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "_open", lambda *given: opened(*given) or os.kill(os.getpid(), signal.SIGTERM))
+        patched.setattr(LiveRun, "_open", lambda *given: opened(*given) or os.kill(os.getpid(), signal.SIGTERM))
         (first,) = execute_together(ready(tmp_path, runs))
     assert (first.state, first.exit_status) == ("interrupted", 128 + signal.SIGTERM)
     assert saved_steps(tmp_path / "plain") == [1]

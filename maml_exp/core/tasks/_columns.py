@@ -16,7 +16,7 @@ MOST_COLUMNS = 10_000  # inputs, with one for each category
 
 
 @dataclass(frozen=True, eq=False)
-class Facts:
+class TableFacts:
     """Everything that turns rows into what a network sees, and back; all of training groups alone."""
 
     inputs: tuple[str, ...]  # columns, in the settings' order
@@ -68,7 +68,7 @@ class Facts:
         return plain | {"levels": levels, "fingerprint": self.fingerprint, "counts": self.counts}
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Facts:
+    def from_plain(cls, plain: Mapping[str, Any]) -> TableFacts:
         """The same again; raises `SettingError` for what is damaged."""
         try:
             arrays = {name: np.array(plain[name], dtype=np.float64) for name in cls.ARRAYS}
@@ -93,7 +93,7 @@ def is_flat(plain: Mapping[str, Any]) -> bool:
     return all(value is None or isinstance(value, (str, int, float)) for value in values)
 
 
-def facts_of(table: Table, settings: Any, split: Mapping[str, Sequence[int]]) -> Facts:
+def facts_of(table: Table, settings: Any, split: Mapping[str, Sequence[int]]) -> TableFacts:
     """The facts of a table under a family's settings; raises `SettingError` for columns that say nothing."""
     rows = _rows_of(table, split["train"])
     levels = {}
@@ -127,7 +127,7 @@ def facts_of(table: Table, settings: Any, split: Mapping[str, Sequence[int]]) ->
         **{name: len(groups) for name, groups in split.items()},
     }
     named = (tuple(settings.inputs), tuple(settings.outputs), levels)
-    return Facts(*named, x_mean, x_scale, x_low, x_high, y_mean, y_scale, fingerprint, counts)
+    return TableFacts(*named, x_mean, x_scale, x_low, x_high, y_mean, y_scale, fingerprint, counts)
 
 
 def _rows_of(table: Table, groups: Sequence[int]) -> Array:

@@ -12,7 +12,7 @@ import numpy as np
 from maml_exp.core import checks
 from maml_exp.core.checks import Check, SettingError, setting
 from maml_exp.core.losses import UnitsSquaredError
-from maml_exp.core.tasks._columns import Facts, facts_of
+from maml_exp.core.tasks._columns import TableFacts, facts_of
 from maml_exp.core.tasks._rows import SHARES, Table, drawn_rows, group_key, left_out, split_groups
 from maml_exp.core.tasks.base import Axis, Batch, FixedTasks, TaskFamily, TaskSettings
 
@@ -107,7 +107,7 @@ class Family(TaskFamily):
         elif data is None:
             raise SettingError(f"task.file={settings.file}: {NO_DATA}")
         else:
-            self._facts = Facts.from_plain(data)
+            self._facts = TableFacts.from_plain(data)
         facts = self._facts
         self.input_names, self.output_names = facts.input_names, tuple(settings.outputs)
         self.inputs, self.outputs = len(facts.input_names), len(settings.outputs)

@@ -43,7 +43,7 @@ def draw_by_points(config: Config, loss: Loss, evaluation: dict[str, Any], path:
     lines.append((f"this run ({method_label(config.algorithm)})", BLUE, "o", own))
     for number, name in enumerate(evaluation["baselines"].get(shots[0], {}), start=1):
         found = [_pair(evaluation["baselines"].get(k, {}).get(name, {})) for k in shots]
-        lines.append((label_of(name), colour(number), marker(number), found))
+        lines.append((baseline_label(name), colour(number), marker(number), found))
     below = 0.5 + legend_height([label for label, *_ in lines], WIDTH)
     margins = Margins(bottom=below, top=0.4)
     with figure(path, 1, 1, (WIDTH, 3.2 + below), margins=margins, own_folder=True) as (fig, axes):
@@ -63,7 +63,7 @@ def draw_by_points(config: Config, loss: Loss, evaluation: dict[str, Any], path:
     return path
 
 
-def label_of(name: str) -> str:
+def baseline_label(name: str) -> str:
     """How a baseline is called, or its name where it is not here."""
     try:
         return BASELINES.get(name).Baseline.label

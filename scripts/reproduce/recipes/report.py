@@ -14,7 +14,7 @@ from PIL import Image
 
 from maml_exp.comparison.groups import Estimate, estimate
 from maml_exp.comparison.tables import as_markdown, show
-from maml_exp.data.text_table import Table, as_text
+from maml_exp.data.text_table import Table, aligned
 from maml_exp.store.files import write_atomically
 from maml_exp.store.records import RunRecord
 from recipes.runs import task_errors
@@ -76,5 +76,5 @@ def write(out: Path, name: str, title: str, table: Table, notes: Sequence[str]) 
     write_atomically(out / f"{name}.csv", buffer.getvalue().encode())
     if (out / f"{name}.png").is_file():
         pack(out / f"{name}.png")
-    print(f"\n{title}\n{as_text(table)}\n" + "\n".join(f"- {note}" for note in notes))
+    print(f"\n{title}\n{aligned(table)}\n" + "\n".join(f"- {note}" for note in notes))
     print(out / f"{name}.md")

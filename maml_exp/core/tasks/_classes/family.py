@@ -9,7 +9,7 @@ import numpy as np
 
 from maml_exp.core.checks import SettingError
 from maml_exp.core.losses import CrossEntropy
-from maml_exp.core.tasks._classes.gallery import Facts, Gallery, Part, split_parts
+from maml_exp.core.tasks._classes.gallery import Gallery, GalleryFacts, Part, split_parts
 from maml_exp.core.tasks._classes.settings import ClassSettings, require_classes
 from maml_exp.core.tasks._classes.warps import FINENESS, NUMBERS, Canvas, canvas_of
 from maml_exp.core.tasks._rows import drawn_rows, left_out
@@ -59,7 +59,7 @@ class ClassFamily(TaskFamily):
         elif data is None:
             raise SettingError(self._no_data)
         else:
-            self._facts = Facts.from_plain(data)
+            self._facts = GalleryFacts.from_plain(data)
 
     def _open(self, gallery: Gallery) -> None:
         settings = self.settings
@@ -68,7 +68,7 @@ class ClassFamily(TaskFamily):
         self._parts = split_parts(gallery, settings.split_by, settings.split, settings.split_seed)
         counts = {"file_sha256": gallery.file_sha256, "rows": len(gallery.images), "groups": len(gallery.names)}
         counts |= {split: len(part.names) for split, part in self._parts.items()}
-        self._facts = Facts(self._fingerprint(gallery), counts)
+        self._facts = GalleryFacts(self._fingerprint(gallery), counts)
         self._training = self._large_enough("train", settings.shots + settings.query, "task.shots and task.query")
 
     def _large_enough(self, split: str, least: int, keys: str) -> Part:

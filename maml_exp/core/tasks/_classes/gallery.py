@@ -53,7 +53,7 @@ class Part(NamedTuple):
         return self._replace(names=names, starts=self.starts[kept], sizes=self.sizes[kept])
 
 
-class Facts(NamedTuple):
+class GalleryFacts(NamedTuple):
     """What a run remembers of its images: enough to adapt without them, and to tell whether they have changed."""
 
     fingerprint: dict[str, Any]
@@ -64,7 +64,7 @@ class Facts(NamedTuple):
         return self._asdict()
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> Facts:
+    def from_plain(cls, plain: Mapping[str, Any]) -> GalleryFacts:
         """The same again; raises `SettingError` for what is damaged."""
         try:
             facts = cls(dict(plain["fingerprint"]), dict(plain["counts"]))
