@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from maml_exp.comparison.panels import draw_panels
 from maml_exp.comparison.groups import Group
+from maml_exp.comparison.panels import draw_panels
 from maml_exp.comparison.tables import show
 from maml_exp.core.network import Network
 from maml_exp.store.records import RunRecord
