@@ -52,6 +52,9 @@ def run_resume(arguments: Sequence[str]) -> int:
 
 def _check_launcher(overrides: Sequence[str], jobs: int | None) -> None:
     """Require that overrides choose a launcher and say how it works: a resumed run keeps its settings."""
+    more = [text for text in overrides if "=" not in text]
+    if more:
+        raise SettingError(f"{more[0]} is one too many: one run or sweep at a time")
     parsed = parse_all(overrides)
     for override in parsed:
         of_launcher = override.key == "hydra/launcher" or override.key.startswith("hydra.launcher.")

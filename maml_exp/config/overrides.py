@@ -70,6 +70,11 @@ def _quotes_needed(text: str) -> str:
     """What to say where a value can be read if it stands in the grammar's own quotes, as letters beyond ASCII must."""
     key, separator, value = text.partition("=")
     quoted = f"{key}={in_quotes(value)}"
+    if value[:1] == "[" and value[-1:] != "]":
+        return f"; did you mean {_for_the_shell(f'{text}]')}?" if _is_readable(f"{text}]") else ""
+    if value[:1] == "[" and value.isprintable():
+        each = f"{key}=[{','.join(in_quotes(item.strip()) for item in value[1:-1].split(','))}]"
+        return f"; quote each, for the shell and for us: {_for_the_shell(each)}" if _is_readable(each) else ""
     if not separator or not value.isprintable() or value[:1] in tuple("=[{'\"") or not _is_readable(quoted):
         return ""
     return f"; quote the value, for the shell and for us: {_for_the_shell(quoted)}"

@@ -1,5 +1,7 @@
 """The one parser of overrides: keys, values, sweeps, and back to text."""
 
+import shlex
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -131,3 +133,19 @@ def test_a_text_that_is_one_word_needs_no_quotes(text):
 def test_a_value_is_its_caller_s_to_change():
     parse("model.hidden=[64,64]").value.append(3)
     assert parse("model.hidden=[64,64]").value == [64, 64]
+
+
+@pytest.mark.parametrize(
+    ("text", "advice"),
+    [
+        ("task.inputs=[Zeit (h), t]", """quote each, for the shell and for us: "task.inputs=['Zeit (h)','t']\""""),
+        ("model.hidden=[40,40", "did you mean 'model.hidden=[40,40]'?"),
+        ("name=a b(c", """quote the value, for the shell and for us: "name='a b(c'\""""),
+    ],
+)
+def test_what_cannot_be_read_is_shown_as_it_can_be_typed(text, advice):
+    with pytest.raises(SettingError) as refused:
+        parse(text)
+    assert str(refused.value) == f"{text} is not a setting such as inner.lr=0.02; {advice}"
+    (shown,) = shlex.split(advice.partition(": ")[2] or advice.removeprefix("did you mean ").rstrip("?"))
+    assert parse(shown).key == text.partition("=")[0]

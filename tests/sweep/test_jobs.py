@@ -189,6 +189,7 @@ def test_no_worker_of_joblib_s_is_left_that_was_starting(tmp_path, how, status):
 
 
 NOT_LAUNCHERS = [
+    (["another"], "another is one too many: one run or sweep at a time"),
     (["seed=3"], "seed=3 is not usable here: a resumed run keeps its settings"),
     (["hydra.launcher.jobs=2"], "hydra.launcher.jobs=2 needs a launcher beside it"),
     (["hydra/launcher=basic", "hydra.sweep.dir=x"], "hydra.sweep.dir=x is not usable here"),
