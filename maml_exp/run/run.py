@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,13 @@ def making(config: Config, path: Path, resume: bool, signals: Signals) -> Genera
         except InterruptedRunError as error:
             made = run.step if run else 0
             state, message, status = states.INTERRUPTED, f"{error} after iteration {made}", error.exit_status
-            log.warning("%s; to go on: maml-exp resume %s", message, path)
+            log.warning("%s; to go on: maml-exp resume %s", message, quote(str(path)))
         except DivergedError as error:
             state, message = states.DIVERGED, str(error)
             log.error(message)
         except OSError as error:
             state, message = states.FAILED, disk_trouble(error, path)
-            log.error("%s; to go on when that is mended: maml-exp resume %s", message, path)
+            log.error("%s; to go on when that is mended: maml-exp resume %s", message, quote(str(path)))
         except SettingError as error:
             state, message = states.FAILED, str(error)
             log.error(message)
@@ -324,4 +325,5 @@ class LiveRun:
         except (InterruptedRunError, OSError):
             raise
         except Exception as error:
-            log.exception("cannot draw (maml-exp plot %s tries again): %s", self.folder.path, one_line(str(error)))
+            again = f"maml-exp plot {quote(str(self.folder.path))}"
+            log.exception("cannot draw (%s tries again): %s", again, one_line(str(error)))

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import maml_exp
@@ -49,7 +50,7 @@ def require_same_data(folder: RunFolder, family: TaskFamily, known: Any) -> None
     facts = family.facts()
     if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
         raise SettingError(
-            f"{family.settings.named_data} has changed since the run began; a new run: maml-exp rerun {folder.path}"
+            f"{family.settings.named_data} has changed since the run began; a new run: maml-exp rerun {quote(str(folder.path))}"
         )
 
 

@@ -9,6 +9,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,11 @@ def no_run(paths: Sequence[Path]) -> SettingError:
     """What to say where no run was found."""
     empty, hint = next((path for path in paths if door.kind_of(path / states.PLAN_FILE) is not None), None), ""
     if empty is not None:
-        starts = f"maml-exp resume {empty} starts them" if _plans_jobs(empty) else "start it again, as it was started"
+        starts = (
+            f"maml-exp resume {quote(str(empty))} starts them"
+            if _plans_jobs(empty)
+            else "start it again, as it was started"
+        )
         hint = f": {empty} is a sweep whose jobs have not begun; {starts}"
     return SettingError(f"no run found in {', '.join(map(str, paths))}{hint}")
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from maml_exp.core.checks import SettingError
@@ -150,7 +151,9 @@ def create_folder(path: Path, exact: bool = False) -> Path:
                     break
     except OSError as error:
         raise SettingError(f"cannot create {failure(error, path)}") from error
-    raise SettingError(f"{path} exists already; give another folder, or resume that run: maml-exp resume {path}")
+    raise SettingError(
+        f"{path} exists already; give another folder, or resume that run: maml-exp resume {quote(str(path))}"
+    )
 
 
 def new_run_path(name: str) -> Path:
@@ -187,7 +190,7 @@ def _no_run(path: Path) -> str:
     inside = sorted(config.parent.parent for config in path.glob("*/.hydra/config.yaml"))
     is_sweep = door.kind_of(path / PLAN_FILE) is not None
     if is_sweep and not inside:
-        return f"{path} is a sweep without any run yet; maml-exp resume {path} starts its jobs"
+        return f"{path} is a sweep without any run yet; maml-exp resume {quote(str(path))} starts its jobs"
     if is_sweep:
         return f"{path} is a sweep; give one of its {len(inside)} jobs, as {inside[0]}"
     if inside:
