@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # slow to import, and a value's text needs none of it
 
 LARGEST_SWEEP = 100_000  # jobs; a slip of the pen makes more
 EXAMPLE = "a setting such as inner.lr=0.02"
+LONGEST_SHOWN = 200
 WORD = r"[^\W\d][\w.-]*"  # a text that needs no quotes
 NO_WORDS = ("true", "false", "null", "inf", "nan")
 
@@ -63,13 +64,15 @@ def parse(text: str) -> Override:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def _quotes_needed(text: str) -> str:
     """What to say where a value can be read if it stands in the grammar's own quotes, as letters beyond ASCII must."""
     key, separator, value = text.partition("=")
     quoted = f"{key}={in_quotes(value)}"
+    if len(text) > LONGEST_SHOWN:
+        return ""
     if value[:1] == "[" and value[-1:] != "]":
         return f"; did you mean {_for_the_shell(f'{text}]')}?" if _is_readable(f"{text}]") else ""
     if value[:1] == "[" and value.isprintable():

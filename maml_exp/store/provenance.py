@@ -50,7 +50,8 @@ def require_same_data(folder: RunFolder, family: TaskFamily, known: Any) -> None
     facts = family.facts()
     if facts is not None and (known is None or known.get("fingerprint") != facts["fingerprint"]):
         raise SettingError(
-            f"{family.settings.named_data} has changed since the run began; a new run: maml-exp rerun {quote(str(folder.path))}"
+            f"{family.settings.named_data} has changed since the run began; "
+            f"a new run: maml-exp rerun {quote(str(folder.path))}"
         )
 
 

@@ -64,7 +64,7 @@ TYPED = [
     (["inner.lr"], "inner.lr needs a value: inner.lr=..."),
     (["model"], "model needs an option, as in model=one_hidden"),
     (["resume", "x", "--jbos", "2"], "did you mean --jobs?"),
-    (["resume", "x", "y"], "y is not a setting such as inner.lr=0.02"),
+    (["resume", "x", "y"], "y is one too many: one run or sweep at a time"),
     (["--foo"], "unrecognized arguments: --foo"),
     (["algoritm=maml"], "did you mean algorithm=..."),
     (["innner.lr=1"], "innner.lr is not a setting; did you mean inner.lr?"),
