@@ -75,8 +75,9 @@ def _quotes_needed(text: str) -> str:
         return ""
     if value[:1] == "[" and value[-1:] != "]":
         return f"; did you mean {_for_the_shell(f'{text}]')}?" if _is_readable(f"{text}]") else ""
-    if value[:1] == "[" and value.isprintable():
-        each = f"{key}=[{','.join(in_quotes(item.strip()) for item in value[1:-1].split(','))}]"
+    items = [item.strip() for item in value[1:-1].split(",")]
+    if value[:1] == "[" and value.isprintable() and all(items):
+        each = f"{key}=[{','.join(map(in_quotes, items))}]"
         return f"; quote each, for the shell and for us: {_for_the_shell(each)}" if _is_readable(each) else ""
     if not separator or not value.isprintable() or value[:1] in tuple("=[{'\"") or not _is_readable(quoted):
         return ""

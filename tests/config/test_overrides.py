@@ -37,7 +37,7 @@ def test_an_override_is_a_key_and_a_value(text, key, value):
     assert override.is_plain == (not text.startswith("+"))
 
 
-BAD = ["", "seed", "=3", "inner.lr==3", "model.hidden=[1,,2]", "model.hidden=[1,2", "--config-dir=/tmp", "a b=3", "a:b"]
+BAD = ["", "seed", "=3", "inner.lr==3", "model.hidden=[1,,2]", "--config-dir=/tmp", "a b=3", "a:b"]
 
 
 @pytest.mark.parametrize("text", BAD, ids=repr)
