@@ -55,14 +55,15 @@ def draw_adaptation(groups: Sequence[Group], shots: dict[int, int], path: Path, 
         measure = measure_of(shown)
         limits = set_error_limits(axes[0, 0], measure, _representative(shown, shots), baseline(shown))
         beyond = False
-        for axis, (k, last) in zip(axes[0], shots.items(), strict=True):
+        for axis, k in zip(axes[0], shots, strict=True):
             for number, group in enumerate(shown):
                 steps = range(group.last_step(k) + 1)
                 values = [measure.shown(group.estimate(k, step)) for step in steps]
                 beyond |= _line(axis, steps, values, number, for_figure(group.label), limits)
                 _mark_trained(axis, group, k, number, limits)
-            random = np.mean([run.results[k]["random"][: last + 1] for run in shown[0].runs.values()], axis=0)
-            axis.plot(range(last + 1), measure.of(random), color=GREY, ls=":", label="random initialisation")
+            steps = range(shown[0].last_step(k) + 1)
+            random = np.mean([run.results[k]["random"][: len(steps)] for run in shown[0].runs.values()], axis=0)
+            axis.plot(steps, measure.of(random), color=GREY, ls=":", label="random initialisation")
             axis.set(title=f"K = {k} support points{' a class' * measure.rises}", xlabel="gradient steps")
             axis.locator_params(axis="x", nbins=6, integer=True)
         axes[0, 0].set_ylabel(f"{measure.label}\n(mean over seeds, 95% band; ring: its own step)")
@@ -181,8 +182,10 @@ def _draw_line(fig: Any, axis: Any, groups: Sequence[Group], swept: dict[str, li
     step = groups[0].objective_step
     shots = next(iter(next(iter(groups[0].runs.values())).results))
     usual = [run.results[k]["random_median"][step:] for run in groups[0].runs.values() for k in [shots]]
-    calm = mean[mean <= 10 * np.nanmin(np.where(np.isfinite(mean), mean, np.nan))] if np.isfinite(mean).any() else mean
-    limits = set_error_limits(axis, measure, [calm, *usual])
+    is_calm = mean <= 10 * np.min(mean[np.isfinite(mean)], initial=np.inf)
+    calm, margin = mean[is_calm], np.nan_to_num(ci[is_calm], nan=0.0)
+    ends = [np.maximum(calm - margin, calm / 4), calm + margin]  # an interval may reach zero, which has no logarithm
+    limits = set_error_limits(axis, measure, [calm, *ends, *usual])
     mean, ci = measure.of(mean), abs(measure.slope) * ci
     axis.plot(x, np.where(np.isfinite(mean), mean, np.nan), color=BLUE, marker="o", ls="-" if numeric else "")
     known = np.isfinite(mean) & np.isfinite(ci)
