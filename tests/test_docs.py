@@ -57,6 +57,7 @@ def test_there_are_commands():
     assert len(extension_commands()) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", extension_commands())
 def test_a_command_of_extending_works(line, extensions):
     process = run(line, extensions)

@@ -39,6 +39,7 @@ def run_of(sweep, preset):
     return folder
 
 
+@pytest.mark.slow
 @each_preset
 def test_a_run_cut_off_goes_on_to_the_same_bits(sweep, preset, tmp_path):
     whole = run_of(sweep, preset)
@@ -52,6 +53,7 @@ def test_a_run_cut_off_goes_on_to_the_same_bits(sweep, preset, tmp_path):
     assert_same_result(cut, whole)
 
 
+@pytest.mark.slow
 @each_preset
 def test_a_rerun_is_identical(sweep, preset, capsys):
     assert main(["rerun", str(run_of(sweep, preset))]) == 0

@@ -144,6 +144,7 @@ def test_a_hostile_configuration_is_refused_by_every_verb(what, tiny, killed, tm
         assert_clean("diff", folder, surroundings, needle, capsys, outside(surroundings, folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("climb", ["../..", "../../pwned", "/tmp/pwned", "~/pwned", "$HOME"])
 def test_no_text_of_a_configuration_is_a_path(climb, tiny, tmp_path, surroundings, capsys):
     plain = compose(TINY).to_dict()

@@ -85,10 +85,12 @@ def check_twelve(process, sweep):
     assert f"10 of 12 jobs finished: {sweep}" in process.stdout
 
 
+@pytest.mark.slow
 def test_twelve_jobs_of_which_one_diverges_and_one_fails(whole):
     check_twelve(whole.process, whole.folder)
 
 
+@pytest.mark.slow
 def test_each_job_ran_with_its_own_override(whole, tmp_path):
     objectives = {read_summary(whole.folder / name)["objective"] for name in FINISHED}
     assert len(objectives) == 10
@@ -96,6 +98,7 @@ def test_each_job_ran_with_its_own_override(whole, tmp_path):
     assert_same_result(whole.folder / "5_optimizer.lr=0.004", alone)
 
 
+@pytest.mark.slow
 def test_what_a_refused_and_a_diverged_job_leave(whole):
     failing, diverging = whole.folder / NAMES[FAILING], whole.folder / NAMES[DIVERGING]
     assert "ERROR optimizer.lr=-1.0 is not usable" in (failing / "maml_exp.log").read_text()
@@ -107,6 +110,7 @@ def test_what_a_refused_and_a_diverged_job_leave(whole):
         assert "ERROR" not in (whole.folder / name / "maml_exp.log").read_text()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_has_the_same_numbers_to_the_bit(whole, resumed):
     assert resumed.killed.returncode == -signal.SIGKILL
     assert list(resumed.before) == NAMES[:5]  # it was killed in job 4
@@ -115,6 +119,7 @@ def test_killed_and_resumed_it_has_the_same_numbers_to_the_bit(whole, resumed):
         assert numbers(resumed.folder / name) == numbers(whole.folder / name)
 
 
+@pytest.mark.slow
 def test_what_the_killed_sweep_had_finished_is_not_touched(resumed):
     for name in (NAMES[0], NAMES[1], NAMES[DIVERGING]):
         assert tree(resumed.folder / name) == resumed.before[name]

@@ -34,7 +34,7 @@ def running(folder, *names):
     return [read_status(folder / str(name))["pid"] for name in names]
 
 
-@pytest.mark.parametrize(("jobs", "in_process"), [(1, True), (1, False), (2, False), (8, False)])
+@pytest.mark.parametrize(("jobs", "in_process"), [(1, True), (2, False), (8, False)])
 def test_all_runs_are_made_as_if_alone(tmp_path, jobs, in_process):
     outcomes = dict(run_all(works(tmp_path / "runs", FAST, FAST, FAST), jobs, in_process))
     assert {seed: outcome.state for seed, outcome in outcomes.items()} == dict.fromkeys(range(3), "finished")
