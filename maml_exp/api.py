@@ -21,6 +21,7 @@ from maml_exp.core.registry import Registry
 from maml_exp.core.tasks import TASKS
 from maml_exp.run.execution import execute
 from maml_exp.run.trained import Run
+from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.names import run_name
 from maml_exp.store.run_folder import FINISHED, create_folder, new_folder, new_run_path
 
@@ -37,10 +38,13 @@ def train(*overrides: str, settings: Mapping[str, Any] | None = None, folder: Pa
         SettingError: for settings that cannot be used, and for a run that diverged, failed or was interrupted:
             what it wrote stays in its folder, and the message names it.
     """
-    if not all(isinstance(text, str) for text in overrides):
-        raise SettingError(f'{overrides[0]!r} is no override: train("inner.steps=5", "seed=3"), or settings={{...}}')
+    wrong = [text for text in overrides if not isinstance(text, str)]
+    if wrong:
+        raise SettingError(f'{wrong[0]!r} is no override: train("inner.steps=5", "seed=3"), or settings={{...}}')
     given = [*overrides, *(f"{key}={as_text(value)}" for key, value in flatten(dict(settings or {})).items() if key)]
     config = compose(given).reading()
+    require_tasks(config)
+    require_memory(config)
     if folder is None:
         path = new_folder(new_run_path(run_name(config)), given)
     else:

@@ -51,6 +51,8 @@ def run_adapt(arguments: Sequence[str]) -> int:
     lost = int((~np.isfinite(path[-1])).any(axis=-1).sum())
     if lost:
         tried = f"a smaller --lr (now {adapted.lr or run.config.inner.lr:g}) or fewer --steps (now {adapted.steps})"
+        if run.config.adapts_at_once:
+            tried = "points nearer to those of its training"
         print(f"maml-exp: it diverged: {lost} of {len(at)} predictions are not finite; try {tried}", file=sys.stderr)
     return int(lost > 0)
 

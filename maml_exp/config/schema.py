@@ -167,7 +167,6 @@ class Config(checks.Settings):
         checks.require(self.schema == SCHEMA, "schema", self.schema, f"{SCHEMA}, this version's own")
         checks.optional(NAME).require("algorithm.preset", getattr(self.algorithm, "preset", None))
         self._require_objective_shots()
-        self._require_other_tasks_to_choose_by()
         if self.evaluation.objective_steps is not None:
             steps = checks.integer(0, self.evaluation_steps)
             steps.require("evaluation.objective_steps", self.evaluation.objective_steps)
@@ -175,8 +174,8 @@ class Config(checks.Settings):
             shown = f"evaluation.lr={self.evaluation.lr} with algorithm.learner={self.algorithm.learner}"
             raise SettingError(f"{shown} is not usable: it adapts at once, without a rate; leave it null")
 
-    def _require_other_tasks_to_choose_by(self) -> None:
-        """Where validation tasks are drawn and choose something, they must not be those that are reported."""
+    def require_other_tasks_to_choose_by(self) -> None:
+        """Of what is typed: where validation tasks are drawn and choose something, they are not those reported."""
         chooses = self.training.validates or len(self.evaluation_rates) > 1
         drawn, seed = getattr(self.task, "reader", None) is None, self.evaluation.validation_seed
         others = f"another one than evaluation.seed, {seed}: what is chosen is not judged by what chose it"
@@ -311,7 +310,9 @@ def from_omegaconf(composed: DictConfig) -> Config:
         plain = as_plain(composed, resolve=True, complete=True)
     except OmegaConfBaseException as error:
         raise SettingError(explain(error, composed)) from error
-    return from_dict(plain)
+    config = from_dict(plain)
+    config.require_other_tasks_to_choose_by()
+    return config
 
 
 def check_values(composed: DictConfig, values: Iterable[tuple[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ from maml_exp.run.progress import give_word_to, log
 from maml_exp.run.run import LiveRun, Steps, making
 from maml_exp.run.stopping import InterruptedRunError, Signals, caught_signals
 from maml_exp.store import run_folder as states
+from maml_exp.store.files import disk_trouble
 
 
 class Ready(NamedTuple):
@@ -38,7 +40,7 @@ def execute(config: Config, path: Path, resume: bool = False, stop: Path | None 
         made.start()
         while made.run is not None:
             made.make_steps(made.run, made.run.due, signals)
-        return made.outcome
+        return replace(made.outcome, late_signal=signals.exit_status)
 
 
 def execute_together(ready: Sequence[Ready], stop: Path | None = None) -> list[Outcome]:
@@ -55,6 +57,8 @@ def execute_together(ready: Sequence[Ready], stop: Path | None = None) -> list[O
                 made.start()
             except SettingError as error:
                 made.outcome = Outcome(states.FAILED, made.path, str(error))
+            except OSError as error:
+                made.outcome = Outcome(states.FAILED, made.path, disk_trouble(error, made.path))
         while going := {made: made.run for made in runs if made.run is not None}:
             _catch_up(going, signals)
         return [made.outcome for made in runs]
@@ -106,13 +110,13 @@ class Made:
         self.take((state, [values for (values,) in steps], error))
 
     def _go_on(self, given: Any) -> None:
-        give_word_to(self.path)
         try:
+            give_word_to(self.path)
             self.run = self._making.send(given)
         except StopIteration as end:
             self.run, self.outcome = None, end.value
         except InterruptedRunError as error:  # nothing is written yet
-            log.warning("%s before the run in %s began", error, self.path)
+            log.warning("%s before the run in %s began", error, self.path)  # else `making` says it
             self.run, self.outcome = None, Outcome(states.INTERRUPTED, self.path, f"{error}", error.exit_status)
 
 

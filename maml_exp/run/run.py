@@ -21,7 +21,7 @@ from maml_exp.data.texts import one_line
 from maml_exp.run.final_evaluation import FinalEvaluation, evaluate_finally, in_a_line, task_errors, watched_tasks
 from maml_exp.run.health import Watch, advice
 from maml_exp.run.metrics_log import Means, MetricsLog
-from maml_exp.run.outcome import DivergedError, Outcome
+from maml_exp.run.outcome import DivergedError, Outcome, ended_by
 from maml_exp.run.progress import Progress, log, logging_to
 from maml_exp.run.stopping import InterruptedRunError, Signals
 from maml_exp.run.validation import Validation
@@ -30,7 +30,6 @@ from maml_exp.store import metrics_file as metrics
 from maml_exp.store import run_folder as states
 from maml_exp.store.checkpoints import Checkpoint
 from maml_exp.store.choosing import newest_checkpoint, sound_rows
-from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.memory import require_memory, require_tasks
 from maml_exp.store.run_folder import RunFolder
 
@@ -52,32 +51,14 @@ def making(config: Config, path: Path, resume: bool, signals: Signals) -> Genera
     require_tasks(config)
     require_memory(config)
     with states.locked(path), logging_to(folder.log):
-        run, status = None, 1
+        run = None
         try:
             run = LiveRun(config, folder, signals)
             return (yield from run.to_the_end(resume))
-        except InterruptedRunError as error:
-            made = run.step if run else 0
-            state, message, status = states.INTERRUPTED, f"{error} after iteration {made}", error.exit_status
-            log.warning("%s; to go on: maml-exp resume %s", message, quote(str(path)))
-        except DivergedError as error:
-            state, message = states.DIVERGED, str(error)
-            log.error(message)
-        except OSError as error:
-            state, message = states.FAILED, disk_trouble(error, path)
-            log.error("%s; to go on when that is mended: maml-exp resume %s", message, quote(str(path)))
-        except SettingError as error:
-            state, message = states.FAILED, str(error)
-            log.error(message)
-        except (Exception, SystemExit) as error:  # logged with its traceback; a sweep goes on with its other jobs
-            state, message = states.FAILED, f"{type(error).__name__}: {error}"
-            log.exception("%s (the traceback is in %s)", message, folder.log)
-        try:
-            notes = run.notes if run else []
-            folder.write_status(state, run.step if run else 0, config.training.iterations, message, notes)
-        except OSError as error:
-            log.error("cannot write %s", failure(error))
-        return Outcome(state, path, message, status)
+        except (Exception, SystemExit) as error:  # a sweep goes on with its other jobs
+            with signals.deferred():
+                step, notes = (run.step, run.notes) if run else (0, [])
+                return ended_by(error, folder, step, config.training.iterations, notes)
 
 
 class LiveRun:
@@ -148,6 +129,8 @@ class LiveRun:
                 log.warning("there is no usable checkpoint; the run starts over")
             log.info("resumed at iteration %d of %d", self.step, self.config.training.iterations)
         else:
+            for name in (checkpoints.BEST, checkpoints.NEXT_BEST):  # of a job that its launcher starts again
+                door.remove(self.folder.checkpoints / name, own_folder=True)
             door.write(self.folder.config, to_yaml(self.config).encode(), own_folder=True)
             provenance.record_start(self.folder, self.config)
         self._write_status(states.RUNNING)

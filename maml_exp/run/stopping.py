@@ -58,6 +58,11 @@ class Signals:
             self._received = signal.SIGTERM
         return self._received is not None
 
+    @property
+    def exit_status(self) -> int:
+        """128 + the signal that has arrived, 0 where none has."""
+        return 128 + self._received if self.received and self._received is not None else 0
+
     def check(self) -> None:
         """Raise `InterruptedRunError` if a signal has arrived."""
         if self.received and self._received is not None:

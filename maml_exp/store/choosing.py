@@ -78,6 +78,8 @@ def _best(folder: RunFolder, config: Config, name: str) -> Checkpoint | None:
     except CheckpointError as error:
         log.warning("%s; it is passed over", error)
         return None
+    except FileNotFoundError:  # it has got its place just now
+        return None
     except OSError as error:
         raise _unreadable(path, error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from maml_exp.run.execution import Ready, execute
 from maml_exp.run.metrics_log import hparams
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet, log, logging_to
+from maml_exp.run.stopping import InterruptedRunError
 from maml_exp.run.tensorboard import Board
 from maml_exp.store import checkpoints
 from maml_exp.store import run_folder as states
@@ -75,9 +77,9 @@ def _in_sweep(context: Any, make: Callable[[Path], Outcome]) -> float:
     if ours_to_say and not is_quiet():
         with sturdy_streams():  # a launcher's worker may outlive the terminal
             print(f"{outcome.folder.name}: {describe_outcome(outcome)}", flush=True)
-    if outcome.state == states.INTERRUPTED and session is not None and session.sweep is not None:
-        session.received = session.received or outcome.exit_status - 128
-        raise SystemExit(outcome.exit_status)  # the basic launcher, in this process, goes no further
+    if outcome.stops and session is not None and session.sweep is not None:
+        session.received = session.received or outcome.stops - 128
+        raise SystemExit(outcome.stops)  # the basic launcher, in this process, goes no further
     return objective_of(outcome)
 
 
@@ -96,20 +98,24 @@ def ready_or_refused(composed: DictConfig, path: Path, stop: Path) -> Ready | Ou
         require_tasks(config)
         require_memory(config)
         return Ready(config, path, _was_begun(config, path))
-    except Exception as error:
+    except HeldError as error:
+        return Outcome(states.FAILED, path, str(error))
+    except (Exception, SystemExit) as error:
         return _refused(error, composed, path)
 
 
 def _was_begun(config: schema.Config, path: Path) -> bool:
     """Whether a job's folder holds checkpoints to go on from, as of one that its launcher starts again.
 
-    Hydra has written over the settings there. Raises `SettingError` where they cannot be written.
+    Hydra has written over the settings there. Raises `SettingError` where they cannot be written, `HeldError` where
+    another process has the folder.
     """
     folder = RunFolder(path)
     if not checkpoints.listed(folder.checkpoints):
         return False
     try:
-        door.write(folder.config, schema.to_yaml(config).encode(), own_folder=True)
+        with states.locked(path):
+            door.write(folder.config, schema.to_yaml(config).encode(), own_folder=True)
     except OSError as error:
         raise SettingError(f"cannot write {failure(error, folder.config)}") from error
     return True
@@ -125,15 +131,26 @@ def _run_or_refuse(composed: DictConfig, path: Path, stop: Path | None) -> Outco
             return execute(config, path, _was_begun(config, path), stop)
         except HeldError as error:
             return Outcome(states.FAILED, path, str(error))
-        except Exception as error:
+        except InterruptedRunError as error:  # between a run and what is around it, which has said all there is
+            return Outcome(states.INTERRUPTED, path, str(error), error.exit_status)
+        except (Exception, SystemExit) as error:
             return _refused(error, composed, path)
 
 
-def _refused(error: Exception, composed: DictConfig, path: Path) -> Outcome:
-    """The outcome of a job whose settings cannot be used, or that code of the user's, asked about them, ended."""
+def _refused(error: BaseException, composed: DictConfig, path: Path) -> Outcome:
+    """The outcome of a job whose settings cannot be used, or that code of the user's, asked about them, ended.
+
+    Said in its folder, where that is nobody else's; what a run has left there says more.
+    """
     is_ours = isinstance(error, SettingError)
     message = str(error) if is_ours else f"{type(error).__name__}: {error}"
-    record_refusal(RunFolder(path), OmegaConf.to_container(composed), message, with_traceback=not is_ours)
+    folder = RunFolder(path)
+    with suppress(SettingError), states.locked(path):
+        if checkpoints.listed(folder.checkpoints):
+            with logging_to(folder.log):
+                log.error(message, exc_info=not is_ours)
+        else:
+            record_refusal(folder, OmegaConf.to_container(composed), message, with_traceback=not is_ours)
     return Outcome(states.FAILED, path, message)
 
 

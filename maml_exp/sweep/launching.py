@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from copy import deepcopy
 from functools import partial
 from pathlib import Path
@@ -28,9 +28,8 @@ from maml_exp.run.outcome import Outcome
 from maml_exp.run.progress import is_quiet
 from maml_exp.store import run_folder as states
 from maml_exp.store.files import failure
-from maml_exp.store.run_folder import RunFolder
 from maml_exp.store.system import available_cores
-from maml_exp.sweep.job import objective_of, ready_or_refused, record_refusal, without_hydra
+from maml_exp.sweep.job import objective_of, ready_or_refused, without_hydra
 from maml_exp.sweep.plan import describe_outcome, stop_file
 from maml_exp.sweep.session import collecting, current
 from maml_exp.sweep.workers import NOT_STARTED, in_groups, in_processes
@@ -160,18 +159,9 @@ class HydraJob(NamedTuple):
             made.return_value  # noqa: B018  raises what the task has raised
         except OSError as error:  # Hydra's own files
             return Outcome(states.FAILED, self.path, f"cannot write {failure(error, self.path)}")
-        except Exception as error:  # the others go on
-            return self._failed(f"{type(error).__name__}: {error}")
+        except (Exception, SystemExit) as error:  # the others go on
+            return Outcome(states.FAILED, self.path, f"{type(error).__name__}: {error}")
         return None
-
-    def _failed(self, message: str) -> Outcome:
-        """The outcome of a job that could not begin, also said in its folder, where it has one."""
-        if self.path.is_dir():
-            with suppress(OSError):
-                record_refusal(
-                    RunFolder(self.path), OmegaConf.to_container(without_hydra(self.shared.config)), message, True
-                )
-        return Outcome(states.FAILED, self.path, message)
 
 
 def launch_in_workers(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:

@@ -160,10 +160,12 @@ def _planned_config(overrides: list[str]) -> Config | SettingError:
         return compose(overrides)
     except SettingError as error:
         return error
+    except Exception as error:  # of a user's own settings
+        return SettingError(f"{type(error).__name__}: {error}")
 
 
 def _config_or_none(folder: RunFolder) -> Config | None:
     try:
         return load_config(folder.config)
-    except SettingError:
+    except Exception:  # a user's own settings raise what they like
         return None

@@ -26,11 +26,12 @@ from maml_exp.run.execution import Ready, execute, execute_together
 from maml_exp.run.outcome import Outcome
 from maml_exp.run.stopping import ORPHANED, ask_to_stop
 from maml_exp.store import run_folder as states
-from maml_exp.store.files import failure
+from maml_exp.store.files import disk_trouble, failure
 from maml_exp.store.run_folder import new_folder
 from maml_exp.store.system import block, handling, seldom_look_for_garbage, signals_that_stop, unblock
 
 NOT_STARTED = "not started"
+SECONDS_TO_END = 5  # of a process whose pipe is closed
 IN_THIS_PROCESS = threading.Lock()  # held while a run is under way in this process
 
 
@@ -64,6 +65,8 @@ class Work(NamedTuple):
                 return ready if isinstance(ready, Outcome) else execute(*ready, stop)
             except SettingError as error:
                 return Outcome(states.FAILED, self.path, str(error))
+            except OSError as error:
+                return Outcome(states.FAILED, self.path, disk_trouble(error, self.path))
 
     def ready(self, stop: Path) -> Ready | Outcome:
         """Have its folder, or say why it cannot be made."""
@@ -130,7 +133,7 @@ def _groups_of(work: Mapping[Key, Work], processes: int) -> list[Sequence[Key]]:
 def _one_by_one(work: Mapping[Key, AnyJob], stop: Path) -> Generator[tuple[Key, Outcome], None, None]:
     for key, one in work.items():
         outcome = one.make(stop)
-        if outcome.state == states.INTERRUPTED:
+        if outcome.stops:
             stop.touch()
         yield key, outcome
 
@@ -201,6 +204,7 @@ class _Worker:
         try:
             return self.connection.recv()
         except (EOFError, OSError):
+            self._process.join(timeout=SECONDS_TO_END)  # until then the system does not say that it is gone
             self._start()
             return [Outcome(states.FAILED, job.path, "its process was killed; out of memory?") for job in work]
 
