@@ -84,6 +84,13 @@ def test_a_signal_after_the_training(moment, name, tiny, tmp_path):
         assert_same_result(folder, tiny)
 
 
+def test_a_signal_while_a_log_closes_stops_the_sweep_behind_that_job(tmp_path):
+    plant = MOMENTS["closing the log"].format("SIGINT")
+    process = planted(plant, *SWEEP, f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path)
+    assert process.returncode == STATUS["SIGINT"], process.stderr
+    assert "1 of 3 jobs finished, 2 not started" in process.stdout
+
+
 def test_a_signal_before_a_run_has_begun_costs_nothing(killed, copied, tmp_path):
     folder = copied(killed)
     before = tree(folder)

@@ -93,3 +93,36 @@ def test_a_run_that_begins_when_nobody_is_left_saves_and_ends(tmp_path):
     assert status["state"] == "interrupted"
     assert "SIGTERM" in status["error"]
     assert saved_steps(folder)[-1:] == [status["step"]]
+
+
+def test_a_refusal_leaves_what_a_run_has_left(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    process = planted(signalled(67, "SIGKILL"), *TINY, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert process.returncode == -9, process.stderr
+    status = (folder / "status.json").read_bytes()
+    composed = compose_typed(TINY)
+    composed.inner.lr = -1.0
+    for make in (alone, with_others):
+        outcome = make(composed, folder, tmp_path / "stop")
+        assert outcome.state == "failed"
+        assert "inner.lr=-1.0 is not usable" in outcome.message
+    assert (folder / "status.json").read_bytes() == status
+    assert (folder / "maml_exp.log").read_text().count("inner.lr=-1.0 is not usable") == 2
+
+
+def test_a_job_begun_again_without_a_checkpoint_has_no_best_one_of_before(tmp_path):
+    folder = tmp_path / "run"
+    settings = [*TINY, "training.keep_best=true", "training.evaluate_every=10", "training.checkpoint_every=0"]
+    process = planted(signalled(67, "SIGKILL"), *settings, f"hydra.run.dir={folder}", cwd=tmp_path)
+    assert process.returncode == -9, process.stderr
+    assert (folder / "checkpoints" / "best_next.npz").exists()
+    stop = tmp_path / "stop"
+    again = planted(
+        "from maml_exp.config.composing import compose_typed\nfrom maml_exp.sweep.job import _run_or_refuse\n"
+        f"from pathlib import Path\n{signalled(6, 'SIGTERM')}\n"
+        f"_run_or_refuse(compose_typed({settings!r}), Path({str(folder)!r}), Path({str(stop)!r}))",
+        "--version",
+        cwd=tmp_path,
+    )
+    assert read_status(folder)["state"] == "interrupted", again.stderr
+    assert {path.name for path in (folder / "checkpoints").glob("*.npz")} == {"step_00000007.npz"}

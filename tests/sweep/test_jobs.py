@@ -141,6 +141,8 @@ def test_a_job_that_raises_before_it_begins_says_so_and_the_others_go_on(jobs, t
     assert "Traceback (most recent call last)" in log
     assert log.endswith(f"{error}\n")
     assert "Traceback" not in process.stderr
+    again = command("resume", sweep, cwd=tmp_path, env=settings(tmp_path))
+    assert re.fullmatch(r"maml-exp: job 1: .*a fault of the user's\n", again.stderr)
 
 
 ON_A_TERMINAL = """

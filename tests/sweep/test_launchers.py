@@ -163,7 +163,11 @@ def test_a_worker_that_is_killed_costs_no_more_than_its_sweep(started, never_sto
     started.gate.touch()  # Ray starts a killed job again
     status, output = started.ended()
     states = [row[1] for row in table(output)]
-    assert (status, states) in [(1, ["finished", "killed"]), (1, ["finished", "running"]), (0, ["finished", "finished"])]
+    assert (status, states) in [
+        (1, ["finished", "killed"]),
+        (1, ["finished", "running"]),
+        (0, ["finished", "finished"]),
+    ]
     assert started.left() == []
     check_completed(started.resume(), started.sweep, never_stopped)
 
