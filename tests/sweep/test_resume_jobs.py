@@ -76,7 +76,7 @@ def test_a_worker_that_is_killed_costs_its_run_alone(resuming, never_stopped):
     assert status == 1, output
     assert "Traceback" not in output
     assert "1_training.iterations=100: failed: its process was killed; out of memory?" in output
-    assert [row[1] for row in table(output)] == ["finished", "running", "finished"]
+    assert [row[1] for row in table(output)] == ["finished", "killed", "finished"]
     assert resuming.left() == []
     check_completed(resuming.resume(), resuming.sweep, never_stopped)
 
