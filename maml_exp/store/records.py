@@ -191,8 +191,8 @@ class RunLine:
 
 def read_line(run: RunFolder) -> RunLine:
     """What a list says of a run, whatever is damaged of it."""
-    status, state = run.read_status(), run.state()
-    error = str(status.get("error") or "")
+    status = run.read_status()
+    state, error = run.state(status), str(status.get("error") or "")
     when = str(status.get("updated") or "")
     objective = float("nan")
     try:

@@ -85,9 +85,12 @@ class RunFolder:
         except (OSError, ValueError):
             return {"state": "unknown"}
 
-    def state(self) -> str:
-        """As status.json says, but "killed" of a run whose process is gone; "unknown" where nothing is said."""
-        status = self.read_status()
+    def state(self, status: dict[str, Any] | None = None) -> str:
+        """As status.json says, but "killed" of a run whose process is gone; "unknown" where nothing is said.
+
+        `status` is what `read_status` gave, where that has been asked.
+        """
+        status = self.read_status() if status is None else status
         is_killed = status.get("state") == RUNNING and self.has_lost_its_process(status)
         return KILLED if is_killed else str(status.get("state"))
 

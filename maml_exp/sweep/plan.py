@@ -115,7 +115,7 @@ class Sweep:
         """Name, status, objective and error of a job."""
         status = run.read_status()
         error = str(status.get("error") or "").split("; try")[0].splitlines()
-        return [run.path.name, run.state(), _number(run), error[0][:100] if error else ""]
+        return [run.path.name, run.state(status), _number(run), error[0][:100] if error else ""]
 
 
 def _refuse_links(folder: Path) -> None:

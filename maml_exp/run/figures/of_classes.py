@@ -14,6 +14,7 @@ from maml_exp.core.learners.base import BaseLearner
 from maml_exp.core.tasks.base import FixedTasks
 from maml_exp.data.texts import for_figure
 from maml_exp.run.figures.drawing import BLACK, GREEN, GREY, RED, Margins, figure
+from maml_exp.run.figures.of_tasks import in_steps
 
 Array = np.ndarray
 COLUMNS, MOST_WAYS, QUERIES = 15, 20, 3  # images across a figure; classes and queries of a class that are drawn
@@ -62,7 +63,7 @@ def draw_finetune_classes(config: Config, learner: BaseLearner, vector: Array, l
             axis.set_title(f"task {task + 1}")
         _name_rows(axes[0, 0], queries)
         steps = config.objective_steps
-        how = "adapting at once" if config.adapts_at_once else f"{steps} step{'s' * (steps != 1)}"
+        how = "adapting at once" if config.adapts_at_once else in_steps(steps)
         fig.suptitle(f"{method_label(config.algorithm)}: {ways}-way {shots}-shot, labels before -> after {how}")
         fig.text(0.5, 0.12 / size[1], "green: right after adapting; orange: wrong", ha="center", color=BLACK)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -57,6 +57,30 @@ def step_lines(config: Config, learner: BaseLearner) -> list[tuple[int, str, str
     return lines
 
 
+class Predicted(NamedTuple):
+    """What a learner predicts of held-out tasks, before and after gradient steps."""
+
+    config: Config
+    learner: BaseLearner
+    tasks: FixedTasks
+    made: list[Array]  # on the drawn points (T, Q, m) after 0, 1, .. steps, in the tasks' own units
+
+    @classmethod
+    def of(cls, config: Config, learner: BaseLearner, vector: Array, lr: float, count: int) -> Predicted:
+        """Of the first `count` evaluation tasks, with as many points of their curves as are drawn."""
+        family, seed = learner.problem.family, config.evaluation.seed
+        tasks = family.held_out("test", seed, count, config.objective_shots, DRAWN_POINTS)
+        with np.errstate(over="ignore", invalid="ignore"):
+            points = tasks.x_support, tasks.y_support, tasks.x_query
+            made = learner.adapt(vector, *points, config.evaluation_steps, lr)
+            return cls(config, learner, tasks, [family.to_own_outputs(each.astype(float)) for each in made])
+
+    @property
+    def lines(self) -> list[tuple[int, str, str, str]]:
+        """See `step_lines`."""
+        return step_lines(self.config, self.learner)
+
+
 def axis_labels(family: TaskFamily, longest: int = 24) -> tuple[str, str]:
     """What x and y are, which a user's table names."""
     return for_figure(family.input_axis.label, longest), for_figure(family.output_axis.label, longest)
@@ -64,8 +88,9 @@ def axis_labels(family: TaskFamily, longest: int = 24) -> tuple[str, str]:
 
 def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array], lr: float, path: Path) -> None:
     """Predictions on a few held-out tasks, before and after adaptation; below, the random initialisation's."""
-    tasks = plotted_tasks(config, learner, FINETUNE_TASKS)
     family = learner.problem.family
+    predicted = {name: Predicted.of(config, learner, vectors[name], lr, FINETUNE_TASKS) for name in vectors}
+    tasks = predicted["trained"].tasks
     columns = min(FINETUNE_TASKS, len(tasks.x_query))
     draw = draw_task if family.is_curve else draw_predicted
     width = 2.6 * columns
@@ -77,11 +102,10 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
     with figure(path, 2, columns, size, **options) as (fig, axes):
         x_label, y_label = axis_labels(family)
         labels = {"trained": f"this run ({method_label(config.algorithm)})", "random": "random initialisation"}
-        made = {which: predictions(config, learner, tasks, vectors[which], lr) for which in labels}
-        ends = [by_step[-1] for by_step in made.values()]
+        ends = [one.made[-1] for one in predicted.values()]
         for row, (which, label) in zip(axes, labels.items(), strict=True):
             for task, axis in enumerate(row):
-                draw(axis, config, learner, tasks, task, made[which], ends)
+                draw(axis, predicted[which], task, ends)
             what = y_label if family.is_curve else f"predicted {y_label}"
             row[0].set_ylabel(f"{label}\n{what}")
         for number, axis in enumerate(axes[0], start=1):
@@ -92,20 +116,6 @@ def draw_finetune(config: Config, learner: BaseLearner, vectors: dict[str, Array
             axis.set_xlabel(x_label if family.is_curve else f"true {y_label}")
         fig.suptitle(f"Fine-tuning on {config.objective_shots} points, {how(config, lr)}")
         legend_below(fig, *axes[0, 0].get_legend_handles_labels())
-
-
-def plotted_tasks(config: Config, learner: BaseLearner, tasks: int) -> FixedTasks:
-    """The first evaluation tasks, with as many points of their curves as are drawn."""
-    seed = config.evaluation.seed
-    return learner.problem.family.held_out("test", seed, tasks, config.objective_shots, DRAWN_POINTS)
-
-
-def predictions(config: Config, learner: BaseLearner, tasks: FixedTasks, vector: Array, lr: float) -> list[Array]:
-    """On the drawn points of all tasks, (T, Q, m) after 0, 1, .. gradient steps, in the tasks' own units."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        points = tasks.x_support, tasks.y_support, tasks.x_query
-        made = learner.adapt(vector, *points, config.evaluation_steps, lr)
-        return [learner.problem.family.to_own_outputs(prediction.astype(float)) for prediction in made]
 
 
 def view_of(shown: Array, ends: Sequence[Array]) -> tuple[float, float]:
@@ -121,20 +131,12 @@ def view_of(shown: Array, ends: Sequence[Array]) -> tuple[float, float]:
     return lowest, highest
 
 
-def draw_task(
-    axis: Any,
-    config: Config,
-    learner: BaseLearner,
-    tasks: FixedTasks,
-    task: int,
-    made: Sequence[Array],
-    ends: Sequence[Array],
-) -> None:
+def draw_task(axis: Any, predicted: Predicted, task: int, ends: Sequence[Array]) -> None:
     """One task: its curve, support points, predictions before and after gradient steps.
 
-    Those are `made` (T, Q, m) for all tasks, and `ends` are the last ones, also of other panels with this y axis.
+    `ends` are the last predictions (T, Q, m), also of other panels with this y axis.
     """
-    family = learner.problem.family
+    tasks, family = predicted.tasks, predicted.learner.problem.family
     own_x, own_y = family.to_own_inputs, family.to_own_outputs
     x, true = own_x(tasks.x_query[task])[:, 0], own_y(tasks.y_query[task])[:, 0]
     support = own_x(tasks.x_support[task])[:, 0], own_y(tasks.y_support[task])[:, 0]
@@ -144,39 +146,31 @@ def draw_task(
         all_x, all_y = (np.concatenate(parts) for parts in zip((x, true), support, strict=True))
         order = np.argsort(all_x, kind="stable")
         axis.plot(all_x[order], all_y[order], color=BLACK, lw=1, label="all rows")
-    for step, label, colour, style in step_lines(config, learner):
-        axis.plot(x, made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
+    for step, label, colour, style in predicted.lines:
+        axis.plot(x, predicted.made[step][task, :, 0], color=colour, ls=style, lw=1.6, label=label)
     axis.plot(*support, "o", color=RED, ms=4, label="support points", zorder=3)
     axis.set_ylim(*view_of(np.concatenate([true, support[1]]), [end[task, :, 0] for end in ends]))
-    _say_hidden(axis, config, learner, task, made)
+    _say_hidden(axis, predicted, task)
 
 
-def draw_predicted(
-    axis: Any,
-    config: Config,
-    learner: BaseLearner,
-    tasks: FixedTasks,
-    task: int,
-    made: Sequence[Array],
-    ends: Sequence[Array],
-) -> None:
+def draw_predicted(axis: Any, predicted: Predicted, task: int, ends: Sequence[Array]) -> None:
     """One task of several inputs: predictions before and after gradient steps against the truth, on a diagonal."""
-    true = learner.problem.family.to_own_outputs(tasks.y_query[task])[:, 0]
+    true = predicted.learner.problem.family.to_own_outputs(predicted.tasks.y_query[task])[:, 0]
     reach = [true.min(), true.max()]
     axis.plot(reach, reach, color=BLACK, lw=1, label="predicted = true")
-    for (step, label, colour, _), shape in zip(step_lines(config, learner), ".x+", strict=False):
-        axis.plot(true, made[step][task, :, 0], shape, color=colour, ms=4, label=label)
+    for (step, label, colour, _), shape in zip(predicted.lines, ".x+", strict=False):
+        axis.plot(true, predicted.made[step][task, :, 0], shape, color=colour, ms=4, label=label)
     axis.set_ylim(*view_of(true, [end[task, :, 0] for end in ends]))
-    _say_hidden(axis, config, learner, task, made)
+    _say_hidden(axis, predicted, task)
 
 
-def _say_hidden(axis: Any, config: Config, learner: BaseLearner, task: int, made: Sequence[Array]) -> None:
+def _say_hidden(axis: Any, predicted: Predicted, task: int) -> None:
     """Name the predictions of which nothing is in the view, a line each."""
     low, high = axis.get_ylim()
     hidden = [
         (label, colour)
-        for step, label, colour, _ in step_lines(config, learner)
-        if not ((low <= made[step][task, :, 0]) & (made[step][task, :, 0] <= high)).any()
+        for step, label, colour, _ in predicted.lines
+        if not ((low <= predicted.made[step][task, :, 0]) & (predicted.made[step][task, :, 0] <= high)).any()
     ]
     for line, (label, colour) in enumerate(hidden):
         say_within(axis, f"{label}: beyond the view", colour, 0.97 - 0.07 * line)

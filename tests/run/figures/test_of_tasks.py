@@ -13,11 +13,11 @@ def shown_texts(draw, changed):
     """What stands in the panel of a task whose predictions after given steps are changed."""
     config = compose(["evaluation.steps=2"])
     learner = make_learner(config.problem)
-    tasks = of_tasks.plotted_tasks(config, learner, 1)
-    true = learner.problem.family.to_own_outputs(tasks.y_query)
+    predicted = of_tasks.Predicted.of(config, learner, np.zeros(learner.layout.size, np.float32), 0.01, 1)
+    true = learner.problem.family.to_own_outputs(predicted.tasks.y_query)
     made = [change(true) for change in changed]
     axis = Figure().subplots()
-    draw(axis, config, learner, tasks, 0, made, made[-1:])
+    draw(axis, predicted._replace(made=made), 0, made[-1:])
     return [text.get_text() for text in axis.texts]
 
 
